@@ -1,0 +1,27 @@
+"""How a request's actor is known: a password at the sign-in page, or an API key."""
+
+from typing import Any
+
+from django.contrib.auth.backends import ModelBackend
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from accounts.models import ApiKey, User
+
+
+class RoleBackend(ModelBackend):
+    """Passwords as Django keeps them; permissions come from roles, not from Django's tables."""
+
+    def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
+        return bool(user_obj.has_perm(perm))
+
+
+class KeyAuthentication(BaseAuthentication):
+    """Hands Django REST framework the key that the middleware has already checked."""
+
+    def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
+        key: ApiKey | None = getattr(request._request, "api_key", None)
+        return (key.user, key) if key else None
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="Vestige"'

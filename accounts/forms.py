@@ -1,0 +1,24 @@
+from django import forms
+
+from accounts.roles import Role
+
+
+class UserForm(forms.Form):
+    username = forms.SlugField(max_length=150)
+    name = forms.CharField(max_length=150, label="Name")
+    email = forms.EmailField(required=False, label="E-mail address")
+    roles = forms.MultipleChoiceField(choices=Role.choices, widget=forms.CheckboxSelectMultiple)
+    password = forms.CharField(
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="At least 12 characters.",
+    )
+
+
+class KeyForm(forms.Form):
+    name = forms.CharField(max_length=150, help_text="The service that will use the key.")
+    roles = forms.MultipleChoiceField(choices=Role.choices, widget=forms.CheckboxSelectMultiple)
+    expires_at = forms.DateTimeField(
+        required=False, label="Expires at (UTC)",
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
+        help_text="Leave empty for a key without an end.",
+    )

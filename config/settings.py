@@ -1,0 +1,245 @@
+"""Settings of every mode (embedded, server, scaled): read from the environment, once."""
+
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import environ
+from csp.constants import NONE, SELF
+
+env = environ.Env()
+BASE_DIR = Path(__file__).resolve().parent.parent
+TESTING = "pytest" in sys.modules
+
+# Where this installation keeps what is its own: database, keys, broker, documents, mail.
+_home = tempfile.mkdtemp(prefix="vestige-test-") if TESTING else str(BASE_DIR / "var")
+VESTIGE_HOME = Path(env.str("VESTIGE_HOME", default=_home)).resolve()
+VESTIGE_KEYS = VESTIGE_HOME / "keys"
+VESTIGE_DOCUMENTS = VESTIGE_HOME / "documents"
+VESTIGE_MAIL = VESTIGE_HOME / "mail"
+for folder in (VESTIGE_HOME, VESTIGE_KEYS, VESTIGE_DOCUMENTS, VESTIGE_MAIL):
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+
+PORT = env.int("PORT", default=8000)
+VESTIGE_PUBLIC_URL = env.str("VESTIGE_PUBLIC_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
+VESTIGE_ORIGIN = env.str("VESTIGE_ORIGIN", default="vestige.local/log")
+VESTIGE_SAMPLE = env.bool("VESTIGE_SAMPLE", default=True)
+VESTIGE_ADMIN_TOKEN = env.str("VESTIGE_ADMIN_TOKEN", default="")
+VESTIGE_ORGANISATION = env.str(
+    "VESTIGE_ORGANISATION", default="Northgate Records" if VESTIGE_SAMPLE else "Your organisation"
+)
+VESTIGE_DPO_CONTACT = env.str("VESTIGE_DPO_CONTACT", default="dpo@northgate.example")
+VESTIGE_HOLIDAYS = env.str("VESTIGE_HOLIDAYS", default="DE")  # country of the working-day calendar
+# Only stores on disk below these folders may be connected (`:` between them; empty: any).
+VESTIGE_STORE_ROOTS = [Path(p).resolve() for p in env.list("VESTIGE_STORE_ROOTS", default=[])]
+VESTIGE_COOLING_OFF_HOURS = env.int("VESTIGE_COOLING_OFF_HOURS", default=0 if VESTIGE_SAMPLE else 24)
+# One event at the append door, and one whole body, in bytes.
+VESTIGE_MAX_EVENT_BYTES = 60_000
+VESTIGE_MAX_BODY_BYTES = env.int("VESTIGE_MAX_BODY_BYTES", default=32 * 1024 * 1024)
+
+
+def _own_secret(name: str) -> str:
+    """A random secret of this installation, made once and kept in a file only we can read."""
+    path = VESTIGE_KEYS / name
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(48))
+    return path.read_text()
+
+
+SECRET_KEY = env.str("SECRET_KEY", default="") or _own_secret("django.secret")
+DEBUG = env.bool("DEBUG", default=False)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]", "testserver"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[VESTIGE_PUBLIC_URL])
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django_htmx",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "audit",
+    "accounts",
+    "connectors",
+    "lineage",
+    "compliance",
+    "datasheets",
+    "reports",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.middleware.ApiKeyMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+APPEND_SLASH = False  # a redirect turns a client's POST into a GET: doors answer both spellings
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "audit.context.installation",
+            ],
+            "builtins": ["audit.templatetags.vestige"],
+        },
+    }
+]
+
+DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{VESTIGE_HOME / 'vestige.sqlite3'}")
+_database: dict[str, Any] = dict(env.db_url_config(DATABASE_URL))
+if _database["ENGINE"].endswith("sqlite3"):
+    _database["OPTIONS"] = {
+        # DEFERRED transactions end in "database is locked" under two writers.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        # FULL: an acknowledged event must survive a power cut, or the signed log would fork.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON",
+    }
+else:
+    _database["CONN_MAX_AGE"] = None  # a connection a request costs ten times the request
+    _database["CONN_HEALTH_CHECKS"] = True
+DATABASES = {"default": _database}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["accounts.auth.RoleBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+     "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+if TESTING:
+    PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+LOGIN_URL = "accounts:sign_in"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "accounts:sign_in"
+
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = VESTIGE_HOME / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+
+# Mail: SMTP by EMAIL_URL; without one, the sample company's mail goes to a mailbox on disk.
+EMAIL_URL = env.str("EMAIL_URL", default="")
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="privacy@northgate.example")
+EMAIL_TIMEOUT = 20
+if EMAIL_URL:
+    _email = env.email_url_config(EMAIL_URL)
+    EMAIL_BACKEND = _email.pop("EMAIL_BACKEND")
+    locals().update(_email)
+else:
+    EMAIL_BACKEND = "accounts.mailbox.MailboxBackend"
+
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_NAME = f"vestige_session_{PORT}"  # two instances on one host keep apart
+CSRF_COOKIE_NAME = f"vestige_csrf_{PORT}"
+if VESTIGE_PUBLIC_URL.startswith("https://"):
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+CONTENT_SECURITY_POLICY = {
+    "EXCLUDE_URL_PREFIXES": ["/api/docs"],  # the vendored Swagger page starts by an inline script
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+    },
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.auth.KeyAuthentication",
+                                       "rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["audit.doors.HasPermission"],
+    "DEFAULT_PAGINATION_CLASS": "audit.pagination.CursorPages",
+    "PAGE_SIZE": 100,
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "audit.problems.exception_handler",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+    "COERCE_DECIMAL_TO_STRING": True,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Vestige",
+    "DESCRIPTION": "Find a person in the data that models learn from, erase, prove, keep the evidence.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "config.openapi.add_plain_doors",
+    ],
+}
+
+# Rows are the queue (house rule 6): the broker only carries wake-ups, and may lose them.
+REDIS_URL = env.str("REDIS_URL", default=f"redis+socket://{VESTIGE_HOME / 'redis.sock'}")
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2,
+                                   "max_retries": 1, "visibility_timeout": 300}
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE_FILENAME = str(VESTIGE_HOME / "beat")
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+    "sequence what waits": {"task": "audit.tasks.sequence_pending", "schedule": 2},
+    "send due mail": {"task": "compliance.tasks.send_due_mail", "schedule": 2},
+    "advance due requests": {"task": "compliance.tasks.advance_due_requests", "schedule": 2},
+    "send due notices": {"task": "compliance.tasks.issue_due_notices", "schedule": 3},
+    "render due documents": {"task": "reports.tasks.render_due_documents", "schedule": 2},
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="WARNING")},
+}

@@ -1,0 +1,147 @@
+"""What every store adapter promises: versions, find, plan, erase, purge, verify.
+
+Adapters are plain Python: they know neither Django nor each other. A person is given as
+`Needles`: for each column that can hold an identifier, the identifier's values as text. Times are
+aware UTC datetimes, sizes are bytes, paths are relative to the store's root.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+Needles = Mapping[str, Sequence[str]]
+
+
+class StoreError(Exception):
+    """A store that cannot be read or written; the message says what is wrong and what to do."""
+
+
+class StoreNotFoundError(StoreError):
+    """There is no table, folder or bucket at the location."""
+
+
+class PlanOutdatedError(StoreError):
+    """The store changed since the plan was made: plan again, nothing was erased."""
+
+
+class ResidueError(StoreError):
+    """Rows were still found after the erasure; names the object."""
+
+
+@dataclass(frozen=True)
+class PhysicalObject:
+    path: str
+    bytes: int
+    rows: int | None = None
+    digest: str | None = None  # sha256 of the bytes, hex, where it was read
+
+
+@dataclass(frozen=True)
+class StoreVersion:
+    """One retained version. `id` is the store's own name of it (a Delta version number as text)."""
+
+    id: str
+    created_at: datetime
+    operation: str
+    parents: tuple[str, ...] = ()
+    refs: tuple[str, ...] = ()
+    objects: tuple[PhysicalObject, ...] = ()
+    rows: int | None = None
+    bytes: int | None = None
+    digest: str | None = None  # sha256 over the sorted (path, size, digest) of its objects
+    schema: tuple[tuple[str, str], ...] = ()  # (column, type)
+
+
+@dataclass(frozen=True)
+class ObjectFinding:
+    """Rows of the person in one physical object, and the versions that read that object."""
+
+    path: str
+    bytes: int
+    rows: int
+    versions: tuple[str, ...]
+    kind: str = "data"  # data | change_data | orphan | log
+
+
+@dataclass(frozen=True)
+class Findings:
+    objects: tuple[ObjectFinding, ...]
+    rows_by_version: Mapping[str, int]
+    linked: Mapping[str, tuple[str, ...]]  # column -> identifier values seen in the person's rows
+    method: str  # how it was searched, for the record
+    files_searched: int
+    bytes_searched: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ErasePlan:
+    """What `erase` and `purge_history` will do. It holds no personal data, so it can be logged."""
+
+    mode: str
+    snapshot: str  # the store's head when it was planned; erase refuses another one
+    objects: tuple[str, ...]
+    rows: int
+    bytes: int
+    versions_lost: tuple[str, ...]
+    blockers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Erased:
+    new_version: str | None
+    rows: int
+    objects_removed: tuple[str, ...]
+    objects_added: tuple[str, ...]
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trace:
+    path: str
+    where: str  # "column customer_id", "footer statistics", "raw bytes", "file name"
+    count: int
+
+
+@dataclass(frozen=True)
+class ScanReport:
+    """An independent reading of every byte that is left."""
+
+    files: int
+    bytes: int
+    traces: tuple[Trace, ...]
+    unreadable: tuple[str, ...]
+    control_found: bool | None  # a surviving person is still found: the scanner works
+    digest: str  # sha256 over the sorted (path, sha256) of everything scanned
+    started_at: datetime
+    finished_at: datetime
+    method: str
+
+    @property
+    def clean(self) -> bool:
+        return not self.traces and not self.unreadable and self.control_found is not False
+
+
+Progress = Callable[[str, int, int, int], None]  # phase, objects done, objects total, bytes done
+
+
+class Store(Protocol):
+    kind: str
+
+    def versions(self) -> Sequence[StoreVersion]: ...
+    def schema(self, version: str | None = None) -> Sequence[tuple[str, str]]: ...
+    def profile(self, version: str | None = None) -> Mapping[str, Any]: ...
+    def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings: ...
+    def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan: ...
+    def erase(
+        self, plan: ErasePlan, needles: Needles, progress: Progress | None = None
+    ) -> Erased: ...
+    def purge_history(self, plan: ErasePlan, progress: Progress | None = None) -> Erased: ...
+    def verify_erased(
+        self,
+        needles: Iterable[str],
+        control: tuple[str, str] | None,
+        progress: Progress | None = None,
+    ) -> ScanReport: ...
+    def control_subject(self, needles: Needles) -> tuple[str, str] | None: ...
