@@ -1,0 +1,1 @@
+from connectors.adapters.base import Store

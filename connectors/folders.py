@@ -1,0 +1,145 @@
+"""The files below one root, as adapters and the scanner read and write them.
+
+Paths are relative to the root and use "/". Nothing here follows a symbolic link to a folder, so
+that a link can lead neither a scan nor a removal outside the root.
+"""
+
+import os
+import re
+import uuid
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+
+class LocationError(ValueError):
+    """A location that names no folder this process can use; the message says why."""
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    path: str
+    bytes: int
+    modified: datetime
+    link: bool = False
+
+
+class LocalFolder:
+    """A folder of this machine's file system."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def entries(self) -> list[FileEntry]:
+        """Every file below the root, hidden ones too, sorted by path; links are not followed."""
+        return sorted(self._walk(self.root), key=lambda entry: entry.path)
+
+    def _walk(self, top: Path) -> Iterator[FileEntry]:
+        with os.scandir(top) as items:
+            for item in items:
+                if item.is_dir(follow_symlinks=False):
+                    yield from self._walk(Path(item.path))
+                    continue
+                try:
+                    found = item.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue  # removed by another process while we walked
+                yield FileEntry(
+                    Path(item.path).relative_to(self.root).as_posix(),
+                    found.st_size,
+                    datetime.fromtimestamp(found.st_mtime, UTC),
+                    link=item.is_symlink(),
+                )
+
+    def folders(self) -> list[str]:
+        """Every folder below the root, empty ones too."""
+        return sorted(
+            (Path(top) / name).relative_to(self.root).as_posix()
+            for top, names, _ in os.walk(self.root)
+            for name in names
+        )
+
+    def names(self, folder: str) -> list[str]:
+        """The file names directly in one folder; none when there is no such folder."""
+        target = self.root / folder
+        return sorted(p.name for p in target.iterdir() if p.is_file()) if target.is_dir() else []
+
+    def locate(self, path: str) -> Path:
+        return self.root / path
+
+    def exists(self, path: str) -> bool:
+        return (self.root / path).is_file()
+
+    def read(self, path: str) -> bytes:
+        return (self.root / path).read_bytes()
+
+    def create(self, path: str, body: bytes) -> None:
+        """Write a new file completely or not at all.
+
+        Raises FileExistsError when the path is taken: a hard link is the one local operation that
+        both refuses an existing name and never shows a half-written file.
+        """
+        target = self.root / path
+        partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            with partial.open("xb") as out:
+                out.write(body)
+                out.flush()
+                os.fsync(out.fileno())
+            os.link(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+        sync_folder(target.parent)
+
+    def remove(self, path: str) -> None:
+        """Remove one file; a file that is already gone is no error (a resumed run)."""
+        (self.root / path).unlink(missing_ok=True)
+
+    def remove_empty_folders(self, candidates: Collection[str]) -> int:
+        """Remove those of the folders that are empty, then their parents while they are empty."""
+        removed = 0
+        for folder in sorted(candidates, key=lambda f: f.count("/"), reverse=True):
+            current = folder
+            while current not in ("", "."):
+                try:
+                    (self.root / current).rmdir()
+                except OSError:
+                    break  # not empty, or already gone
+                removed += 1
+                current = Path(current).parent.as_posix()
+        return removed
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new name durable: without this a power cut may forget the directory entry."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def local_path(location: str) -> Path:
+    """The folder a location names: an absolute path or a file:// address.
+
+    Raises LocationError for relative paths and for systems that have no adapter yet.
+    """
+    text = location.strip()
+    if re.match(r"(s3a?|gs|abfss?|az|https?|hdfs|dbfs)://", text, re.IGNORECASE):
+        scheme = text.split("://", 1)[0]
+        raise LocationError(
+            f'Locations beginning with "{scheme}://" cannot be opened yet. Give the absolute path '
+            "of a folder on this machine."
+        )
+    if text.startswith("file://"):
+        text = unquote(text.removeprefix("file://"))
+    if not text.startswith("/"):
+        raise LocationError(
+            f'"{location}" is not an absolute path. Give the folder from the root on, '
+            'for example "/data/lake/purchases".'
+        )
+    if "\x00" in text:
+        raise LocationError("The location holds a NUL character. Give a plain path.")
+    return Path(os.path.normpath(text))
