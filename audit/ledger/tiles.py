@@ -8,7 +8,7 @@ tile, each behind its length as u16 big-endian.
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from audit.ledger.hashing import HASH_BYTES, node_hash
 
@@ -32,14 +32,6 @@ class TileError(ValueError):
     """The tile, bundle or path is malformed, or too short for what is asked of it."""
 
 
-class Tile(NamedTuple):
-    """Which tile: `level` is a number or ENTRIES, `width` counts the hashes or leaves in it."""
-
-    level: TileLevel
-    index: int
-    width: int
-
-
 def tile_path(level: TileLevel, index: int, width: int = TILE_WIDTH) -> str:
     """The path below the log's prefix, as in tile/0/x001/x234/067.p/12. Raises TileError."""
     if level != ENTRIES and not 0 <= level <= MAX_LEVEL:
@@ -54,8 +46,8 @@ def tile_path(level: TileLevel, index: int, width: int = TILE_WIDTH) -> str:
     return f"tile/{level}/{path}{partial}"
 
 
-def parse_tile_path(path: str) -> Tile:
-    """The inverse of `tile_path`. Raises TileError for every other spelling."""
+def parse_tile_path(path: str) -> tuple[TileLevel, int, int]:
+    """Level, index and width: the inverse of `tile_path`. Raises TileError for other spellings."""
     match = _PATH.fullmatch(path) if len(path) < 64 else None
     if match is None:
         raise TileError(f"{path[:80]!r} is no tile path")
@@ -65,7 +57,7 @@ def parse_tile_path(path: str) -> Tile:
     # Writing it again refuses levels and widths out of range, and padding beyond what is needed.
     if tile_path(level, index, width) != path:
         raise TileError(f"{path!r} is not how this tile's path is written")
-    return Tile(level, index, width)
+    return level, index, width
 
 
 def tile_width(level: TileLevel, index: int, size: int) -> int:

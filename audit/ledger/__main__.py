@@ -1,0 +1,71 @@
+"""python -m audit.ledger verify FILE: check evidence without server, database or network.
+
+Exit status: 0 valid, 1 not valid, 2 wrong usage or a file that cannot be read.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from audit.ledger.verify import Verdict, verify_bundle, verify_pdf
+
+# PDF readers accept some bytes before the header.
+_PDF_HEADER_WITHIN = 1024
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; give the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        data = Path(options.file).read_bytes()
+    except OSError as error:
+        parser.error(f"cannot read {options.file}: {error.strerror}")
+    judge = verify_pdf if b"%PDF-" in data[:_PDF_HEADER_WITHIN] else verify_bundle
+    verdict = judge(data, trusted_vkey=options.vkey)
+    if options.json:
+        text = json.dumps({"file": options.file, **verdict.as_dict()}, indent=2)
+    else:
+        text = _report(options.file, verdict)
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    return 0 if verdict.valid else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m audit.ledger", description="Checks evidence from a Vestige log, offline."
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    verify = commands.add_parser(
+        "verify",
+        help="check an evidence bundle (JSON) or a PDF that carries one",
+        description="Checks an evidence bundle. Exit status 0: valid. 1: not valid. 2: no file.",
+    )
+    verify.add_argument("file", metavar="FILE", help="evidence bundle (JSON) or PDF with one")
+    verify.add_argument(
+        "--vkey",
+        metavar="KEY",
+        action="append",
+        help="verifier key of the log, got from elsewhere; repeat it for several",
+    )
+    verify.add_argument("--json", action="store_true", help="write the verdict as JSON")
+    return parser
+
+
+def _report(file: str, verdict: Verdict) -> str:
+    lines = [f"{'VALID' if verdict.valid else 'NOT VALID'}  {file}", ""]
+    lines += [
+        f"  {'ok    ' if check.ok else 'FAILED'}  {check.name:<11} {check.sentence}"
+        for check in verdict.checks
+    ]
+    if verdict.notes:
+        lines += ["", "What this does not show:"]
+        lines += [f"  - {note}" for note in verdict.notes]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""The evidence bundle: one JSON object that proves entries of a log without the log.
+
+    {"format": "vestige-evidence/1", "purpose": "certificate", "statement": {…} or null,
+     "log": {"origin": …, "vkey": …}, "checkpoint": "<signed note>",
+     "entries": [{"seq": 7, "leaf": "<base64>", "proof": ["<base64>", …]}, …],
+     "digest": "<SHA-256, hex, of the canonical JSON of all other members>"}
+
+Entries stand in ascending order. Some entry's event carries details.statement_sha256, the digest
+of the statement: that binds the statement to the log. The bundle's own digest only guards
+against accidents; what an attacker cannot change is what the signed checkpoint covers. Unknown
+members are refused, so that nothing unproven rides along. This module builds, writes and reads;
+audit.ledger.verify judges.
+"""
+
+import json
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import pairwise
+from typing import Any
+
+from audit.ledger import canonical
+
+FORMAT = "vestige-evidence/1"
+STATEMENT_FIELD = "statement_sha256"
+
+_MEMBERS = {"format", "purpose", "statement", "log", "checkpoint", "entries", "digest"}
+
+
+class BundleError(ValueError):
+    """The data is no evidence bundle; the sentence names the member and the fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class BundleEntry:
+    """One entry: its position, its exact leaf bytes and its RFC 6962 inclusion proof."""
+
+    seq: int
+    leaf: bytes
+    proof: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle of the right form. Nothing in it has been verified but its own digest."""
+
+    purpose: str
+    statement: dict[str, Any] | None
+    origin: str
+    vkey: str
+    checkpoint: str
+    entries: tuple[BundleEntry, ...]
+
+
+def statement_digest(statement: Mapping[str, Any]) -> str:
+    """What an entry's details.statement_sha256 must hold to commit to the statement.
+
+    Hex SHA-256 of the RFC 8785 form. Raises CanonicalError when the statement is no JSON.
+    """
+    return sha256(canonical.encode(dict(statement))).hexdigest()
+
+
+def build(
+    *,
+    purpose: str,
+    statement: Mapping[str, Any] | None,
+    origin: str,
+    vkey: str,
+    checkpoint: str,
+    entries: Iterable[tuple[int, bytes, Sequence[bytes]]],
+) -> dict[str, Any]:
+    """The bundle as a JSON object. `entries` are (seq, leaf, inclusion proof) in any order.
+
+    The proofs must belong to the tree of `checkpoint`, a signed note. Raises BundleError when
+    the parts do not make a bundle; whether they prove anything is for audit.ledger.verify.
+    """
+    members: dict[str, Any] = {
+        "format": FORMAT,
+        "purpose": purpose,
+        "statement": None if statement is None else dict(statement),
+        "log": {"origin": origin, "vkey": vkey},
+        "checkpoint": checkpoint,
+        "entries": [
+            {"seq": seq, "leaf": _base64(leaf), "proof": [_base64(item) for item in proof]}
+            for seq, leaf, proof in sorted(entries, key=lambda entry: entry[0])
+        ],
+    }
+    members["digest"] = _digest(members)
+    parse(members)
+    return members
+
+
+def dumps(bundle: Mapping[str, Any]) -> bytes:
+    """The bundle as canonical JSON. Raises BundleError when it is none."""
+    parse(bundle)
+    return canonical.encode(dict(bundle))
+
+
+def loads(data: bytes | str) -> dict[str, Any]:
+    """Read a bundle from JSON text. Raises BundleError for everything that is none."""
+    try:
+        text = data if isinstance(data, str) else data.decode()
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise BundleError(f"the file is no UTF-8 text: {error}") from error
+    except RecursionError as error:
+        raise BundleError("the file is nested too deeply to be an evidence bundle") from error
+    except BundleError:
+        raise
+    except ValueError as error:  # bad JSON, or a number with thousands of digits
+        raise BundleError(f"the file is not valid JSON: {error}") from error
+    parse(value)
+    return value  # type: ignore[no-any-return]  # an object, as parse has made sure
+
+
+def parse(value: object) -> Bundle:
+    """Check the form of a bundle and its digest. Raises BundleError."""
+    members = _members(value, _MEMBERS, "the bundle")
+    if members["format"] != FORMAT:
+        raise BundleError(f"format must be {FORMAT!r}, not {members['format']!r:.80}")
+    if members["digest"] != _digest({key: members[key] for key in members if key != "digest"}):
+        raise BundleError("digest does not match: the bundle was changed after it was written")
+    log = _members(members["log"], {"origin", "vkey"}, "log")
+    statement = members["statement"]
+    if statement is not None and not isinstance(statement, dict):
+        raise BundleError("statement must be an object or null")
+    return Bundle(
+        purpose=_text(members["purpose"], "purpose"),
+        statement=statement,
+        origin=_text(log["origin"], "log.origin"),
+        vkey=_text(log["vkey"], "log.vkey"),
+        checkpoint=_text(members["checkpoint"], "checkpoint"),
+        entries=_entries(members["entries"]),
+    )
+
+
+def _entries(value: object) -> tuple[BundleEntry, ...]:
+    if not isinstance(value, list) or not value:
+        raise BundleError("entries must be a list with at least one entry")
+    entries = tuple(_entry(item, f"entries[{number}]") for number, item in enumerate(value))
+    seqs = [entry.seq for entry in entries]
+    if any(later <= earlier for earlier, later in pairwise(seqs)):
+        raise BundleError("entries must stand in ascending order of seq, each once")
+    return entries
+
+
+def _entry(value: object, place: str) -> BundleEntry:
+    members = _members(value, {"seq", "leaf", "proof"}, place)
+    seq, proof = members["seq"], members["proof"]
+    if type(seq) is not int or not 0 <= seq <= canonical.MAX_INT:
+        raise BundleError(f"{place}.seq must be a whole number, 0 or more")
+    if not isinstance(proof, list):
+        raise BundleError(f"{place}.proof must be a list of hashes in base64")
+    return BundleEntry(
+        seq=seq,
+        leaf=_bytes(members["leaf"], f"{place}.leaf"),
+        proof=tuple(_bytes(item, f"{place}.proof[{at}]") for at, item in enumerate(proof)),
+    )
+
+
+def _members(value: object, names: set[str], place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BundleError(f"{place} must be a JSON object, it is {_kind(value)}")
+    missing, unknown = names - value.keys(), value.keys() - names
+    if missing:
+        raise BundleError(f"{place} lacks {', '.join(sorted(missing))}")
+    if unknown:
+        listed = ", ".join(sorted(repr(name)[:40] for name in unknown)[:5])
+        raise BundleError(f"{place} has members that {FORMAT} does not know: {listed}")
+    return value
+
+
+def _text(value: object, place: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise BundleError(f"{place} must be a text, it is {_kind(value)}")
+    return value
+
+
+def _bytes(value: object, place: str) -> bytes:
+    """Base64 in its one canonical spelling."""
+    try:
+        data = b64decode(value, validate=True) if isinstance(value, str) else b""
+    except (Base64Error, ValueError):
+        data = b""
+    if not data or _base64(data) != value:
+        raise BundleError(f"{place} must be bytes in base64")
+    return data
+
+
+def _digest(members: dict[str, Any]) -> str:
+    try:
+        return sha256(canonical.encode(members)).hexdigest()
+    except canonical.CanonicalError as error:
+        raise BundleError(f"the bundle has no canonical form: {error}") from error
+
+
+def _base64(data: bytes) -> str:
+    return b64encode(data).decode()
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    return "empty" if value == "" else f"of type {type(value).__name__}"
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        # Two readers could each see another value.
+        raise BundleError("the file repeats a key within one object")
+    return members
+
+
+def _refuse_constant(name: str) -> Any:
+    raise BundleError(f"the file holds {name}, which is no JSON")

@@ -1,0 +1,240 @@
+"""Verification of an evidence bundle, alone or inside a PDF (RFC 6962, C2SP tlog-checkpoint).
+
+Nothing here reads a database or asks a server, and broken input never raises: it ends in a
+Verdict that says what failed. `ChainVerifier`, which reads whole logs and exports, belongs to
+audit.ledger.chain and is to be had from here as well.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from audit.ledger import canonical
+from audit.ledger.attachment import AttachmentError, attached_evidence
+from audit.ledger.bundle import (
+    STATEMENT_FIELD,
+    Bundle,
+    BundleEntry,
+    BundleError,
+    loads,
+    parse,
+    statement_digest,
+)
+from audit.ledger.chain import ChainError, ChainStateError, ChainVerifier
+from audit.ledger.checkpoint import Checkpoint, InvalidNoteError, parse_vkey, verify_note
+from audit.ledger.hashing import leaf_hash
+from audit.ledger.leaf import GENESIS, Leaf, LeafError, unpack
+from audit.ledger.tree import InvalidProofError, verify_inclusion
+from audit.ledger.verdict import Check, Verdict
+
+__all__ = [
+    "ChainError",
+    "ChainStateError",
+    "ChainVerifier",
+    "Check",
+    "Verdict",
+    "verify_bundle",
+    "verify_pdf",
+]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_NOTE_KEY = (
+    "Whose key this is, the evidence cannot say: the file itself names it. Compare {vkey} with the"
+    " key that the organisation publishes, or give that key (--vkey)."
+)
+_NOTE_PURPOSE = "The purpose {purpose} is the file's own label; no entry commits to it."
+_NOTE_COMPLETE = (
+    "The evidence shows that these entries are in the log, not that the log holds nothing else."
+)
+_NOTE_PAGES = (
+    "The proof covers the attached evidence, not the printed pages: compare the pages with the"
+    " statement in it."
+)
+
+# An entry whose leaf could be read: the entry, its leaf, and its event if that is an object.
+_Read = tuple[BundleEntry, Leaf, dict[str, Any]]
+
+
+def verify_bundle(
+    bundle: Mapping[str, Any] | bytes | str, *, trusted_vkey: str | Iterable[str] | None = None
+) -> Verdict:
+    """Judge an evidence bundle, given as JSON text or as the object in it. Never raises.
+
+    `trusted_vkey`: one or more verifier keys that came from elsewhere; one of them must have
+    signed the checkpoint. Without it, a note says that the file itself names the key.
+    """
+    verdict = Verdict()
+    try:
+        parsed = parse(loads(bundle) if isinstance(bundle, bytes | str) else bundle)
+    except BundleError as error:
+        verdict.record("format", [f"This is no intact evidence bundle: {error}."])
+        return verdict
+    verdict.record("format", [], "This is an intact evidence bundle (vestige-evidence/1).")
+    verdict.purpose, verdict.vkey, verdict.statement = parsed.purpose, parsed.vkey, parsed.statement
+    verdict.entries = [entry.seq for entry in parsed.entries]
+    checkpoint = _check_checkpoint(verdict, parsed)
+    if checkpoint is None:
+        return verdict
+    _check_key(verdict, parsed, checkpoint, trusted_vkey)
+    events = _check_entries(verdict, parsed, checkpoint)
+    _check_statement(verdict, parsed, events)
+    verdict.note(_NOTE_COMPLETE)
+    return verdict
+
+
+def verify_pdf(
+    source: str | Path | bytes, *, trusted_vkey: str | Iterable[str] | None = None
+) -> Verdict:
+    """Judge the evidence bundle in a PDF, given as a path or as bytes. Never raises."""
+    try:
+        data = attached_evidence(source)
+    except AttachmentError as error:
+        verdict = Verdict()
+        verdict.record("attachment", [str(error)])
+        return verdict
+    verdict = verify_bundle(data, trusted_vkey=trusted_vkey)
+    attached = Check("attachment", ok=True, sentence="The PDF carries one evidence bundle.")
+    verdict.checks.insert(0, attached)
+    verdict.note(_NOTE_PAGES)
+    return verdict
+
+
+def _check_checkpoint(verdict: Verdict, bundle: Bundle) -> Checkpoint | None:
+    """The signed checkpoint, or None when nothing below it is worth checking."""
+    try:
+        checkpoint = verify_note(bundle.checkpoint, [bundle.vkey])
+    except InvalidNoteError as error:
+        verdict.record("checkpoint", [f"The signed checkpoint does not hold: {error}."])
+        return None
+    names = {checkpoint.origin, bundle.origin, parse_vkey(bundle.vkey).name}
+    if len(names) > 1:
+        listed = " and ".join(sorted(_shown(name) for name in names))
+        verdict.record("checkpoint", [f"Checkpoint, key and bundle name different logs: {listed}."])
+        return None
+    verdict.checkpoint = checkpoint
+    verdict.record(
+        "checkpoint",
+        [],
+        f"The log {_shown(checkpoint.origin)} has signed a checkpoint of {checkpoint.size:,}"
+        f" entries with the key {parse_vkey(bundle.vkey).key_id.hex()}.",
+    )
+    return checkpoint
+
+
+def _check_key(
+    verdict: Verdict,
+    bundle: Bundle,
+    checkpoint: Checkpoint,
+    trusted_vkey: str | Iterable[str] | None,
+) -> None:
+    if trusted_vkey is None:
+        verdict.note(_NOTE_KEY.format(vkey=_shown(bundle.vkey)))
+        return
+    vkeys = [trusted_vkey] if isinstance(trusted_vkey, str) else list(trusted_vkey)
+    try:
+        # A witness's key, under another name, does not stand for the log.
+        verify_note(
+            bundle.checkpoint,
+            [vkey for vkey in vkeys if parse_vkey(vkey).name == checkpoint.origin],
+        )
+    except InvalidNoteError as error:
+        verdict.record("key", [f"The key that you trust has not signed the checkpoint: {error}."])
+    else:
+        verdict.record("key", [], "A key that you trust has signed the checkpoint.")
+
+
+def _check_entries(verdict: Verdict, bundle: Bundle, checkpoint: Checkpoint) -> list[_Read]:
+    """Check leaves, proofs and chain; give the entries that could be read."""
+    read: list[_Read] = []
+    leaf_faults: list[str] = []
+    proof_faults: list[str] = []
+    for entry in bundle.entries:
+        try:
+            verify_inclusion(
+                entry.seq, checkpoint.size, leaf_hash(entry.leaf), entry.proof, checkpoint.root
+            )
+        except InvalidProofError as error:
+            proof_faults.append(f"Entry {entry.seq} is not in the signed log: {error}.")
+        try:
+            leaf, event = _read_leaf(entry)
+        except (LeafError, canonical.CanonicalError) as error:
+            leaf_faults.append(f"Entry {entry.seq} is no entry of a log: {error}.")
+        else:
+            read.append((entry, leaf, event))
+    count = f"{len(bundle.entries):,} {'entry' if len(bundle.entries) == 1 else 'entries'}"
+    verdict.record("inclusion", proof_faults, f"{count} proven to be in the signed log.")
+    verdict.record("leaves", leaf_faults, f"{count} well formed, with canonical events.")
+    verdict.record("chain", _chain_faults(read), "Order, times and hashes of the entries agree.")
+    return read
+
+
+def _read_leaf(entry: BundleEntry) -> tuple[Leaf, dict[str, Any]]:
+    leaf = unpack(entry.leaf)
+    if leaf.seq != entry.seq:
+        raise LeafError(f"its leaf says that it is number {leaf.seq}")
+    event = canonical.decode(leaf.event)
+    if not isinstance(event, dict) or canonical.encode(event) != leaf.event:
+        raise LeafError("its event is not a JSON object in canonical form")
+    return leaf, event
+
+
+def _chain_faults(read: list[_Read]) -> Iterator[str]:
+    if read and read[0][1].seq == 0 and read[0][1].previous != GENESIS:
+        yield "Entry 0 names an entry before it."
+    for (entry, leaf, _), (_, later, _) in pairwise(read):
+        if later.seq == leaf.seq + 1 and later.previous != leaf_hash(entry.leaf):
+            yield f"Entry {later.seq} names another hash for the entry before it."
+        if later.timestamp_us < leaf.timestamp_us:
+            yield f"Entry {later.seq} is dated before entry {leaf.seq}."
+
+
+def _check_statement(verdict: Verdict, bundle: Bundle, read: list[_Read]) -> None:
+    statement = bundle.statement
+    if statement is None or "purpose" not in statement:
+        verdict.note(_NOTE_PURPOSE.format(purpose=_shown(bundle.purpose)))
+    if statement is None:
+        return
+    digest = statement_digest(statement)
+    commits = [item for item in read if _committed_digest(item[2]) == digest]
+    faults = list(_statement_faults(bundle, statement))
+    if not commits:
+        faults.insert(0, "No entry commits to the statement: the log does not vouch for it.")
+    verdict.record("statement", faults, " ".join(_commitment(item) for item in commits))
+
+
+def _statement_faults(bundle: Bundle, statement: dict[str, Any]) -> Iterator[str]:
+    if "purpose" in statement and statement["purpose"] != bundle.purpose:
+        yield f"The statement is for another purpose than {_shown(bundle.purpose)}."
+    named = statement.get("entries")
+    if isinstance(named, list):
+        missing = {seq for seq in named if type(seq) is int} - {item.seq for item in bundle.entries}
+        for seq in sorted(missing):
+            yield f"The statement rests on entry {seq}, which is missing."
+
+
+def _committed_digest(event: dict[str, Any]) -> object:
+    details = event.get("details")
+    return details.get(STATEMENT_FIELD) if isinstance(details, dict) else None
+
+
+def _commitment(item: _Read) -> str:
+    _, leaf, event = item
+    return (
+        f"Entry {leaf.seq} ({_shown(event.get('type'))} by {_shown(event.get('actor'))},"
+        f" {_time(leaf.timestamp_us)}) commits to the statement."
+    )
+
+
+def _time(timestamp_us: int) -> str:
+    try:
+        return (_EPOCH + timedelta(microseconds=timestamp_us)).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except OverflowError:
+        return f"{timestamp_us} microseconds after 1970"
+
+
+def _shown(value: object) -> str:
+    """A value out of an unverified file, kept short."""
+    return str(value)[:200]
