@@ -26,7 +26,7 @@ class Dataset(models.Model):
     namespace = models.CharField(max_length=255)
     name = models.CharField(max_length=1024)
     # The name that the log, the API and URLs of other apps use; see `lineage.nodes`.
-    node = models.CharField(max_length=1400, unique=True)
+    node = models.CharField(max_length=512, unique=True)
     title = models.CharField(max_length=255, blank=True)
     description = models.TextField(blank=True)
     owner = models.ForeignKey(
@@ -36,10 +36,19 @@ class Dataset(models.Model):
         on_delete=models.PROTECT,
         related_name="owned_datasets",
     )
+    connector = models.ForeignKey(
+        "connectors.Connector",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="datasets",
+    )
     personal_data = models.BooleanField(default=False)
     # {"owners": [{"name", "type"}], "tags": [{"key", "value", "field"}], "symlinks": […], …}
     facts = models.JSONField(default=dict, blank=True)
-    described_at = models.DateTimeField(null=True, blank=True)  # time of the newest description
+    told_at = models.JSONField(default=dict, blank=True)  # field -> by whom and when, for merging
+    # Somebody said that this is a dataset or a model; else its kind is a guess that may change.
+    kind_stated = models.BooleanField(default=False)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -67,10 +76,10 @@ class Job(models.Model):
 
     namespace = models.CharField(max_length=255)
     name = models.CharField(max_length=1024)
-    node = models.CharField(max_length=1400, unique=True)
+    node = models.CharField(max_length=512, unique=True)
     description = models.TextField(blank=True)
     facts = models.JSONField(default=dict, blank=True)  # {"job_type", "source_code", "sql_sha256"}
-    described_at = models.DateTimeField(null=True, blank=True)
+    told_at = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -88,6 +97,7 @@ class Run(models.Model):
 
     class State(models.TextChoices):
         DESIGN = "design", "Described, not run"
+        UNKNOWN = "unknown", "Mentioned only"
         RUNNING = "running", "Running"
         COMPLETE = "complete", "Complete"
         FAIL = "fail", "Failed"
@@ -96,8 +106,8 @@ class Run(models.Model):
     ENDED = (State.COMPLETE, State.FAIL, State.ABORT)
 
     job = models.ForeignKey(Job, on_delete=models.PROTECT, related_name="runs")
-    run_id = models.CharField(max_length=255, blank=True)
-    state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
+    run_id = models.CharField(max_length=200, blank=True)
+    state = models.CharField(max_length=10, choices=State, default=State.UNKNOWN)
     parent = models.ForeignKey(
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="children"
     )
@@ -112,7 +122,9 @@ class Run(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["job", "run_id"], name="run_once"),
             models.CheckConstraint(
-                condition=Q(state__in=["design", "running", "complete", "fail", "abort"]),
+                condition=Q(
+                    state__in=["design", "unknown", "running", "complete", "fail", "abort"]
+                ),
                 name="run_state_known",
             ),
             models.CheckConstraint(
@@ -145,13 +157,17 @@ class Version(models.Model):
         STORE = 3, "read from the store"
 
     dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="versions")
-    version = models.CharField(max_length=300)
+    version = models.CharField(max_length=256)
     known_by = models.CharField(max_length=10, choices=KnownBy, default=KnownBy.DECLARED)
     created_at = models.DateTimeField()  # when it came into being
     dated_by = models.PositiveSmallIntegerField(choices=DatedBy, default=DatedBy.RUN)
     recorded_at = models.DateTimeField(db_default=Now())  # when Vestige learned of it
     produced_by = models.ForeignKey(
         Run, null=True, blank=True, on_delete=models.PROTECT, related_name="produced"
+    )
+    # Of an observation "seen:…": the run that read it.
+    read_by = models.ForeignKey(
+        Run, null=True, blank=True, on_delete=models.PROTECT, related_name="seen"
     )
     # An observation whose run later declared the version: edges have moved to the declared one.
     superseded_by = models.ForeignKey(
@@ -166,7 +182,7 @@ class Version(models.Model):
     schema = models.JSONField(default=list, blank=True)  # [{"name": …, "type": …}]
     metrics = models.JSONField(default=dict, blank=True)  # name -> number, of models
     facts = models.JSONField(default=dict, blank=True)
-    described_at = models.DateTimeField(null=True, blank=True)
+    told_at = models.JSONField(default=dict, blank=True)
     purged_at = models.DateTimeField(null=True, blank=True)
     in_use = models.BooleanField(default=False)  # of models: it answers somebody now
     put_in_use_at = models.DateTimeField(null=True, blank=True)
@@ -214,12 +230,17 @@ class RunDataset(models.Model):
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="datasets")
     version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="run_datasets")
     role = models.CharField(max_length=6, choices=Role)
+    # Of an output: the strongest statement about its sources ("" = every input of the run).
+    sources_by = models.CharField(max_length=10, blank=True)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["run", "version", "role"], name="run_dataset_once"),
             models.CheckConstraint(
                 condition=Q(role__in=["input", "output"]), name="run_dataset_role_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(sources_by__in=["", "column", "lineage"]), name="run_dataset_sources_by"
             ),
         ]
 
@@ -281,8 +302,8 @@ class Usage(models.Model):
 
     subject_lookup = models.CharField(max_length=64, blank=True, db_index=True)  # "" once erased
     subject_type = models.CharField(max_length=100)
-    data_id = models.CharField(max_length=1800)
-    model_id = models.CharField(max_length=1800, blank=True)
+    data_id = models.CharField(max_length=800)
+    model_id = models.CharField(max_length=800, blank=True)
     prediction_id = models.CharField(max_length=255, blank=True, db_index=True)
     dataset_version = models.ForeignKey(
         Version, null=True, blank=True, on_delete=models.PROTECT, related_name="usage_of_data"
@@ -292,7 +313,7 @@ class Usage(models.Model):
     )
     occurred_at = models.DateTimeField()
     recorded_at = models.DateTimeField(db_default=Now())
-    event_id = models.CharField(max_length=100)
+    event_id = models.CharField(max_length=128)
     erased_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -313,7 +334,7 @@ class Intake(models.Model):
 
     digest = models.CharField(max_length=64, primary_key=True)  # SHA-256 of the body, hex
     protocol = models.CharField(max_length=20)
-    event_id = models.CharField(max_length=100)
+    event_id = models.CharField(max_length=128)
     received_at = models.DateTimeField(db_default=Now())
 
     def __str__(self) -> str:
