@@ -1,0 +1,257 @@
+"""Writing the log: record a change, append what pipelines send, sequence, forget a person."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from audit import intake, sealing, sequencer, storage
+from audit.events import KEYS_CREATED, SUBJECT_ERASED, EventType, require_declared
+from audit.intake import EventRefusedError, Fault, NewEvent, Prepared, RepeatedEventError
+from audit.models import MAIN_LOG, Entry, Pending, SubjectKey
+from audit.sequencer import Receipt, Sequenced
+from audit.subjects import SubjectRef, normalise
+
+log = logging.getLogger(__name__)
+_KEYS_AN_EVENT = 200
+
+
+class Actor(Protocol):
+    """Who acts: a user of the installation."""
+
+    @property
+    def actor(self) -> str:
+        """`user:7`"""
+
+
+class NotInTransactionError(RuntimeError):
+    """A change and its record belong into one transaction."""
+
+
+class SubjectUnknownError(ValueError):
+    """No living key belongs to this person: nothing was sealed, or they were forgotten already."""
+
+
+def record(
+    event: EventType,
+    *,
+    by: Actor,
+    resource: str,
+    resource_version: str = "",
+    details: Mapping[str, Any] | None = None,
+    subject: SubjectRef | None = None,
+    sealed: Mapping[str, Any] | None = None,
+    parent_id: str = "",
+    occurred_at: datetime | None = None,
+    event_id: str | None = None,
+) -> str:
+    """Record a change in the transaction that makes it, and return the event's id.
+
+    The event is in the log soon after the commit, and nowhere if the transaction rolls back. With
+    an `event_id` that was recorded before, the same content is no second event; other content
+    raises RepeatedEventError. Raises NotInTransactionError, UnknownEventTypeError,
+    UndeclaredFactError and EventRefusedError.
+    """
+    if not connection.in_atomic_block:
+        raise NotInTransactionError(
+            f"{event} must be recorded inside transaction.atomic, with the change it speaks of."
+        )
+    require_declared(event, frozenset(details or ()))
+    new = NewEvent(
+        type=event.name, actor=by.actor, resource=resource, id=event_id or intake.new_id(),
+        resource_version=resource_version, parent_id=parent_id,
+        occurred_at=intake.time_text(occurred_at) if occurred_at else "",
+        details=dict(details or {}), subject=subject, sealed=dict(sealed or {}),
+    )
+    keys = _keys_for({normalise(subject)}, by=by) if subject else {}
+    prepared = intake.prepare(new, by=by.actor, index=0, keys=keys)
+    _wait(prepared, given=event_id is not None)
+    return prepared.event_id
+
+
+def append(events: Sequence[NewEvent], *, by: Actor) -> list[Receipt]:
+    """What outsiders report, into the log at once, all or nothing; commits.
+
+    Raises EventRefusedError, EventTooLargeError or RepeatedEventError, which name the event and
+    the field. An event that is in the log already, same id and content, gets its earlier receipt.
+    """
+    return append_signed(events, by=by).receipts
+
+
+def append_signed(events: Sequence[NewEvent], *, by: Actor) -> Sequenced:
+    """As `append`, with the checkpoint that covers the receipts, if one could be signed."""
+    if not events:
+        raise EventRefusedError([Fault(0, "events", "There is no event in the request.")])
+    for index, event in enumerate(events):
+        intake.require_outside_type(event, index)
+    return _append(events, by=by)
+
+
+def append_declared(
+    event: EventType, new: Sequence[NewEvent], *, by: Actor
+) -> list[Receipt]:
+    """As `append`, for an app's own declared type: what its hot doors take in by the thousand."""
+    for item in new:
+        require_declared(event, frozenset(item.details))
+        if item.type != event.name:
+            raise ValueError(f"An event of type {item.type} is not a {event.name}.")
+    return _append(new, by=by).receipts
+
+
+def sequence() -> int:
+    """Give every recorded event that waits its place; how many there were. Commits."""
+    return sequencer.drain()
+
+
+def forget_subject(subject_lookup: str | bytes, *, by: Actor) -> str:
+    """Destroy the person's key: all that was sealed under it is unreadable from now on.
+
+    `subject_lookup` is `audit.subjects.lookup(ref)`. Returns the id of the event subject.erased.
+    Runs inside the caller's transaction. Raises SubjectUnknownError.
+    """
+    name = subject_lookup.hex() if isinstance(subject_lookup, bytes) else subject_lookup
+    key = SubjectKey.objects.select_for_update().filter(lookup=name).first()
+    if key is None:
+        raise SubjectUnknownError(
+            "No key of this person is kept: nothing was sealed for them, or they were forgotten."
+        )
+    if connection.vendor == "sqlite":
+        # Overwrite the row's bytes on disk instead of only unlinking them.
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA secure_delete = ON")
+    SubjectKey.objects.filter(pk=key.pk).update(
+        lookup=None, wrapped_key=None, destroyed_at=timezone.now()
+    )
+    return record(
+        SUBJECT_ERASED, by=by, resource=f"subject:{key.pseudonym}",
+        details={
+            "pseudonym": key.pseudonym, "commitment": key.commitment,
+            "sealed_entries": Entry.objects.filter(subject=key.pseudonym).count(),
+        },
+    )
+
+
+def _append(events: Sequence[NewEvent], *, by: Actor) -> Sequenced:
+    faults: list[Fault] = []
+    for index, event in enumerate(events):
+        if (event.subject or event.sealed) and (fault := intake.subject_fault(event)):
+            faults.append(Fault(index, *fault))
+    if faults:
+        raise EventRefusedError(faults)
+    name = by.actor
+    keys = _keys_of_batch(events, by=by)
+    return sequencer.append(
+        [
+            intake.prepare(event, by=name, index=index, keys=keys)
+            for index, event in enumerate(events)
+        ]
+    )
+
+
+def _keys_of_batch(
+    events: Sequence[NewEvent], *, by: Actor
+) -> dict[SubjectRef, sealing.LiveKey]:
+    """The keys of the events' subjects. Before one is made, the batch is checked as a whole, so
+    that a refused request leaves no key behind."""
+    refs = {normalise(event.subject) for event in events if event.subject}
+    if not refs:
+        return {}
+    found = sealing.live_keys(refs)
+    missing = refs - found.keys()
+    if not missing:
+        return found
+    _rehearse(events, found, by=by)
+    with transaction.atomic():
+        return found | _keys_for(missing, by=by)
+
+
+_NO_KEY = sealing.LiveKey("0" * 32, bytes(32))
+
+
+def _rehearse(
+    events: Sequence[NewEvent], keys: Mapping[SubjectRef, sealing.LiveKey], *, by: Actor
+) -> None:
+    """Raises what appending these events would raise, before keys are made for new subjects."""
+    known = storage.known_entries(MAIN_LOG, [event.id for event in events if event.id])
+    seen: dict[str, bytes] = {event_id: entry.event for event_id, entry in known.items()}
+    everyone = defaultdict(lambda: _NO_KEY, keys)
+    faults = []
+    for index, event in enumerate(events):
+        prepared = intake.prepare(event, by=by.actor, index=index, keys=everyone)
+        if not event.id:
+            continue
+        if not intake.same_content(seen.setdefault(event.id, prepared.event), prepared.event):
+            faults.append(Fault(index, "id", f"The id {event.id} was used for other content.",
+                                "Give this event an id of its own."))
+    if faults:
+        raise RepeatedEventError(faults)
+
+
+def _keys_for(refs: Iterable[SubjectRef], *, by: Actor) -> dict[SubjectRef, sealing.LiveKey]:
+    """The keys of these persons (normalised); who has none gets one, which is recorded."""
+    found = sealing.live_keys(refs)
+    missing = sorted(set(refs) - found.keys(), key=lambda ref: (ref.type, ref.value))
+    if not missing:
+        return found
+    rows = sealing.new_rows(missing)
+    SubjectKey.objects.bulk_create(rows, ignore_conflicts=True)
+    found |= sealing.live_keys(missing)
+    # Another transaction may have been first for some of them; its key is the one that counts.
+    names = {key.pseudonym for key in found.values()}
+    ours = [row for row in rows if row.pseudonym in names]
+    for start in range(0, len(ours), _KEYS_AN_EVENT):
+        record(
+            KEYS_CREATED, by=by, resource=f"log:{intake.LOG_NAME}",
+            details={
+                "keys": [
+                    {"pseudonym": row.pseudonym, "commitment": row.commitment}
+                    for row in ours[start : start + _KEYS_AN_EVENT]
+                ]
+            },
+        )
+    return found
+
+
+def _wait(prepared: Prepared, *, given: bool) -> None:
+    """Put the event into the queue of the log, unless it is there."""
+    waiting = Pending(log_id=MAIN_LOG, event_id=prepared.event_id, event=prepared.event)
+    if given:
+        # Two transactions may record the same event at once: the second waits for the first.
+        if _recorded(prepared.event_id) is None:
+            Pending.objects.bulk_create([waiting], ignore_conflicts=True)
+        earlier = _recorded(prepared.event_id)
+        if earlier is not None and not intake.same_content(earlier, prepared.event):
+            raise RepeatedEventError([
+                Fault(0, "id", f"The event {prepared.event_id} was recorded with other content.")
+            ])
+    else:
+        waiting.save(force_insert=True)
+    _sequence_after_commit()
+
+
+def _recorded(event_id: str) -> bytes | None:
+    waiting = Pending.objects.filter(log_id=MAIN_LOG, event_id=event_id).first()
+    if waiting is not None:
+        return bytes(waiting.event)
+    known = storage.known_entries(MAIN_LOG, [event_id]).get(event_id)
+    return known.event if known else None
+
+
+def _sequence_after_commit() -> None:
+    here = set(connection.savepoint_ids)
+    for savepoints, callback, *_ in connection.run_on_commit:
+        if callback is _drain_quietly and set(savepoints) <= here:
+            return  # one drain takes all that this transaction recorded
+    transaction.on_commit(_drain_quietly)
+
+
+def _drain_quietly() -> None:
+    """The change is committed; if its event cannot be placed now, the sweep does it."""
+    try:
+        sequence()
+    except Exception:
+        log.exception("What was recorded could not be sequenced yet; the sweep tries again.")

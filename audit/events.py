@@ -1,0 +1,92 @@
+"""Which events there are. Each app declares its own in its events.py; nobody else may write them.
+
+An event's open facts hold ids, counts and digests, never personal data: the log cannot be edited
+later. What is personal travels in `sealed`, under the key of the person it speaks of.
+"""
+
+import re
+from dataclasses import dataclass
+
+GUIDE_TYPES = frozenset({"CREATE", "READ", "UPDATE", "DELETE", "TRANSFORM"})
+MAX_TYPE_CHARACTERS = 128
+
+_DOTTED = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)+", re.ASCII)
+
+
+class EventTypeError(ValueError):
+    """An event type is declared twice with different facts, or has a name that none may have."""
+
+
+class UnknownEventTypeError(ValueError):
+    """Nobody declared this event type."""
+
+
+class UndeclaredFactError(ValueError):
+    """The event carries an open fact that its type does not declare."""
+
+
+class ReservedEventTypeError(ValueError):
+    """Only Vestige itself writes events of this type."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """A type, in the past tense (`request.filed`), and the open facts that it may carry."""
+
+    name: str
+    facts: frozenset[str]
+
+
+_declared: dict[str, EventType] = {}
+
+
+def define(name: str, *facts: str) -> EventType:
+    """Declare an event type. Raises EventTypeError for a malformed name or a second meaning."""
+    if not _DOTTED.fullmatch(name) or len(name) > MAX_TYPE_CHARACTERS:
+        raise EventTypeError(f"{name!r}: a type is dotted lower case, as in request.filed.")
+    made = EventType(name, frozenset(facts))
+    if _declared.setdefault(name, made) != made:
+        raise EventTypeError(f"{name} is declared already, with other facts.")
+    return _declared[name]
+
+
+def declared_types() -> list[str]:
+    return sorted(_declared)
+
+
+def require_declared(event: EventType, facts: frozenset[str]) -> None:
+    """Raises UnknownEventTypeError or UndeclaredFactError unless this may be recorded."""
+    name = getattr(event, "name", event)
+    if not isinstance(event, EventType) or _declared.get(event.name) != event:
+        raise UnknownEventTypeError(
+            f"Nobody declared the event type {name!r}. Define it in the app's events.py."
+        )
+    undeclared = sorted(facts - event.facts)
+    if undeclared:
+        raise UndeclaredFactError(
+            f"{event.name} does not declare the fact {', '.join(undeclared)}. Declare it if it is"
+            " an id, a count or a digest; seal it if it is personal."
+        )
+
+
+def require_outside(name: str) -> None:
+    """Raises UnknownEventTypeError or ReservedEventTypeError unless outsiders may send this type."""
+    if name in GUIDE_TYPES:
+        return
+    if not _DOTTED.fullmatch(name) or len(name) > MAX_TYPE_CHARACTERS:
+        raise UnknownEventTypeError(
+            f"{name[:MAX_TYPE_CHARACTERS]!r} is no event type. Use one of"
+            f" {', '.join(sorted(GUIDE_TYPES))}, or a type of your own in dotted lower case,"
+            " such as pipeline.finished."
+        )
+    if name in _declared:
+        raise ReservedEventTypeError(
+            f"{name} is written by Vestige alone. Give your event another type."
+        )
+
+
+LOG_EXPORTED = define("log.exported", "format", "filters", "entries", "size")
+LOG_VERIFIED = define("log.verified", "size", "entries", "outcome", "first_bad", "root", "faults")
+LOG_REFUSED = define("log.refused", "event_id", "digest", "entry")
+KEYS_CREATED = define("subject.keys_created", "keys")
+SUBJECT_ERASED = define("subject.erased", "pseudonym", "commitment", "sealed_entries")

@@ -1,0 +1,248 @@
+"""From an event as it is sent to the bytes that the log will hold, and what search needs of them.
+
+The bytes: canonical JSON with "v", "id", "type", "actor", "by" (who was authenticated), and where
+they are not empty "resource", "resource_version", "occurred_at", "parent_id", "details",
+"subject" (a pseudonym), "sealed" ({"nonce", "ciphertext"}).
+"""
+
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+from django.conf import settings
+
+from audit import sealing
+from audit.events import ReservedEventTypeError, UnknownEventTypeError, require_outside
+from audit.ledger import canonical
+from audit.subjects import SubjectError, SubjectRef, normalise
+
+VERSION = 1
+LOG_NAME = "main"
+
+# Visible text without control characters: it goes into columns and pages.
+_PLAIN = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]*")
+_ID = re.compile(r"[!-~]{1,128}")
+_LIMITS = {"actor": 256, "resource": 512, "resource_version": 256, "parent_id": 128}
+
+
+class Fault(NamedTuple):
+    """What is wrong with one event of a request: where, why, and what to do."""
+
+    index: int
+    field: str
+    reason: str
+    fix: str = ""
+
+
+class EventRefusedError(ValueError):
+    """At least one event of the request cannot be taken, so none was."""
+
+    status = 422
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        first = faults[0]
+        super().__init__(f"Event {first.index}, {first.field}: {first.reason} {first.fix}".strip())
+        self.faults = list(faults)
+
+
+class EventTooLargeError(EventRefusedError):
+    """An event has more bytes than VESTIGE_MAX_EVENT_BYTES."""
+
+    status = 413
+
+
+class RepeatedEventError(EventRefusedError):
+    """The event id was used before, for other content."""
+
+    status = 409
+
+
+class NewEvent(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """An event on its way in. Empty members are left out of the log."""
+
+    type: str
+    actor: str
+    resource: str
+    id: str = ""
+    resource_version: str = ""
+    occurred_at: str = ""
+    parent_id: str = ""
+    details: dict[str, Any] = {}  # noqa: RUF012  # msgspec copies it
+    subject: SubjectRef | None = None
+    sealed: dict[str, Any] = {}  # noqa: RUF012
+
+
+class Prepared(NamedTuple):
+    """An event ready to be sequenced: its canonical bytes and its columns, in storage's order."""
+
+    event_id: str
+    event: bytes
+    type: str
+    actor: str
+    by: str
+    resource: str
+    resource_version: str
+    occurred_at: datetime | None
+    parent_id: str
+    subject: str
+    given: bool  # the sender chose the id, so it may be a repetition
+
+
+def new_id() -> str:
+    """A UUIDv7 (RFC 9562): random, and in the order of time, which keeps indexes compact."""
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def time_text(moment: datetime) -> str:
+    """RFC 3339 in UTC with microseconds. `moment` must be aware."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def parse_time(text: str) -> datetime:
+    """The moment in UTC. Raises ValueError for what is no RFC 3339 time with a zone."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None or "T" not in text.upper():
+        raise ValueError("no zone")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as exc:
+        raise ValueError("out of range") from exc
+
+
+def prepare(
+    event: NewEvent, *, by: str, index: int, keys: Mapping[SubjectRef, sealing.LiveKey]
+) -> Prepared:
+    """Check an event and write its bytes. Raises EventRefusedError or EventTooLargeError.
+
+    `keys` holds the key of its subject, by normalised reference.
+    """
+    fault = _fault_of(event)
+    if fault:
+        raise EventRefusedError([Fault(index, *fault)])
+    body: dict[str, Any] = {
+        "v": VERSION, "id": event.id or new_id(), "type": event.type, "actor": event.actor,
+        "by": by, "resource": event.resource,
+    }
+    occurred_at = None
+    if event.occurred_at:
+        occurred_at = parse_time(event.occurred_at)
+        body["occurred_at"] = time_text(occurred_at)
+    if event.resource_version:
+        body["resource_version"] = event.resource_version
+    if event.parent_id:
+        body["parent_id"] = event.parent_id
+    if event.details:
+        body["details"] = event.details
+    subject = _seal(event, body, index, keys) if event.subject else ""
+    try:
+        encoded = canonical.encode_strict(body)
+    except canonical.CanonicalError as exc:
+        raise EventRefusedError([_canonical_fault(index, exc)]) from exc
+    limit = settings.VESTIGE_MAX_EVENT_BYTES
+    if len(encoded) > limit:
+        raise EventTooLargeError([
+            Fault(
+                index, "details", f"The event has {len(encoded):,} bytes, at most {limit:,} fit.",
+                "Send a digest and keep the rest elsewhere.",
+            )
+        ])
+    return Prepared(
+        body["id"], encoded, event.type, event.actor, by, event.resource, event.resource_version,
+        occurred_at, event.parent_id, subject, bool(event.id),
+    )
+
+
+def from_bytes(encoded: bytes) -> Prepared:
+    """What search needs of an event whose bytes are written already."""
+    body = canonical.decode(encoded)
+    occurred_at = body.get("occurred_at")
+    return Prepared(
+        body["id"], encoded, body["type"], body["actor"], body["by"], body.get("resource", ""),
+        body.get("resource_version", ""), parse_time(occurred_at) if occurred_at else None,
+        body.get("parent_id", ""), body.get("subject", ""), given=True,
+    )
+
+
+def same_content(first: bytes, second: bytes) -> bool:
+    """Whether two events say the same; who delivered them (`by`) may differ, as keys rotate."""
+    if first == second:
+        return True
+    one, other = canonical.decode(first), canonical.decode(second)
+    one.pop("by", None)
+    other.pop("by", None)
+    return bool(one == other)
+
+
+def subject_fault(event: NewEvent) -> tuple[str, str, str] | None:
+    """(field, reason, fix) when the subject names nobody. Never repeats the identifier."""
+    if event.subject is None:
+        return ("sealed", "Sealed facts need a subject.", "Add `subject`.") if event.sealed else None
+    try:
+        normalise(event.subject)
+    except SubjectError as exc:
+        return f"subject.{exc.field}", str(exc), ""
+    return None
+
+
+def require_outside_type(event: NewEvent, index: int) -> None:
+    """Raises EventRefusedError when outsiders may not send this type."""
+    try:
+        require_outside(event.type)
+    except (UnknownEventTypeError, ReservedEventTypeError) as exc:
+        raise EventRefusedError([Fault(index, "type", str(exc))]) from exc
+
+
+def _fault_of(event: NewEvent) -> tuple[str, str, str] | None:
+    if event.id and not _ID.fullmatch(event.id):
+        return "id", "An id has 1 to 128 visible ASCII characters.", "A UUID is a good id."
+    if not event.actor:
+        return "actor", "Who did it is missing.", "Name the person or service, as in service:etl."
+    if not event.resource:
+        return "resource", "What it happened to is missing.", "As in dataset:sales:orders."
+    for name, limit in _LIMITS.items():
+        text = getattr(event, name)
+        if len(text) > limit or not _PLAIN.fullmatch(text):
+            return (
+                name, f"At most {limit} characters without control characters fit here.",
+                "Send an identifier.",
+            )
+    if event.occurred_at:
+        try:
+            parse_time(event.occurred_at)
+        except ValueError:
+            return (
+                "occurred_at", "This is no RFC 3339 time with a zone.",
+                "Send it as in 2026-01-31T12:00:00Z.",
+            )
+    return subject_fault(event)
+
+
+def _seal(
+    event: NewEvent, body: dict[str, Any], index: int,
+    keys: Mapping[SubjectRef, sealing.LiveKey],
+) -> str:
+    assert event.subject is not None  # noqa: S101  # the caller has looked
+    key = keys[normalise(event.subject)]
+    body["subject"] = key.pseudonym
+    if event.sealed:
+        try:
+            body["sealed"] = sealing.seal(
+                event.sealed, key=key, log=LOG_NAME, event_id=body["id"]
+            )
+        except canonical.CanonicalError as exc:
+            raise EventRefusedError([_canonical_fault(index, exc, "sealed")]) from exc
+    return key.pseudonym
+
+
+def _canonical_fault(index: int, exc: canonical.CanonicalError, inside: str = "") -> Fault:
+    path = f"{inside}.{exc.path}" if inside and exc.path else inside or exc.path or "event"
+    reason, _, fix = exc.reason.partition("; ")
+    return Fault(index, path, f"{path.rpartition('.')[2]} {reason}.", f"{fix.capitalize()}." if fix else "")

@@ -1,0 +1,92 @@
+"""The installation's secrets on disk, each made at first use and readable by us alone.
+
+    log.key      Ed25519, PEM: signs checkpoints (VESTIGE_LOG_KEY_FILE names another place)
+    lookup.key   32 bytes: HMAC of identifiers, for finding a person without storing who it is
+    subjects.key 32 bytes: wraps the data key of each subject
+    data.key     32 bytes: the vault, for case data outside the log
+"""
+
+import contextlib
+import os
+import secrets
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.conf import settings
+
+KEY_BYTES = 32
+
+
+class KeyFileError(RuntimeError):
+    """A key file is there but cannot be used."""
+
+
+def lookup_key() -> bytes:
+    return _secret(settings.VESTIGE_KEYS / "lookup.key")
+
+
+def subjects_key() -> bytes:
+    return _secret(settings.VESTIGE_KEYS / "subjects.key")
+
+
+def data_key() -> bytes:
+    return _secret(settings.VESTIGE_KEYS / "data.key")
+
+
+def named_key(name: str) -> bytes:
+    """32 bytes of `<name>.key`: for an upper app's own keyed hashes, apart from all others."""
+    return _secret(settings.VESTIGE_KEYS / f"{name}.key")
+
+
+def log_key() -> Ed25519PrivateKey:
+    """The log's signing key. Raises KeyFileError."""
+    return _signing_key(log_key_file())
+
+
+def log_key_file() -> Path:
+    return Path(os.environ.get("VESTIGE_LOG_KEY_FILE") or settings.VESTIGE_KEYS / "log.key")
+
+
+@lru_cache
+def _secret(path: Path) -> bytes:
+    _make_once(path, secrets.token_bytes(KEY_BYTES))
+    secret = path.read_bytes()
+    if len(secret) != KEY_BYTES:
+        raise KeyFileError(f"{path} must hold {KEY_BYTES} bytes. Restore it from your backup.")
+    return secret
+
+
+@lru_cache
+def _signing_key(path: Path) -> Ed25519PrivateKey:
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    _make_once(path, pem)
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except ValueError as exc:
+        raise KeyFileError(f"{path} is not a private key in PEM. Restore your backup.") from exc
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyFileError(f"{path} is not an Ed25519 key. The log's checkpoints need one.")
+    return key
+
+
+def _make_once(path: Path, content: bytes) -> None:
+    """The file with this content unless it exists; of several processes at once, one wins."""
+    if path.exists():
+        return
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        Path(draft).unlink()

@@ -1,0 +1,169 @@
+"""The log's tables. Rows of Entry, Tile and Checkpoint never change: triggers see to it."""
+
+from django.db import models
+from django.db.models.functions import Now
+
+MAIN_LOG = 1  # its id; other organisation units would get logs of their own
+
+
+class Log(models.Model):
+    """The head of a log: where the next entry goes. Locked by whoever appends."""
+
+    id = models.SmallIntegerField(primary_key=True)
+    name = models.CharField(max_length=64, unique=True)
+    origin = models.CharField(max_length=200)
+    size = models.BigIntegerField(default=0)
+    last_hash = models.BinaryField()
+    last_timestamp_us = models.BigIntegerField(default=0)
+    frontier = models.BinaryField()
+    note = models.TextField(blank=True)  # the newest signed checkpoint
+    note_size = models.BigIntegerField(default=-1)
+    note_at = models.DateTimeField(null=True)
+    kept_at = models.DateTimeField(null=True)  # when a checkpoint last went into the history
+    refusal = models.TextField(blank=True)  # why the signer refuses to sign, if it does
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=models.Q(size__gte=0), name="log_size_not_negative"),
+            models.CheckConstraint(
+                condition=models.Q(note_size__lte=models.F("size")), name="log_note_within_size"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.size} entries"
+
+
+class Pending(models.Model):
+    """An event of a committed change that waits for its place in the log."""
+
+    id = models.BigAutoField(primary_key=True)
+    log_id = models.SmallIntegerField()
+    event_id = models.CharField(max_length=128)
+    event = models.BinaryField()  # canonical JSON
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["log_id", "event_id"], name="pending_event_once")
+        ]
+
+    def __str__(self) -> str:
+        return self.event_id
+
+
+class Entry(models.Model):
+    """One leaf, and beside it what the leaf says, for search. No foreign keys: it outlives all."""
+
+    pk = models.CompositePrimaryKey("log_id", "seq")
+    log_id = models.SmallIntegerField()
+    seq = models.BigIntegerField()
+    leaf = models.BinaryField()
+    leaf_hash = models.BinaryField()
+    event_id = models.CharField(max_length=128)
+    type = models.CharField(max_length=128)
+    actor = models.CharField(max_length=256)
+    by = models.CharField(max_length=64)
+    resource = models.CharField(max_length=512)
+    resource_version = models.CharField(max_length=256)
+    occurred_at = models.DateTimeField(null=True)
+    recorded_at = models.DateTimeField()
+    parent_id = models.CharField(max_length=128)
+    subject = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["log_id", "event_id"], name="entry_event_once")
+        ]
+        indexes = [
+            models.Index(fields=["resource", "seq"], name="entry_resource"),
+            models.Index(fields=["type", "seq"], name="entry_type"),
+            models.Index(fields=["actor", "seq"], name="entry_actor"),
+            models.Index(fields=["recorded_at"], name="entry_recorded"),
+            models.Index(
+                fields=["subject"], name="entry_subject", condition=~models.Q(subject="")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.seq} {self.type} {self.resource}"
+
+
+class Tile(models.Model):
+    """256 hashes of one level (C2SP tlog-tiles), kept once full, with the root over them."""
+
+    pk = models.CompositePrimaryKey("log_id", "level", "index")
+    log_id = models.SmallIntegerField()
+    level = models.SmallIntegerField()
+    index = models.BigIntegerField()
+    hashes = models.BinaryField()
+    root = models.BinaryField()
+
+    def __str__(self) -> str:
+        return f"tile {self.level}/{self.index}"
+
+
+class Checkpoint(models.Model):
+    """A signed checkpoint that was kept: at most one a minute, and those that were asked for."""
+
+    log_id = models.SmallIntegerField()
+    size = models.BigIntegerField()
+    root = models.BinaryField()
+    note = models.TextField()
+    signed_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["log_id", "size"], name="checkpoint_once_a_size")
+        ]
+
+    def __str__(self) -> str:
+        return f"checkpoint at {self.size}"
+
+
+class SubjectKey(models.Model):
+    """The key of one person. Erasing them empties `lookup` and `wrapped_key`; the row stays."""
+
+    lookup = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001  # unique, or gone
+    pseudonym = models.CharField(max_length=64, unique=True)
+    wrapped_key = models.BinaryField(null=True)
+    commitment = models.CharField(max_length=64)
+    created_at = models.DateTimeField(db_default=Now())
+    destroyed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(
+                    destroyed_at__isnull=True, wrapped_key__isnull=False, lookup__isnull=False
+                )
+                | models.Q(
+                    destroyed_at__isnull=False, wrapped_key__isnull=True, lookup__isnull=True
+                ),
+                name="subject_key_lives_or_is_gone",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.pseudonym
+
+
+class Verification(models.Model):
+    """What a check of the whole log found."""
+
+    log_id = models.SmallIntegerField()
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField()
+    size = models.BigIntegerField()  # entries that the log has to have
+    entries = models.BigIntegerField()  # entries checked and found right
+    root = models.CharField(max_length=64)
+    ok = models.BooleanField()
+    first_bad = models.BigIntegerField(null=True)
+    faults = models.JSONField(default=list)  # sentences, the first hundred
+    by = models.CharField(max_length=64)
+
+    class Meta:
+        indexes = [models.Index(fields=["log_id", "-finished_at"], name="verification_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.entries} of {self.size}"

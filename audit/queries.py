@@ -1,0 +1,164 @@
+"""Reading the log."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.db.models import QuerySet
+
+from audit import proofs, sealing, sequencer, signer
+from audit.ledger import bundle, canonical, checkpoint
+from audit.ledger.leaf import unpack
+from audit.models import MAIN_LOG, Entry, Log, SubjectKey
+
+
+class EntryUnknownError(LookupError):
+    """The log has no such entry."""
+
+
+class NothingSignedError(RuntimeError):
+    """No signed checkpoint covers what was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A signed checkpoint: the C2SP note, and what it says."""
+
+    note: str
+    size: int
+    root: bytes
+    signed_at: datetime
+
+
+def entries() -> QuerySet[Entry]:
+    return Entry.objects.filter(log_id=MAIN_LOG)
+
+
+def entry(seq: int) -> Entry:
+    """Raises EntryUnknownError."""
+    found = entries().filter(seq=seq).first()
+    if found is None:
+        raise EntryUnknownError(f"The log has no entry {seq}.")
+    return found
+
+
+def entries_for(
+    resource: str,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    as_of: int | None = None,
+) -> QuerySet[Entry]:
+    """The entries of a resource in the order of the log.
+
+    `since` and `until` bound the time of recording, the latter exclusive; `as_of` is an entry
+    number: only what was in the log then.
+    """
+    found = entries().filter(resource=resource)
+    if since is not None:
+        found = found.filter(recorded_at__gte=since)
+    if until is not None:
+        found = found.filter(recorded_at__lt=until)
+    if as_of is not None:
+        found = found.filter(seq__lte=as_of)
+    return found.order_by("seq")
+
+
+def event_of(entry: Entry) -> dict[str, Any]:
+    """The event in the entry's leaf: what was hashed, not the columns beside it."""
+    event: dict[str, Any] = canonical.decode(unpack(bytes(entry.leaf)).event)
+    return event
+
+
+def unseal(entry: Entry) -> dict[str, Any] | None:
+    """The entry's sealed facts; {} if it has none, None if the subject's key was destroyed."""
+    event = event_of(entry)
+    if "sealed" not in event:
+        return {}
+    row = SubjectKey.objects.filter(pseudonym=event["subject"], wrapped_key__isnull=False).first()
+    if row is None:
+        return None
+    return sealing.unseal(
+        event["sealed"], key=sealing.unwrap(row), log="main", event_id=event["id"]
+    )
+
+
+def head() -> Log | None:
+    """The log's head; None before its first entry."""
+    return Log.objects.filter(pk=MAIN_LOG).first()
+
+
+def latest_checkpoint() -> Checkpoint | None:
+    """The newest signed checkpoint; None before the first."""
+    log = head()
+    if log is None or not log.note or log.note_at is None:
+        return None
+    said, _ = checkpoint.parse(log.note)
+    return Checkpoint(log.note, said.size, said.root, log.note_at)
+
+
+def verifier_key() -> str:
+    """The log's public key, as C2SP vkey text."""
+    log = head()
+    from django.conf import settings
+
+    return signer.verifier_key(log.origin if log else settings.VESTIGE_ORIGIN)
+
+
+def covering_checkpoint() -> Checkpoint:
+    """A checkpoint over everything recorded so far: sequences and signs if need be.
+
+    Inside a transaction nothing can be sequenced; there it is the newest there is. Raises
+    NothingSignedError when there is none.
+    """
+    blocks = connection.atomic_blocks
+    if not blocks or blocks[-1]._from_testcase:
+        sequencer.drain()
+        signer.sign_head(keep=True)
+    found = latest_checkpoint()
+    if found is None:
+        raise NothingSignedError("The log has no signed checkpoint yet.")
+    return found
+
+
+def evidence(
+    seqs: Iterable[int], *, purpose: str, statement: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The evidence bundle of these entries against the newest checkpoint, ready for JSON.
+
+    Raises EntryUnknownError and NothingSignedError.
+    """
+    signed = covering_checkpoint()
+    wanted = sorted(set(seqs))
+    found = {e.seq: bytes(e.leaf) for e in entries().filter(seq__in=wanted)}
+    for seq in wanted:
+        if seq not in found:
+            raise EntryUnknownError(f"The log has no entry {seq}.")
+        if seq >= signed.size:
+            raise NothingSignedError(
+                f"The newest checkpoint covers {signed.size} entries, not entry {seq}."
+                " Ask again outside of the transaction."
+            )
+    paths = proofs.inclusions(MAIN_LOG, wanted, signed.size)
+    said, _ = checkpoint.parse(signed.note)
+    return bundle.build(
+        purpose=purpose, statement=statement, origin=said.origin,
+        vkey=signer.verifier_key(said.origin), checkpoint=signed.note,
+        entries=[(seq, found[seq], path) for seq, path in zip(wanted, paths, strict=True)],
+    )
+
+
+def actor_names(actors: Iterable[str]) -> dict[str, str]:
+    """The display name of each actor that is a user here; others keep their own text."""
+    wanted = set(actors)
+    ids = {
+        int(actor[5:]): actor
+        for actor in wanted
+        if actor.startswith("user:") and actor[5:].isdecimal() and len(actor) < 24
+    }
+    names = {actor: actor for actor in wanted}
+    for user in get_user_model()._default_manager.filter(pk__in=list(ids)):
+        names[ids[user.pk]] = str(user)
+    return names

@@ -1,0 +1,289 @@
+"""The statements that append to the log's tables. Raw SQL: this is the hot path.
+
+Only the sequencer and the signer call these, inside a transaction that has locked the head.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.db import connection
+
+from audit.intake import LOG_NAME, Prepared
+from audit.ledger.leaf import GENESIS
+from audit.ledger.tree import Frontier
+from audit.models import MAIN_LOG
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_POSTGRESQL_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+_ENTRY_COLUMNS = (
+    'log_id, seq, leaf, leaf_hash, event_id, type, actor, "by", resource, resource_version,'
+    " occurred_at, recorded_at, parent_id, subject"
+)
+_ENTRY_VALUES = f"({', '.join(['%s'] * 14)})"
+# Above this many rows COPY costs less than INSERT (measured, PostgreSQL 15).
+_COPY_FROM = 24
+
+
+class Row(NamedTuple):
+    """An event with its place: what becomes an Entry."""
+
+    seq: int
+    timestamp_us: int
+    leaf: bytes
+    leaf_hash: bytes
+    prepared: Prepared
+
+
+class Known(NamedTuple):
+    """An entry that bears an event id already."""
+
+    seq: int
+    leaf_hash: bytes
+    event: bytes
+
+
+@dataclass(slots=True)
+class Head:
+    """The log row as it was when it was locked."""
+
+    log_id: int
+    origin: str
+    size: int
+    last_hash: bytes
+    last_timestamp_us: int
+    frontier: Frontier
+    note: str
+    note_size: int
+    note_at: datetime | None
+    kept_at: datetime | None
+    refusal: str
+
+
+def moment(timestamp_us: int) -> datetime:
+    return EPOCH + timedelta(microseconds=timestamp_us)
+
+
+def lock_head() -> Head:
+    """The head of the log, locked until the transaction ends; the log begins here at first use.
+
+    The one lock of appending and signing: a row lock on PostgreSQL; on SQLite the transaction
+    holds the database's write lock from its start (IMMEDIATE).
+    """
+    head = _read_head()
+    if head is None:
+        _insert_log()
+        head = _read_head()
+    assert head is not None  # noqa: S101  # just inserted
+    return head
+
+
+def store_head(head: Head, frontier: Frontier, last: Row) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE audit_log SET size = %s, last_hash = %s, last_timestamp_us = %s, frontier = %s"
+            " WHERE id = %s",
+            [frontier.size, last.leaf_hash, last.timestamp_us, frontier.to_bytes(), head.log_id],
+        )
+
+
+def store_note(head: Head, note: str, size: int, signed_at: datetime) -> None:
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            # Losing the stored copy of a note in a crash is harmless: what it covers is durable,
+            # and the next one is checked against the note before it.
+            cursor.execute("SET LOCAL synchronous_commit = off")
+        cursor.execute(
+            "UPDATE audit_log SET note = %s, note_size = %s, note_at = %s, refusal = ''"
+            " WHERE id = %s",
+            [note, size, _time(signed_at), head.log_id],
+        )
+
+
+def store_refusal(head: Head, reason: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE audit_log SET refusal = %s WHERE id = %s", [reason, head.log_id])
+
+
+def keep_checkpoint(head: Head, size: int, root: bytes, note: str, signed_at: datetime) -> None:
+    """Put a checkpoint into the history, unless one of this size is there."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO audit_checkpoint (log_id, size, root, note, signed_at)"
+            " SELECT %s, %s, %s, %s, %s WHERE NOT EXISTS"
+            " (SELECT 1 FROM audit_checkpoint WHERE log_id = %s AND size = %s)",
+            [head.log_id, size, root, note, _time(signed_at), head.log_id, size],
+        )
+        cursor.execute(
+            "UPDATE audit_log SET kept_at = %s WHERE id = %s", [_time(signed_at), head.log_id]
+        )
+
+
+def insert_entries(log_id: int, rows: Sequence[Row]) -> None:
+    """Raises IntegrityError when an event id or a place is taken."""
+    if connection.vendor == "postgresql" and len(rows) >= _COPY_FROM:
+        _copy_entries(log_id, rows)
+        return
+    values = [_values(log_id, row) for row in rows]
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            places = ", ".join([_ENTRY_VALUES] * len(values))
+            cursor.execute(
+                f"INSERT INTO audit_entry ({_ENTRY_COLUMNS}) VALUES {places}",  # noqa: S608
+                [value for row in values for value in row],
+            )
+        else:
+            cursor.executemany(
+                f"INSERT INTO audit_entry ({_ENTRY_COLUMNS}) VALUES {_ENTRY_VALUES}",  # noqa: S608
+                values,
+            )
+
+
+def insert_tiles(log_id: int, tiles: Iterable[tuple[int, int, bytes, bytes]]) -> None:
+    """`tiles` are (level, index, hashes, root) of full tiles."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            'INSERT INTO audit_tile (log_id, level, "index", hashes, root)'
+            " VALUES (%s, %s, %s, %s, %s)",
+            [(log_id, *tile) for tile in tiles],
+        )
+
+
+def known_entries(log_id: int, event_ids: Sequence[str]) -> dict[str, Known]:
+    """The entries that bear one of these event ids."""
+    found: dict[str, Known] = {}
+    with connection.cursor() as cursor:
+        for start in range(0, len(event_ids), 500):
+            some = event_ids[start : start + 500]
+            places = ", ".join(["%s"] * len(some))
+            cursor.execute(
+                "SELECT event_id, seq, leaf_hash, leaf FROM audit_entry"
+                f" WHERE log_id = %s AND event_id IN ({places})",  # noqa: S608
+                [log_id, *some],
+            )
+            for event_id, seq, leaf_hash, leaf in cursor.fetchall():
+                found[event_id] = Known(seq, bytes(leaf_hash), bytes(leaf)[52:])
+    return found
+
+
+def pending(limit: int) -> list[tuple[int, bytes]]:
+    """The oldest events that wait, as (row id, canonical bytes)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, event FROM audit_pending WHERE log_id = %s ORDER BY id LIMIT %s",
+            [MAIN_LOG, limit],
+        )
+        return [(row_id, bytes(event)) for row_id, event in cursor.fetchall()]
+
+
+def delete_pending(row_ids: Sequence[int]) -> None:
+    places = ", ".join(["%s"] * len(row_ids))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"DELETE FROM audit_pending WHERE id IN ({places})",  # noqa: S608
+            list(row_ids),
+        )
+
+
+def _read_head() -> Head | None:
+    lock = " FOR UPDATE" if connection.features.has_select_for_update else ""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, origin, size, last_hash, last_timestamp_us, frontier, note, note_size,"
+            f" note_at, kept_at, refusal FROM audit_log WHERE id = %s{lock}",  # noqa: S608
+            [MAIN_LOG],
+        )
+        found = cursor.fetchone()
+    if found is None:
+        return None
+    log_id, origin, size, last_hash, last_us, frontier, note, note_size, *rest = found
+    note_at, kept_at, refusal = rest
+    return Head(
+        log_id, origin, size, bytes(last_hash), last_us, Frontier.from_bytes(bytes(frontier)),
+        note, note_size, _aware(note_at), _aware(kept_at), refusal,
+    )
+
+
+def _aware(value: datetime | str | None) -> datetime | None:
+    """A moment as raw SQL returns it: SQLite keeps text without a zone, which is UTC."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+def _insert_log() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO audit_log (id, name, origin, size, last_hash, last_timestamp_us, frontier,"
+            " note, note_size, refusal) VALUES (%s, %s, %s, 0, %s, 0, %s, '', -1, '')"
+            " ON CONFLICT DO NOTHING",
+            [MAIN_LOG, LOG_NAME, settings.VESTIGE_ORIGIN, GENESIS, Frontier().to_bytes()],
+        )
+
+
+def _time(value: datetime | None) -> Any:
+    """A moment as this database takes it in raw SQL."""
+    return connection.ops.adapt_datetimefield_value(value) if value else None
+
+
+def _values(log_id: int, row: Row) -> tuple[Any, ...]:
+    event = row.prepared
+    return (
+        log_id, row.seq, row.leaf, row.leaf_hash, event.event_id, event.type, event.actor,
+        event.by, event.resource, event.resource_version, _time(event.occurred_at),
+        _time(moment(row.timestamp_us)), event.parent_id, event.subject,
+    )
+
+
+# PostgreSQL's binary COPY: a header, per row the number of columns and per column its length (-1
+# for null) and bytes, and a trailer. Written by hand, as psycopg's row writer takes longer than
+# all hashing. Integers and times (microseconds since 2000) are big-endian.
+_COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+_COPY_TRAILER = b"\xff\xff"
+_COPY_START = struct.Struct(">hihiqi")  # 14 columns, log_id, seq, then the leaf's length
+_COPY_LENGTH = struct.Struct(">i")
+_COPY_TIME = struct.Struct(">iq")
+_COPY_NULL = _COPY_LENGTH.pack(-1)
+_EPOCHS_APART_US = (_POSTGRESQL_EPOCH - EPOCH) // _MICROSECOND
+_COPY_CHUNK = 512
+
+
+def _copy_entries(log_id: int, rows: Sequence[Row]) -> None:
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY audit_entry ({_ENTRY_COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy,
+    ):
+        copy.write(_COPY_HEADER)
+        for start in range(0, len(rows), _COPY_CHUNK):
+            copy.write(_copy_rows(log_id, rows[start : start + _COPY_CHUNK]))
+        copy.write(_COPY_TRAILER)
+
+
+def _copy_rows(log_id: int, rows: Sequence[Row]) -> bytes:
+    parts: list[bytes] = []
+    length, time = _COPY_LENGTH.pack, _COPY_TIME.pack
+    for seq, timestamp_us, leaf, leaf_hash, event in rows:
+        parts += (
+            _COPY_START.pack(14, 2, log_id, 8, seq, len(leaf)), leaf, b"\x00\x00\x00\x20", leaf_hash
+        )
+        for text in (
+            event.event_id, event.type, event.actor, event.by, event.resource,
+            event.resource_version,
+        ):
+            data = text.encode()
+            parts += (length(len(data)), data)
+        parts.append(
+            time(8, (event.occurred_at - _POSTGRESQL_EPOCH) // _MICROSECOND)
+            if event.occurred_at
+            else _COPY_NULL
+        )
+        parts.append(time(8, timestamp_us - _EPOCHS_APART_US))
+        for text in (event.parent_id, event.subject):
+            data = text.encode()
+            parts += (length(len(data)), data)
+    return b"".join(parts)

@@ -1,0 +1,100 @@
+"""A small log in memory, for tests of the pure core."""
+
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from audit.ledger import bundle, canonical, checkpoint, leaf, tree
+from audit.ledger.hashing import leaf_hash
+
+ORIGIN = "vestige.example/log"
+START_US = 1_790_000_000_000_000
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
+
+
+class SampleLog:
+    """Chained leaves with the given events' details; entry n happened n seconds after the first."""
+
+    def __init__(self, details: Iterable[Mapping[str, Any]]) -> None:
+        self.leaves: list[bytes] = []
+        self.hashes: list[bytes] = []
+        for item in details:
+            self.append(item)
+
+    def append(self, details: Mapping[str, Any]) -> None:
+        seq = len(self.leaves)
+        event = {
+            "type": "request.filed",
+            "actor": "user:7",
+            "resource": f"request:R-2026-{seq:04d}",
+            "details": dict(details),
+        }
+        previous = self.hashes[-1] if self.hashes else leaf.GENESIS
+        packed = leaf.pack(seq, START_US + seq * 1_000_000, previous, canonical.encode(event))
+        self.leaves.append(packed)
+        self.hashes.append(leaf_hash(packed))
+
+    def get(self, level: int, index: int) -> bytes:
+        """A hash source that recomputes each subtree."""
+        return tree.root_of(self.hashes[index << level : (index + 1) << level])
+
+    def note(self, *keys: Ed25519PrivateKey) -> str:
+        head = checkpoint.Checkpoint(ORIGIN, len(self.leaves), tree.root_of(self.hashes))
+        return checkpoint.sign(head, *(keys or (KEY,)))
+
+    def bundle(
+        self,
+        seqs: Iterable[int],
+        *,
+        statement: Mapping[str, Any] | None = None,
+        key: Ed25519PrivateKey = KEY,
+    ) -> dict[str, Any]:
+        size = len(self.leaves)
+        return bundle.build(
+            purpose="certificate",
+            statement=statement,
+            origin=ORIGIN,
+            vkey=vkey(key),
+            checkpoint=self.note(key),
+            entries=[
+                (seq, self.leaves[seq], tree.inclusion_proof(seq, size, self.get)) for seq in seqs
+            ],
+        )
+
+
+def log_of(count: int) -> SampleLog:
+    return SampleLog({"rows": number} for number in range(count))
+
+
+def vkey(key: Ed25519PrivateKey = KEY) -> str:
+    return checkpoint.vkey(ORIGIN, key.public_key())
+
+
+CERTIFICATE: dict[str, Any] = {
+    "purpose": "certificate",
+    "reference": "R-2026-0001",
+    "erased": {"rows": 17, "datasets": ["dataset:shop:purchases"]},
+    "note": "Löschung nach Art. 17 DSGVO",
+    "entries": [4, 9],
+}
+
+
+def certificate_log() -> SampleLog:
+    """Twelve entries, of which number 10 commits to CERTIFICATE."""
+    log = log_of(10)
+    log.append({"statement_sha256": bundle.statement_digest(CERTIFICATE)})
+    log.append({"rows": 11})
+    return log
+
+
+def certificate_bundle(key: Ed25519PrivateKey = KEY) -> dict[str, Any]:
+    return certificate_log().bundle([4, 9, 10], statement=CERTIFICATE, key=key)
+
+
+def with_digest(members: dict[str, Any]) -> dict[str, Any]:
+    """The bundle as a forger would leave it: its digest made to match."""
+    digest = sha256(canonical.encode({**members, "digest": None})).hexdigest()
+    return {**members, "digest": digest}
