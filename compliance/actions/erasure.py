@@ -1,0 +1,298 @@
+"""The erasure's rows: started, claimed, erased, purged, verified, failed. Each step is recorded.
+
+The work itself, which takes long and touches stores, is in `compliance.execution`.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import User
+from audit.actions import forget_subject, record
+from audit.sealing import live_keys
+from audit.subjects import lookup
+from compliance import events
+from compliance.actions.notices import issue_notices
+from compliance.actions.transitions import move
+from compliance.discovery import plan_hash
+from compliance.errors import PlanChangedSinceApprovalError, WrongStateError
+from compliance.models import Request, Step, Suppression
+from compliance.queries import (
+    approvals_missing,
+    claimable,
+    current_plan,
+    identifiers_of,
+    suppression_digest,
+)
+from compliance.states import State
+from connectors.adapters.base import Erased, ScanReport
+from lineage.actions import forget_usage
+from lineage.models import Dataset
+
+Phase = Step.Phase
+
+
+@transaction.atomic
+def execute(request: Request, *, by: User) -> None:
+    """Makes one due row per store. The suppression comes first: nobody may re-ingest meanwhile."""
+    request = Request.objects.select_for_update().get(pk=request.pk)
+    plan = current_plan(request)
+    if plan is None or approvals_missing(plan):
+        raise WrongStateError(
+            f"{request.reference} has no approved plan. The DPO and a data owner approve it first."
+        )
+    if plan_hash(plan.body) != plan.hash:
+        raise PlanChangedSinceApprovalError(
+            "The stored plan is not the one that was approved. Plan and approve again."
+        )
+    if request.held_at:
+        raise WrongStateError(f"{request.reference} is under a legal hold: {request.hold_reason}")
+    if request.scheduled_for and request.scheduled_for > timezone.now():
+        raise WrongStateError(
+            f"The cooling-off ends at {request.scheduled_for:%Y-%m-%d %H:%M} UTC. Execute it then."
+        )
+    move(request, "execute", by=by)
+    people = identifiers_of(request)
+    for ref in people:
+        Suppression.objects.get_or_create(
+            digest=suppression_digest(ref), defaults={"request": request}
+        )
+    record(
+        events.SUBJECT_SUPPRESSED,
+        by=by,
+        resource=request.resource,
+        details={"identifiers": len(people)},
+    )
+    for number, body in enumerate(plan.body["steps"], start=1):
+        _, namespace, name = body["dataset"].split(":", 2)
+        Step.objects.create(
+            request=request,
+            plan=plan,
+            number=number,
+            connector_id=body["connector"],
+            dataset=Dataset.objects.filter(namespace=namespace, name=name, kind="dataset").first(),
+            phase=Phase.RETAINED if body["retain"] else Phase.DUE,
+            outcome="retained" if body["retain"] else "",
+        )
+    record(
+        events.ERASURE_STARTED,
+        by=by,
+        resource=request.resource,
+        details={"plan_hash": plan.hash, "steps": len(plan.body["steps"])},
+    )
+    _leave_executing(request, by=by)
+
+
+def claim_step(pk: int) -> Step | None:
+    """The step, if this caller is the one to work on it now."""
+    claim = secrets.token_hex(16)
+    won = Step.objects.filter(claimable(), pk=pk).update(claimed_at=timezone.now(), claim=claim)
+    if not won:
+        return None
+    return Step.objects.select_related("request", "plan", "connector", "dataset").get(pk=pk)
+
+
+def enter(step: Step, phase: str) -> None:
+    """The worker goes into a phase (and its progress starts at nothing)."""
+    started = {} if step.started_at else {"started_at": timezone.now()}
+    Step.objects.filter(pk=step.pk).update(phase=phase, done=0, total=0, activity="", **started)
+    step.refresh_from_db()
+
+
+def show_progress(step: Step, activity: str, done: int, total: int) -> None:
+    """What people see on the page; renews the claim on the way."""
+    Step.objects.filter(pk=step.pk, claim=step.claim).update(
+        activity=activity[:60], done=done, total=total, claimed_at=timezone.now()
+    )
+
+
+def renew_claim(step_pk: int, claim: str) -> bool:
+    return bool(
+        Step.objects.filter(pk=step_pk, claim=claim).update(claimed_at=timezone.now())
+    )
+
+
+def _facts(step: Step) -> dict[str, object]:
+    return {
+        "step": step.number,
+        "dataset": step.connector.dataset_node,
+        "connector": step.connector_id,
+    }
+
+
+def _digest(paths: Sequence[str]) -> str:
+    """Object names may carry identifiers (Hive keys), so the log holds only their digest."""
+    return hashlib.sha256("\n".join(sorted(paths)).encode()).hexdigest()
+
+
+@transaction.atomic
+def step_erased(step: Step, erased: Erased, *, by: User) -> None:
+    result = {
+        "new_version": erased.new_version,
+        "objects_removed": len(erased.objects_removed),
+        "removed_sha256": _digest(erased.objects_removed),
+        "objects_added": len(erased.objects_added),
+        "added_sha256": _digest(erased.objects_added),
+    }
+    Step.objects.filter(pk=step.pk).update(
+        phase=Phase.PURGING, rows_erased=erased.rows, result=result, erased_at=timezone.now()
+    )
+    record(
+        events.STEP_ERASED,
+        by=by,
+        resource=step.request.resource,
+        details={**_facts(step), "rows": erased.rows, **result},
+    )
+    step.refresh_from_db()
+
+
+@transaction.atomic
+def step_purged(step: Step, purged: Erased | None, *, by: User) -> None:
+    """The history is gone (None: nothing was found here, so nothing was purged)."""
+    body = step.plan.body["steps"][step.number - 1]
+    removed = purged.objects_removed if purged else ()
+    purge = {
+        "objects_removed": len(removed),
+        "removed_sha256": _digest(removed),
+        "versions_lost": len(body["versions_lost"]) if purged else 0,
+    }
+    Step.objects.filter(pk=step.pk).update(
+        phase=Phase.TO_VERIFY,
+        result=step.result | {"purged": purge},
+        claimed_at=None,
+        activity="",
+        rows_erased=step.rows_erased or 0,
+    )
+    record(
+        events.STEP_PURGED, by=by, resource=step.request.resource, details={**_facts(step), **purge}
+    )
+    _leave_executing(step.request, by=by)
+
+
+def _leave_executing(request: Request, *, by: User) -> None:
+    """Once no step is left to erase, the verifier's turn begins."""
+    request = Request.objects.select_for_update().get(pk=request.pk)
+    steps = request.steps.filter(plan__superseded_at=None)
+    if request.state == State.EXECUTING and not steps.exclude(
+        phase__in=[Phase.TO_VERIFY, Phase.RETAINED]
+    ).exists():
+        move(request, "erased", by=by)
+        _finish_if_clean(request, by=by)
+
+
+@transaction.atomic
+def step_verified(step: Step, report: ScanReport, *, by: User) -> None:
+    """Nothing was left in any byte."""
+    kept = report_json(report)
+    Step.objects.filter(pk=step.pk).update(
+        phase=Phase.DONE,
+        report=kept,
+        claimed_at=None,
+        activity="",
+        finished_at=timezone.now(),
+        outcome="erased" if step.rows_erased else "not_found",
+    )
+    record(
+        events.STEP_VERIFIED,
+        by=by,
+        resource=step.request.resource,
+        details={
+            **_facts(step),
+            "files": report.files,
+            "bytes": report.bytes,
+            "scan_sha256": report.digest,
+            "control_found": report.control_found,
+            "method": report.method,
+        },
+    )
+    _finish_if_clean(step.request, by=by)
+
+
+@transaction.atomic
+def fail_step(
+    step: Step, reason: str, *, report: ScanReport | None = None, by: User
+) -> None:
+    """The step, and with it the request, stops visibly; nothing is reported as erased."""
+    kept = report_json(report) if report else {}
+    Step.objects.filter(pk=step.pk).update(
+        phase=Phase.FAILED,
+        failure=reason,
+        report=kept,
+        claimed_at=None,
+        finished_at=timezone.now(),
+        outcome="failed",
+    )
+    record(
+        events.STEP_FAILED,
+        by=by,
+        resource=step.request.resource,
+        details={
+            **_facts(step),
+            "reason": "residue" if report else "error",
+            "traces": len(report.traces) if report else 0,
+            "unreadable": len(report.unreadable) if report else 0,
+            "files": report.files if report else 0,
+        },
+    )
+    move(step.request, "fail", by=by, reason=reason)
+    record(
+        events.REQUEST_BLOCKED,
+        by=by,
+        resource=step.request.resource,
+        details={"reason": "residue found" if report else "a step failed"},
+    )
+
+
+def report_json(report: ScanReport) -> dict[str, object]:
+    return {
+        "files": report.files,
+        "bytes": report.bytes,
+        "traces": [{"path": t.path, "where": t.where, "count": t.count} for t in report.traces],
+        "unreadable": list(report.unreadable),
+        "control_found": report.control_found,
+        "digest": report.digest,
+        "method": report.method,
+        "started_at": report.started_at.isoformat(),
+        "finished_at": report.finished_at.isoformat(),
+    }
+
+
+def _finish_if_clean(request: Request, *, by: User) -> None:
+    """Every store was scanned clean: keys are destroyed, owners told, the certificate is due."""
+    request = Request.objects.select_for_update().get(pk=request.pk)
+    steps = list(request.steps.filter(plan__superseded_at=None))
+    if request.state != State.VERIFYING_ERASURE or any(
+        step.phase not in (Phase.DONE, Phase.RETAINED) for step in steps
+    ):
+        return
+    plan = current_plan(request)
+    if plan is None:
+        raise AssertionError("a request in execution has a plan")
+    now = timezone.now()
+    retained = any(step.phase == Phase.RETAINED for step in steps)
+    move(request, "verified", by=by, erased_at=now, certificate_due_at=now)
+    record(
+        events.ERASURE_VERIFIED,
+        by=by,
+        resource=request.resource,
+        details={
+            "plan_hash": plan.hash,
+            "steps": len(steps),
+            "rows": sum(step.rows_erased or 0 for step in steps),
+            "files": sum(int(step.report.get("files", 0)) for step in steps),
+            "bytes": sum(int(step.report.get("bytes", 0)) for step in steps),
+        },
+    )
+    issue_notices(request, plan, by=by)
+    if retained:
+        return  # what is kept by an exemption still needs its key and its usage records
+    people = identifiers_of(request)
+    names = sorted(key.pseudonym for key in live_keys(people).values())
+    Request.objects.filter(pk=request.pk).update(pseudonyms=names)
+    lookups = [lookup(ref) for ref in people]
+    forget_usage(lookups, by=by)
+    for subject in lookups:
+        forget_subject(subject, by=by)

@@ -1,0 +1,122 @@
+"""Wake-ups. Rows are the queue: each sweep finds what is due, also what a lost broker dropped."""
+
+import logging
+
+from celery import shared_task
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.queries import system_user, users_with_role
+from accounts.roles import Role
+from audit import vault
+from compliance.actions.mail import claim_mail, mark_sent, mark_unsent
+from compliance.actions.notices import post_notice
+from compliance.actions.plans import claim_discovery, fail_discovery, write_plan
+from compliance.actions.requests import send_code
+from compliance.discovery import discover, held_address
+from compliance.execution import work_on_step
+from compliance.models import Challenge, Notice, Request
+from compliance.queries import due_discoveries, due_mail, due_steps
+from connectors.adapters.base import StoreError
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task
+def send_due_mail() -> None:
+    """Sends codes and mail that are due."""
+    for pk in Challenge.objects.filter(due_at__lte=timezone.now()).values_list("pk", flat=True):
+        send_challenge(pk)
+    for pk in due_mail().values_list("pk", flat=True)[:100]:
+        send_mail(pk)
+
+
+def send_challenge(pk: int) -> None:
+    """Finds out to which held address the code may go, and makes that mail due."""
+    challenge = Challenge.objects.select_related("request").get(pk=pk)
+    try:
+        address = held_address(challenge.request)
+    except StoreError:
+        # A store that is down for now must not cost the person their code: the sweep comes again.
+        logger.warning("no store could be asked for the address of challenge %s", pk)
+        return
+    send_code(challenge, address, by=system_user("scheduler"))
+
+
+def send_mail(pk: int) -> None:
+    mail = claim_mail(pk)
+    if mail is None or mail.sealed_to is None or mail.sealed_body is None:
+        return
+    to = vault.decrypt(bytes(mail.sealed_to), context=f"mail-to:{mail.message_id}").decode()
+    body = vault.decrypt(bytes(mail.sealed_body), context=f"mail-body:{mail.message_id}").decode()
+    message = EmailMessage(
+        subject=mail.subject,
+        body=body,
+        from_email=settings.DEFAULT_FROM_EMAIL,
+        to=[to],
+        # If a worker dies between sending and noting it, the mail is sent again under the same
+        # id, by which mail systems drop the second copy.
+        headers={"Message-ID": mail.message_id},
+    )
+    try:
+        message.send()
+    except OSError as exc:  # smtplib's errors are OSErrors
+        mark_unsent(mail, f"{type(exc).__name__}: the mail server did not take it")
+        return
+    mark_sent(mail, by=system_user("scheduler"))
+
+
+@shared_task
+def advance_due_requests() -> None:
+    """Wakes a worker for each search and each step that is due."""
+    for pk in due_discoveries().values_list("pk", flat=True):
+        discover_request.delay(pk)
+    for pk, queue in due_steps().values_list("pk", "connector__queue"):
+        run_step.apply_async((pk,), queue=queue or None)
+
+
+@shared_task
+def discover_request(pk: int) -> None:
+    """Searches all stores for one request's person and writes the plan."""
+    request = claim_discovery(pk)
+    if request is None:
+        return
+    by = system_user("executor")
+
+    def still_here(done: int, total: int) -> None:
+        Request.objects.filter(pk=pk).update(claimed_at=timezone.now())
+
+    try:
+        found = discover(request, on_store=still_here)
+        write_plan(request, found, by=by)
+    except StoreError as exc:
+        fail_discovery(request, str(exc), by=by)
+    except Exception as exc:
+        logger.exception("discovery for request %s failed", pk)
+        fail_discovery(
+            request,
+            f"Unexpected error ({type(exc).__name__}) while searching; the worker's log says "
+            "more. Run the discovery again.",
+            by=by,
+        )
+
+
+@shared_task
+def run_step(pk: int) -> None:
+    """Works on one step of an erasure; a second delivery finds it claimed and returns."""
+    work_on_step(pk)
+
+
+@shared_task
+def issue_due_notices() -> None:
+    """Posts the mail of new notices, and reminders of those that stay open."""
+    due = Notice.objects.filter(mail_due_at__lte=timezone.now()).values_list("pk", flat=True)
+    for pk in due:
+        with transaction.atomic():
+            post_notice(
+                Notice.objects.select_for_update().get(pk=pk),
+                users_with_role(Role.MODEL_OWNER),
+                by=system_user("scheduler"),
+            )
