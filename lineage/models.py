@@ -226,18 +226,20 @@ class RunDataset(models.Model):
     class Role(models.TextChoices):
         INPUT = "input", "Input"
         OUTPUT = "output", "Output"
+        SOURCE = "source", "Named as a source only"
 
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="datasets")
     version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="run_datasets")
     role = models.CharField(max_length=6, choices=Role)
-    # Of an output: the strongest statement about its sources ("" = every input of the run).
-    sources_by = models.CharField(max_length=10, blank=True)
+    # Of an output: what it was made of, where its events say so by themselves.
+    sources_by = models.CharField(max_length=10, blank=True)  # "", column or lineage
+    sources = models.JSONField(default=list, blank=True)  # ids of datasets
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["run", "version", "role"], name="run_dataset_once"),
             models.CheckConstraint(
-                condition=Q(role__in=["input", "output"]), name="run_dataset_role_known"
+                condition=Q(role__in=["input", "output", "source"]), name="run_dataset_role_known"
             ),
             models.CheckConstraint(
                 condition=Q(sources_by__in=["", "column", "lineage"]), name="run_dataset_sources_by"

@@ -5,12 +5,10 @@ OpenLineage namespaces and names hold colons and at-signs themselves ("s3://buck
 looked up, whole, in the column `node`, and every reading of "NODE@VERSION" is tried.
 """
 
+import hashlib
 from collections.abc import Iterator
 
-from lineage.models import Dataset
-
-MAX_NODE_BYTES = 1400  # PostgreSQL refuses to index a text beyond 2,700 bytes
-KINDS = ("dataset", "model", "job")
+MAX_CHARACTERS = 512  # what the log takes as the name of a resource
 _SAME_STORE = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 _OBJECT_STORES = ("s3://", "gs://", "abfss://", "wasbs://")
 
@@ -30,16 +28,19 @@ def canonical(namespace: str, name: str) -> tuple[str, str]:
 
 
 def candidate_nodes(kind: str, namespace: str, name: str) -> list[str]:
-    """Names for a new dataset or model, best first; the first that nobody holds becomes its own."""
-    escaped = f"{kind}:{namespace.replace(':', '%3A')}:{name.replace(':', '%3A')}"
+    """Names for a new node, best first; the first that nobody holds becomes its own."""
     plain = f"{kind}:{namespace}:{name}"
-    if kind != Dataset.Kind.MODEL:
-        return [plain, escaped]
-    return [f"model:{name}", plain, escaped]
+    escaped = f"{kind}:{namespace.replace(':', '%3A')}:{name.replace(':', '%3A')}"
+    names = [f"model:{name}"] if kind == "model" else []
+    return [_shortened(text) for text in [*names, plain, escaped]]
 
 
-def job_node(namespace: str, name: str) -> str:
-    return f"job:{namespace}:{name}"
+def _shortened(node: str) -> str:
+    """The node itself, or when it is too long for the log its beginning and its digest."""
+    if len(node) <= MAX_CHARACTERS:
+        return node
+    digest = hashlib.sha256(node.encode()).hexdigest()[:32]
+    return f"{node[: MAX_CHARACTERS - 33]}#{digest}"
 
 
 def readings(text: str) -> Iterator[tuple[str, str]]:
