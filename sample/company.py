@@ -139,7 +139,7 @@ JOBS = {
         Job("build_features", "Recency, frequency, value and label of each customer at a cutoff."),
         Job("train", "Trains the model purchase-again and tests it on the quarter that follows."),
         Job("predict", "Scores every customer with one version of the model."),
-        Job("release", "Features, training, test, scores of one model version; their parent."),
+        Job("release", "Trains, tests and scores one version of the model; parent of these."),
     )
 }
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from time import time
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, write_deltalake
@@ -55,8 +55,9 @@ class SampleTableError(Exception):
 class TableVersion:
     """One version of a Delta table, as its log tells it. Sizes in bytes, times aware UTC.
 
-    `facts` holds what the job said of its run: `job`, `started_at`, and its own (`month`, `as_of`).
-    It is empty for a version that others wrote, an erasure for example.
+    `rows` and `bytes` are of the whole table; `rows_written` of this commit alone, None where its
+    log does not tell. `facts` holds what the job said of its run: `job`, `started_at`, and its own
+    (`month`, `as_of`). It is empty for a version that others wrote, an erasure for example.
     """
 
     dataset: Dataset
@@ -64,6 +65,8 @@ class TableVersion:
     rows: int
     bytes: int
     files: int
+    rows_written: int | None
+    replaces: bool
     columns: tuple[tuple[str, str], ...]
     written_at: datetime
     facts: Mapping[str, str]
@@ -247,8 +250,8 @@ def all_versions(store: Path) -> dict[tuple[str, int], TableVersion]:
     }
 
 
-def _version(store: Path, dataset: Dataset, commit: Mapping[str, object]) -> TableVersion:
-    number = int(str(commit["version"]))
+def _version(store: Path, dataset: Dataset, commit: Mapping[str, Any]) -> TableVersion:
+    number = int(commit["version"])
     table = _table(store, dataset, number)
     files = pl.DataFrame(table.get_add_actions(flatten=True))
     return TableVersion(
@@ -257,8 +260,10 @@ def _version(store: Path, dataset: Dataset, commit: Mapping[str, object]) -> Tab
         rows=int(files["num_records"].sum()),
         bytes=int(files["size_bytes"].sum()),
         files=files.height,
+        rows_written=commit.get("operationMetrics", {}).get("num_added_rows"),
+        replaces=commit.get("operationParameters", {}).get("mode") == "Overwrite",
         columns=tuple((field.name, field.type.type) for field in table.schema().fields),
-        written_at=datetime.fromtimestamp(int(str(commit["timestamp"])) / 1000, UTC),
+        written_at=datetime.fromtimestamp(commit["timestamp"] / 1000, UTC),
         facts={
             key.removeprefix(_MARK): str(value)
             for key, value in commit.items()

@@ -29,7 +29,7 @@ from sample.tables import current_version, has_table, now, read, versions, write
 COLUMNS = ("recency_days", "frequency", "monetary", "tenure_days", "cds_mean")
 LABEL = "bought_again"
 # One in ten customers gets the offer that the model is for; so measure it there.
-_TOP_SHARE = 10
+TOP_SHARE = 10
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _scores(pipeline: Pipeline, quarter: pl.DataFrame) -> pl.Series:
 def _metrics(bought: pl.Series, scores: pl.Series) -> dict[str, float]:
     """Of the test quarter: ranking (AUC, average precision), calibration (Brier), and the tenth
     of the customers with the highest scores: how many of them bought, against all customers."""
-    top_rows = bought.len() // _TOP_SHARE
+    top_rows = bought.len() // TOP_SHARE
     top = pl.DataFrame({"bought": bought, "score": scores}).top_k(top_rows, by="score")
     base_rate, top_rate = np.mean(bought.to_numpy()), np.mean(top["bought"].to_numpy())
     found = {
