@@ -59,8 +59,9 @@
     event.preventDefault();
     event.stopPropagation();
     document.getElementById("confirm-question").textContent = question;
-    dialog.querySelector("[data-confirm-yes]").textContent =
-      button?.textContent.trim() || "Confirm";
+    const yes = dialog.querySelector("[data-confirm-yes]");
+    yes.textContent = button?.textContent.trim() || "Confirm";
+    yes.className = button?.classList.contains("danger") ? "danger" : "";
     dialog.returnValue = "no";
     dialog.addEventListener(
       "close",
