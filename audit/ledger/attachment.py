@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 EVIDENCE_NAME = "evidence.json"
 MAX_EVIDENCE_BYTES = 256 * 2**20
 
+_ENCRYPTED = "The PDF is encrypted; remove its protection, then verify again."
+
 
 class AttachmentError(ValueError):
     """The file is no PDF with one readable evidence bundle; a sentence says why."""
@@ -19,7 +21,7 @@ class AttachmentError(ValueError):
 def attached_evidence(source: str | Path | bytes) -> bytes:
     """The bytes of evidence.json in a PDF, given as a path or as bytes. Raises AttachmentError."""
     # Imported here, so that verifying a JSON bundle does not need a PDF library.
-    from pikepdf import PdfError
+    from pikepdf import PasswordError, PdfError
     from pikepdf import open as open_pdf
 
     try:
@@ -31,6 +33,8 @@ def attached_evidence(source: str | Path | bytes) -> bytes:
             return _evidence(pdf)
     except AttachmentError:
         raise
+    except PasswordError as error:
+        raise AttachmentError(_ENCRYPTED) from error
     except (PdfError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         # What pikepdf raises on broken objects depends on which object is broken.
         raise AttachmentError(f"The file is no intact PDF: {error}.") from error
@@ -38,7 +42,7 @@ def attached_evidence(source: str | Path | bytes) -> bytes:
 
 def _evidence(pdf: "Pdf") -> bytes:
     if pdf.is_encrypted:
-        raise AttachmentError("The PDF is encrypted; remove its protection, then verify again.")
+        raise AttachmentError(_ENCRYPTED)
     files = [
         spec.get_file()
         for name, spec in pdf.attachments.items()

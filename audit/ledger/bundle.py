@@ -3,7 +3,7 @@
     {"format": "vestige-evidence/1", "purpose": "certificate", "statement": {…} or null,
      "log": {"origin": …, "vkey": …}, "checkpoint": "<signed note>",
      "entries": [{"seq": 7, "leaf": "<base64>", "proof": ["<base64>", …]}, …],
-     "digest": "<SHA-256, hex, of the canonical JSON of all other members>"}
+     "digest": "<SHA-256, hex, of the canonical JSON of this object with null as its digest>"}
 
 Entries stand in ascending order. Some entry's event carries details.statement_sha256, the digest
 of the statement: that binds the statement to the log. The bundle's own digest only guards
@@ -44,7 +44,10 @@ class BundleEntry:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle of the right form. Nothing in it has been verified but its own digest."""
+    """A bundle of the right form, of which nothing has been verified.
+
+    `intact` says whether its digest matches: no accident has changed it since it was written.
+    """
 
     purpose: str
     statement: dict[str, Any] | None
@@ -52,6 +55,7 @@ class Bundle:
     vkey: str
     checkpoint: str
     entries: tuple[BundleEntry, ...]
+    intact: bool
 
 
 def statement_digest(statement: Mapping[str, Any]) -> str:
@@ -87,7 +91,7 @@ def build(
             for seq, leaf, proof in sorted(entries, key=lambda entry: entry[0])
         ],
     }
-    members["digest"] = _digest(members)
+    members["digest"] = _digest({**members, "digest": None})
     parse(members)
     return members
 
@@ -102,7 +106,9 @@ def loads(data: bytes | str) -> dict[str, Any]:
     """Read a bundle from JSON text. Raises BundleError for everything that is none."""
     try:
         text = data if isinstance(data, str) else data.decode()
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_int=_number, parse_constant=_refuse_constant
+        )
     except UnicodeDecodeError as error:
         raise BundleError(f"the file is no UTF-8 text: {error}") from error
     except RecursionError as error:
@@ -116,12 +122,10 @@ def loads(data: bytes | str) -> dict[str, Any]:
 
 
 def parse(value: object) -> Bundle:
-    """Check the form of a bundle and its digest. Raises BundleError."""
+    """Check the form of a bundle. Raises BundleError."""
     members = _members(value, _MEMBERS, "the bundle")
     if members["format"] != FORMAT:
         raise BundleError(f"format must be {FORMAT!r}, not {members['format']!r:.80}")
-    if members["digest"] != _digest({key: members[key] for key in members if key != "digest"}):
-        raise BundleError("digest does not match: the bundle was changed after it was written")
     log = _members(members["log"], {"origin", "vkey"}, "log")
     statement = members["statement"]
     if statement is not None and not isinstance(statement, dict):
@@ -133,6 +137,7 @@ def parse(value: object) -> Bundle:
         vkey=_text(log["vkey"], "log.vkey"),
         checkpoint=_text(members["checkpoint"], "checkpoint"),
         entries=_entries(members["entries"]),
+        intact=members["digest"] == _digest({**members, "digest": None}),
     )
 
 
@@ -212,6 +217,17 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         # Two readers could each see another value.
         raise BundleError("the file repeats a key within one object")
     return members
+
+
+def _number(text: str) -> int | float:
+    """A whole number; beyond 2**53 only as RFC 8785 spells a double, so that no digit is idle."""
+    if len(text) < 32:
+        value = int(text)
+        if abs(value) <= canonical.MAX_INT:
+            return value
+        if canonical.encode(float(value)) == text.encode():
+            return float(value)
+    raise BundleError(f"the file holds the number {text[:32]}, which a double cannot carry")
 
 
 def _refuse_constant(name: str) -> Any:

@@ -48,22 +48,14 @@ def check(obj: object) -> None:
 
 
 def decode(data: bytes) -> Any:
-    """The JSON value in UTF-8 bytes. Raises CanonicalError when they hold none."""
+    """The JSON value in UTF-8 bytes. Raises CanonicalError when they hold none.
+
+    Of a repeated key the last value counts; to know that bytes are canonical, encode it again.
+    """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise CanonicalError("", f"not valid JSON: {error}") from error
-
-
-def is_canonical(data: bytes) -> bool:
-    """Whether these bytes are exactly the RFC 8785 form of the value that they hold.
-
-    False for other spacing or key order, repeated keys, and other spellings of a number.
-    """
-    try:
-        return encode(decode(data)) == data
-    except CanonicalError:
-        return False
 
 
 def _encode(obj: object, *, restricted: bool) -> bytes:

@@ -106,7 +106,7 @@ def parse_vkey(text: str) -> VerifierKey:
     return key
 
 
-def sign(checkpoint: Checkpoint, *keys: Ed25519PrivateKey) -> str:
+def sign(checkpoint: Checkpoint, key: Ed25519PrivateKey, *more: Ed25519PrivateKey) -> str:
     """The checkpoint as a signed note, signed under the log's origin by each of the keys.
 
     More than one key signs while keys are being rotated. Raises InvalidNoteError when origin or
@@ -114,9 +114,9 @@ def sign(checkpoint: Checkpoint, *keys: Ed25519PrivateKey) -> str:
     """
     text = checkpoint.text
     lines = []
-    for key in keys:
-        vkey(checkpoint.origin, key.public_key())  # refuses an origin that is no key name
-        blob = key_id(checkpoint.origin, key.public_key()) + key.sign(text.encode())
+    for signer in (key, *more):
+        vkey(checkpoint.origin, signer.public_key())  # refuses an origin that is no key name
+        blob = key_id(checkpoint.origin, signer.public_key()) + signer.sign(text.encode())
         lines.append(f"— {checkpoint.origin} {b64encode(blob).decode()}\n")
     return f"{text}\n{''.join(lines)}"
 

@@ -4,8 +4,9 @@ Sizes count leaves, hashes are 32 bytes, proofs are lists of hashes in the order
 A `HashSource` gives the hash of a complete subtree: get(level, index) covers the leaves from
 index * 2**level on, 2**level of them.
 
-Where the RFCs leave size 0 open: nothing is included in an empty tree; an empty tree, whose root
-must be EMPTY_ROOT, is consistent with every tree by the empty proof.
+Where the RFCs leave size 0 open: nothing is included in an empty tree; two trees of equal size,
+0 included, are consistent when their roots are equal; a tree that grew from the empty one needs
+EMPTY_ROOT as its first root and an empty proof.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -196,23 +197,18 @@ def verify_consistency(
     _require_integers(size1, size2)
     if not 0 <= size1 <= size2:
         raise InvalidProofError(f"a tree of {size2} leaves cannot extend one of {size1}")
-    _require_hashes("the roots", [root1, root2])
     _require_hashes("the proof", proof)
     if size1 in {0, size2}:
-        _verify_trivial_consistency(size1, size2, root1, root2, proof)
-    else:
+        _require_length(proof, 0)
+    if size1 == size2:
+        if root1 != root2:
+            raise InvalidProofError("two trees of one size have different roots")
+        return
+    _require_hashes("the roots", [root1, root2])
+    if size1:
         _verify_growth(size1, size2, root1, root2, proof)
-
-
-def _verify_trivial_consistency(
-    size1: int, size2: int, root1: bytes, root2: bytes, proof: Sequence[bytes]
-) -> None:
-    if len(proof):
-        raise InvalidProofError("equal trees, or an empty one, need an empty proof")
-    if size1 == 0 and root1 != EMPTY_ROOT:
+    elif root1 != EMPTY_ROOT:
         raise InvalidProofError("the root of the empty tree is not the hash of nothing")
-    if size1 == size2 and root1 != root2:
-        raise InvalidProofError("two trees of one size have different roots")
 
 
 def _verify_growth(

@@ -46,6 +46,7 @@ _NOTE_KEY = (
     " key that the organisation publishes, or give that key (--vkey)."
 )
 _NOTE_PURPOSE = "The purpose {purpose} is the file's own label; no entry commits to it."
+_NOTE_NO_STATEMENT = "The file makes no statement: it proves the entries in it and nothing else."
 _NOTE_COMPLETE = (
     "The evidence shows that these entries are in the log, not that the log holds nothing else."
 )
@@ -70,9 +71,11 @@ def verify_bundle(
     try:
         parsed = parse(loads(bundle) if isinstance(bundle, bytes | str) else bundle)
     except BundleError as error:
-        verdict.record("format", [f"This is no intact evidence bundle: {error}."])
+        verdict.record("format", [f"This is no evidence bundle: {error}."])
         return verdict
-    verdict.record("format", [], "This is an intact evidence bundle (vestige-evidence/1).")
+    verdict.record("format", [], "This is an evidence bundle (vestige-evidence/1).")
+    changed = "The bundle was changed after it was written: its digest does not match."
+    verdict.record("digest", [] if parsed.intact else [changed], "The bundle's digest matches.")
     verdict.purpose, verdict.vkey, verdict.statement = parsed.purpose, parsed.vkey, parsed.statement
     verdict.entries = [entry.seq for entry in parsed.entries]
     checkpoint = _check_checkpoint(verdict, parsed)
@@ -176,7 +179,7 @@ def _read_leaf(entry: BundleEntry) -> tuple[Leaf, dict[str, Any]]:
     if leaf.seq != entry.seq:
         raise LeafError(f"its leaf says that it is number {leaf.seq}")
     event = canonical.decode(leaf.event)
-    if not isinstance(event, dict) or canonical.encode(event) != leaf.event:
+    if not isinstance(event, dict) or canonical.encode_strict(event) != leaf.event:
         raise LeafError("its event is not a JSON object in canonical form")
     return leaf, event
 
@@ -196,6 +199,7 @@ def _check_statement(verdict: Verdict, bundle: Bundle, read: list[_Read]) -> Non
     if statement is None or "purpose" not in statement:
         verdict.note(_NOTE_PURPOSE.format(purpose=_shown(bundle.purpose)))
     if statement is None:
+        verdict.note(_NOTE_NO_STATEMENT)
         return
     digest = statement_digest(statement)
     commits = [item for item in read if _committed_digest(item[2]) == digest]

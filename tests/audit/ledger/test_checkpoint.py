@@ -32,12 +32,11 @@ GO_NOTE = f"{GO_TEXT}\n{PETER_LINE}{ENOCH_LINE}"
 
 # Checkpoints of the Go checksum database, published by https://sum.golang.org/latest.
 SUMDB_VKEY = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8"
-SUMDB_NOTE = """go.sum database tree
-30055305
-mXfgRcJ0bG0j3CPdKwgGWtUzBUbX67saZGRmFuJGGsM=
-
-— sum.golang.org Az3grpgEild5qw7+5dtV13Kf1C2Xurm8q4fhdxvcsDHnqNTaxL2AFjBY+2TyGKevucFcAAlWFJJYle3EJlDCrQ+y3A8=
-"""
+SUMDB_NOTE = (
+    "go.sum database tree\n30055305\nmXfgRcJ0bG0j3CPdKwgGWtUzBUbX67saZGRmFuJGGsM=\n\n"
+    "— sum.golang.org Az3grpgEild5qw7+5dtV13Kf1C2Xurm8q4fhdxvcsDHnqNTaxL2AFjBY+2TyGKevucFcAAlWFJJY"
+    "le3EJlDCrQ+y3A8=\n"
+)
 
 
 def test_the_note_of_the_reference_implementation_verifies_with_either_key() -> None:
@@ -123,11 +122,11 @@ def test_no_changed_character_leaves_a_note_valid(data: st.DataObject) -> None:
         checkpoint.verify_note(note[:at] + letter + note[at + 1 :], [vkey()])
 
 
-@pytest.mark.parametrize("cut", range(0, 190, 7))
-def test_a_truncated_note_is_refused(cut: int) -> None:
+def test_a_truncated_note_is_refused() -> None:
     note = checkpoint.sign(HEAD, KEY)
-    with pytest.raises(InvalidNoteError):
-        checkpoint.verify_note(note[:cut], [vkey()])
+    for cut in range(len(note)):
+        with pytest.raises(InvalidNoteError):
+            checkpoint.verify_note(note[:cut], [vkey()])
 
 
 def signed(text: str) -> str:
@@ -146,7 +145,7 @@ ROOT_TEXT = b64encode(ROOT).decode()
         f"{ORIGIN}\n07\n{ROOT_TEXT}\n",
         f"{ORIGIN}\n-7\n{ROOT_TEXT}\n",
         f"{ORIGIN}\n+7\n{ROOT_TEXT}\n",
-        f"{ORIGIN}\n٧\n{ROOT_TEXT}\n",
+        f"{ORIGIN}\n\u0667\n{ROOT_TEXT}\n",
         f"{ORIGIN}\n18446744073709551616\n{ROOT_TEXT}\n",
         f"{ORIGIN}\n{'9' * 5000}\n{ROOT_TEXT}\n",
         f"{ORIGIN}\n7\n{ROOT_TEXT[:-4]}\n",
@@ -233,8 +232,3 @@ def test_a_verifier_key_names_its_key() -> None:
 def test_what_could_not_be_read_back_is_not_signed(head: Checkpoint) -> None:
     with pytest.raises(InvalidNoteError):
         checkpoint.sign(head, KEY)
-
-
-def test_signing_with_no_key_makes_no_note() -> None:
-    with pytest.raises(InvalidNoteError):
-        checkpoint.sign(HEAD)

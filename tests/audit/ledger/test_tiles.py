@@ -82,7 +82,7 @@ def test_every_path_reads_back_as_the_tile_it_was_written_for(
         "tile/0/000.p/01",
         "tile/0/000.p/",
         "tile/0/000/",
-        "tile/0/٠٠٠",
+        "tile/0/\u0660\u0660\u0660",
         "tile/entries/000\n",
         "tile/data/000",
         "/tile/0/000",
