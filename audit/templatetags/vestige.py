@@ -25,19 +25,19 @@ register = template.Library()
 # `bad`: wrong or late; `live`: at work; `quiet`: over, without a claim; `""`: plain.
 _KINDS: dict[str, str] = {
     "ok": "completed verified valid proved closed anonymised pass passed approved healthy "
-    "published done accepted clean",
-    "warn": "tail_open tail_until completed_partial partial awaiting_subject awaiting_approval "
+    "published done accepted clean confirmed",
+    "warn": "tail_open tail_until completed_partial partial awaiting_subject "
     "refusal_proposed issued legal_hold paused extended retained restricted manual_confirmed "
-    "review stale expiring expired purge_due disputed unverified due revoked draft retrain_due "
+    "review stale expiring expired purge_due disputed unverified revoked draft retrain_due "
     "never_verified residual",
     "bad": "failed fail residue_found residue invalid overdue rejected_evidence rejected blocked "
     "error broken tampered voided unreachable abort",
-    "live": "received verifying triage discovery approval scheduled executing verifying_erasure "
-    "responding reopened running start in_progress assessing acknowledged evidence_submitted "
-    "pending rendering queued in_use current active claimed waiting finding erasing purging "
-    "scanning erased",
+    "live": "received verifying triage discovery approval awaiting_approval scheduled executing "
+    "verifying_erasure responding reopened running start in_progress assessing acknowledged "
+    "evidence_submitted pending due rendering queued in_use current active claimed waiting "
+    "finding erasing purging to_verify scanning erased",
     "quiet": "refused withdrawn duplicate waived retired superseded purged disabled not_found "
-    "complete cancelled archived",
+    "complete cancelled archived design unknown not_applicable",
 }
 _KIND_OF = {state: kind for kind, states in _KINDS.items() for state in states.split()}
 _WORDS = {
