@@ -42,8 +42,14 @@ def _check_roles(roles: Sequence[str]) -> list[str]:
 
 @transaction.atomic
 def create_user(
-    *, username: str, name: str, email: str = "", roles: Sequence[str], password: str | None,
-    kind: str = User.Kind.PERSON, by: User,
+    *,
+    username: str,
+    name: str,
+    email: str = "",
+    roles: Sequence[str],
+    password: str | None,
+    kind: str = User.Kind.PERSON,
+    by: User,
 ) -> User:
     """A new actor. `password` None: cannot sign in (a service)."""
     granted = _check_roles(roles)
@@ -63,7 +69,11 @@ def create_user(
 
 @transaction.atomic
 def create_key(
-    *, name: str, roles: Sequence[str], expires_at: datetime | None = None, by: User,
+    *,
+    name: str,
+    roles: Sequence[str],
+    expires_at: datetime | None = None,
+    by: User,
     key: str | None = None,
 ) -> tuple[ApiKey, str]:
     """A key with an actor of its own, so that four-eyes rules see two keys as two actors.
@@ -74,16 +84,23 @@ def create_key(
         raise AccountError("expires_at", "The key would have expired already. Give a later time.")
     text = key or f"vst_{secrets.token_urlsafe(32)}"
     user = create_user(
-        username=f"key-{secrets.token_hex(6)}", name=name, roles=roles, password=None,
-        kind=User.Kind.SERVICE, by=by,
+        username=f"key-{secrets.token_hex(6)}",
+        name=name,
+        roles=roles,
+        password=None,
+        kind=User.Kind.SERVICE,
+        by=by,
     )
     row = ApiKey.objects.create(
         user=user, name=name, prefix=text[:8], digest=key_digest(text), expires_at=expires_at
     )
     record(
-        KEY_CREATED, by=by, resource=user.actor,
+        KEY_CREATED,
+        by=by,
+        resource=user.actor,
         details={
-            "key": row.pk, "roles": sorted(set(roles)),
+            "key": row.pk,
+            "roles": sorted(set(roles)),
             "expires_at": expires_at.isoformat() if expires_at else None,
         },
     )

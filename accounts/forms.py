@@ -18,7 +18,8 @@ class KeyForm(forms.Form):
     name = forms.CharField(max_length=150, help_text="The service that will use the key.")
     roles = forms.MultipleChoiceField(choices=Role.choices, widget=forms.CheckboxSelectMultiple)
     expires_at = forms.DateTimeField(
-        required=False, label="Expires at (UTC)",
+        required=False,
+        label="Expires at (UTC)",
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
         help_text="Leave empty for a key without an end.",
     )

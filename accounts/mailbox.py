@@ -1,12 +1,16 @@
-"""A mail backend that keeps mail in a Maildir: for the sample company, and for a first try."""
+"""A mail backend that keeps mail in a folder: for the sample company, and for a first try."""
 
+import contextlib
 import email
 import email.policy
-import mailbox
+import hashlib
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 
 from django.conf import settings
 from django.core.mail import EmailMessage
@@ -21,28 +25,38 @@ class KeptMessage:
     body: str
 
 
-def _maildir() -> mailbox.Maildir:
-    # Maildir names are unique per message, unlike those of Django's file backend.
-    return mailbox.Maildir(settings.VESTIGE_MAIL / "maildir", create=True)
-
-
 class MailboxBackend(BaseEmailBackend):
+    """One file a message, named by its Message-ID: the same message sent twice is kept once."""
+
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
-        box = _maildir()
         for message in email_messages:
-            box.add(message.message().as_bytes())
+            wire = message.message()
+            _keep(hashlib.sha256(str(wire["Message-ID"]).encode()).hexdigest(), wire.as_bytes())
         return len(email_messages)
+
+
+def _keep(name: str, content: bytes) -> None:
+    """Whole or not at all: written aside, then linked to its name."""
+    handle, draft = tempfile.mkstemp(dir=settings.VESTIGE_MAIL)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, settings.VESTIGE_MAIL / f"{name}.eml")
+    finally:
+        Path(draft).unlink()
 
 
 def kept_messages(limit: int = 50) -> list[KeptMessage]:
     """The newest messages first."""
     found = []
-    for raw in _maildir():
-        message = email.message_from_bytes(raw.as_bytes(), policy=email.policy.default)
+    for path in settings.VESTIGE_MAIL.glob("*.eml"):
+        message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
         body = message.get_body(("plain",))
         found.append(
             KeptMessage(
-                to=str(message["To"]), subject=str(message["Subject"]),
+                to=str(message["To"]),
+                subject=str(message["Subject"]),
                 sent_at=parsedate_to_datetime(str(message["Date"])),
                 body=body.get_content() if body else "",
             )

@@ -44,7 +44,8 @@ class ApiKeyMiddleware:
         key = live_key(text) if text else None
         if key is None:
             response = problem(
-                401, "Unauthorized",
+                401,
+                "Unauthorized",
                 "The API key is unknown, expired or revoked. Send `Authorization: Bearer <key>`.",
             )
             response["WWW-Authenticate"] = 'Bearer realm="Vestige"'

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from accounts.models import ApiKey, User
 
+
 def system_user(name: str) -> User:
     """The part of Vestige that acts by itself; made by the first migration."""
     return User.objects.get(username=f"vestige-{name}", kind=User.Kind.SYSTEM)

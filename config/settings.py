@@ -1,5 +1,7 @@
 """Settings of every mode (embedded, server, scaled): read from the environment, once."""
 
+import hashlib
+import os
 import secrets
 import sys
 import tempfile
@@ -35,7 +37,9 @@ VESTIGE_DPO_CONTACT = env.str("VESTIGE_DPO_CONTACT", default="dpo@northgate.exam
 VESTIGE_HOLIDAYS = env.str("VESTIGE_HOLIDAYS", default="DE")  # country of the working-day calendar
 # Only stores on disk below these folders may be connected (`:` between them; empty: any).
 VESTIGE_STORE_ROOTS = [Path(p).resolve() for p in env.list("VESTIGE_STORE_ROOTS", default=[])]
-VESTIGE_COOLING_OFF_HOURS = env.int("VESTIGE_COOLING_OFF_HOURS", default=0 if VESTIGE_SAMPLE else 24)
+VESTIGE_COOLING_OFF_HOURS = env.int(
+    "VESTIGE_COOLING_OFF_HOURS", default=0 if VESTIGE_SAMPLE else 24
+)
 # One event at the append door, and one whole body, in bytes.
 VESTIGE_MAX_EVENT_BYTES = 60_000
 VESTIGE_MAX_BODY_BYTES = env.int("VESTIGE_MAX_BODY_BYTES", default=32 * 1024 * 1024)
@@ -48,6 +52,17 @@ def _own_secret(name: str) -> str:
         path.touch(mode=0o600)
         path.write_text(secrets.token_urlsafe(48))
     return path.read_text()
+
+
+def _socket_path(home: Path) -> Path:
+    """Where the private broker listens: a socket's path may not be longer than 107 bytes."""
+    path = home / "redis.sock"
+    if len(str(path)) < 100:
+        return path
+    short = hashlib.sha256(str(home).encode()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"vestige-{os.getuid()}-{short}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder / "redis.sock"
 
 
 SECRET_KEY = env.str("SECRET_KEY", default="") or _own_secret("django.secret")
@@ -129,8 +144,10 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.auth.RoleBackend"]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
-     "OPTIONS": {"min_length": 12}},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 if TESTING:
@@ -187,8 +204,10 @@ CONTENT_SECURITY_POLICY = {
 }
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.auth.KeyAuthentication",
-                                       "rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.auth.KeyAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["audit.doors.HasPermission"],
     "DEFAULT_PAGINATION_CLASS": "audit.pagination.CursorPages",
     "PAGE_SIZE": 100,
@@ -201,7 +220,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Vestige",
-    "DESCRIPTION": "Find a person in the data that models learn from, erase, prove, keep the evidence.",
+    "DESCRIPTION": "Finds a person in the data that models learn from, erases, and proves it.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
@@ -215,15 +234,20 @@ SPECTACULAR_SETTINGS = {
 }
 
 # Rows are the queue (house rule 6): the broker only carries wake-ups, and may lose them.
-REDIS_URL = env.str("REDIS_URL", default=f"redis+socket://{VESTIGE_HOME / 'redis.sock'}")
+REDIS_SOCKET = _socket_path(VESTIGE_HOME)
+REDIS_URL = env.str("REDIS_URL", default=f"redis+socket://{REDIS_SOCKET}")
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2,
-                                   "max_retries": 1, "visibility_timeout": 300}
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "socket_timeout": 5,
+    "socket_connect_timeout": 2,
+    "max_retries": 1,
+    "visibility_timeout": 300,
+}
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(VESTIGE_HOME / "beat")

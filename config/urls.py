@@ -9,12 +9,15 @@ _APPS = ["accounts", "audit", "connectors", "lineage", "compliance", "datasheets
 
 
 def _present(module: str) -> bool:
-    return find_spec(module) is not None
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 urlpatterns = [
     path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="api-docs"),
-    *(path("api/v1/", include(f"{app}.api.urls")) for app in _APPS if _present(f"{app}.api")),
+    *(path("api/v1/", include(f"{app}.api.urls")) for app in _APPS if _present(f"{app}.api.urls")),
     *(path("", include(f"{app}.urls")) for app in _APPS if _present(f"{app}.urls")),
 ]

@@ -48,7 +48,11 @@ class Command(BaseCommand):
             path.touch(mode=0o600)
             path.write_text(json.dumps(known, indent=2))
             create_user(
-                username=username, name=name, email=f"{username}@northgate.example",
-                roles=[role], password=password, by=by,
+                username=username,
+                name=name,
+                email=f"{username}@northgate.example",
+                roles=[role],
+                password=password,
+                by=by,
             )
         self.stdout.write(json.dumps(known))
