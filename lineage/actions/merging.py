@@ -6,9 +6,10 @@ contradict each other end the same way whichever comes first.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol
 
+from audit.intake import time_text
 from audit.ledger import canonical
 from lineage.models import Run, Version
 
@@ -22,7 +23,7 @@ class Described(Protocol):
 
 def merge(row: Described, said: Mapping[str, Any], *, rank: int, at: datetime) -> bool:
     """Take over what `said` knows better. Empty values say nothing. Does not save."""
-    stamp = f"{rank} {at.astimezone(UTC).isoformat(timespec='microseconds')}"
+    stamp = f"{rank} {time_text(at)}"
     return _merge(row, {path: (stamp, value) for path, value in _flat(said).items()})
 
 
@@ -40,7 +41,7 @@ def merge_date(
     `run` wrote it; of several, the one that said so first stays as its producer.
     """
     if run is not None:
-        word = f"{at.astimezone(UTC).isoformat(timespec='microseconds')} {run.run_id}"
+        word = f"{time_text(at)} {run.run_id}"
         if version.produced_by_id is None or word < version.told_at.get("produced_by", ""):
             version.produced_by = run
             version.told_at["produced_by"] = word

@@ -11,6 +11,7 @@ from itertools import product
 
 from accounts.models import User
 from audit.actions import record
+from audit.intake import time_text
 from lineage.actions.merging import READ, REPORTED, merge, merge_date, merge_rows
 from lineage.actions.registry import (
     ensure_dataset,
@@ -155,8 +156,8 @@ class _Projection:
             )
             _merge_state(run, facts, at)
             if facts.parent_job is not None:
-                run.parent = self._parent(facts, run)
-            run.facts |= facts.facts
+                self._name_parent(run, facts)
+            merge(run, {"facts": facts.facts}, rank=REPORTED, at=at)
         if not created:
             run.first_event_at = min(run.first_event_at, at)
             run.last_event_at = max(run.last_event_at, at)
@@ -164,15 +165,23 @@ class _Projection:
         run.job = job
         return run
 
-    def _parent(self, facts: RunFacts, run: Run) -> Run | None:
+    def _name_parent(self, run: Run, facts: RunFacts) -> None:
+        """The run that started this one; of events that differ, the earliest counts."""
         assert facts.parent_job is not None  # noqa: S101  # the caller has looked
+        at = self.report.at
         job = ensure_job(facts.parent_job.namespace, facts.parent_job.name)
-        parent, _ = Run.objects.get_or_create(
+        parent, created = Run.objects.get_or_create(
             job=job,
             run_id=facts.parent_run_id,
-            defaults={"first_event_at": self.report.at, "last_event_at": self.report.at},
+            defaults={"first_event_at": at, "last_event_at": at},
         )
-        return parent if parent.pk != run.pk else None
+        if not created:
+            Run.objects.filter(pk=parent.pk, first_event_at__gt=at).update(first_event_at=at)
+            Run.objects.filter(pk=parent.pk, last_event_at__lt=at).update(last_event_at=at)
+        word = f"{time_text(at)} {facts.parent_run_id}"
+        if parent.pk != run.pk and word <= run.told_at.get("parent", word):
+            run.parent = parent
+            run.told_at["parent"] = word
 
     # Versions
 
@@ -189,7 +198,7 @@ class _Projection:
             for source in facts.sources:
                 dataset = self.datasets[source]
                 made_here = source != facts.identity and parts[(OUTPUT, dataset.pk)]
-                if not (made_here or parts[(INPUT, dataset.pk)] or parts[(SOURCE, dataset.pk)]):
+                if not (made_here or parts[(INPUT, dataset.pk)]):
                     self._part(run, DatasetFacts(*source), SOURCE, parts)
 
     def _part(
