@@ -97,7 +97,9 @@ def _has_csrf_proof(request: HttpRequest) -> bool:
     return refused is None
 
 
-def machine_door(permission: str, *, methods: tuple[str, ...] = ("POST",)) -> Callable[[View], View]:
+def machine_door(
+    permission: str, *, methods: tuple[str, ...] = ("POST",)
+) -> Callable[[View], View]:
     """A plain view for pipelines: checks who and what, and puts the body on `request.door_body`.
 
     Problems raised inside leave as problem+json. Never redirects: a redirect loses a POST's body.

@@ -15,16 +15,17 @@ FieldErrors = Sequence[Mapping[str, str]]
 class ProblemError(Exception):
     """Raised anywhere behind a REST door to answer with this problem."""
 
-    def __init__(
-        self, status: int, title: str, detail: str, *, errors: FieldErrors = ()
-    ) -> None:
+    def __init__(self, status: int, title: str, detail: str, *, errors: FieldErrors = ()) -> None:
         super().__init__(detail)
         self.status, self.title, self.detail, self.errors = status, title, detail, errors
 
 
 def body_of(status: int, title: str, detail: str, errors: FieldErrors = ()) -> dict[str, Any]:
     body: dict[str, Any] = {
-        "type": "about:blank", "title": title, "status": status, "detail": detail,
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
     }
     if errors:
         body["errors"] = list(errors)
@@ -40,7 +41,9 @@ def problem(status: int, title: str, detail: str, *, errors: FieldErrors = ()) -
 
 def _flatten(detail: Any, path: str = "") -> list[dict[str, str]]:
     if isinstance(detail, Mapping):
-        return [e for k, v in detail.items() for e in _flatten(v, f"{path}.{k}" if path else str(k))]
+        return [
+            e for k, v in detail.items() for e in _flatten(v, f"{path}.{k}" if path else str(k))
+        ]
     if isinstance(detail, list | tuple):
         if all(isinstance(item, str) for item in detail):
             return [{"field": path or "body", "reason": str(item)} for item in detail]

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.models import QuerySet
 
-from audit import proofs, sealing, sequencer, signer
+from audit import proofs, sealing, sequencer, signer, verification
 from audit.ledger import bundle, canonical, checkpoint
 from audit.ledger.leaf import unpack
 from audit.models import MAIN_LOG, Entry, Log, SubjectKey
@@ -102,8 +103,6 @@ def latest_checkpoint() -> Checkpoint | None:
 def verifier_key() -> str:
     """The log's public key, as C2SP vkey text."""
     log = head()
-    from django.conf import settings
-
     return signer.verifier_key(log.origin if log else settings.VESTIGE_ORIGIN)
 
 
@@ -162,3 +161,13 @@ def actor_names(actors: Iterable[str]) -> dict[str, str]:
     for user in get_user_model()._default_manager.filter(pk__in=list(ids)):
         names[ids[user.pk]] = str(user)
     return names
+
+
+def stored_log_outcome(
+    *, full: bool = False, progress: verification.Progress | None = None
+) -> verification.Outcome:
+    """Check the whole stored log against this installation's key."""
+    return verification.verify_log(
+        MAIN_LOG, vkeys=[verifier_key()], remembered=signer.remembered_note(), full=full,
+        progress=progress,
+    )

@@ -109,7 +109,7 @@ def _require_consistent(
             f"The log says that its last checkpoint covers {head.note_size} entries; the"
             f" checkpoint itself says {stored.size if stored else 'nothing'}."
         )
-    for last in (stored, _checkpoint_of(_remembered(), verifier)):
+    for last in (stored, _checkpoint_of(remembered_note(), verifier)):
         if last is None or last.origin != head.origin:
             continue
         if last.size > head.size:
@@ -160,7 +160,8 @@ def _memory_file() -> Path:
     return Path(settings.VESTIGE_KEYS) / "log.signed"
 
 
-def _remembered() -> str:
+def remembered_note() -> str:
+    """The newest note that was signed on this machine; empty when there is none."""
     try:
         return _memory_file().read_text()
     except FileNotFoundError:
@@ -171,7 +172,7 @@ def _remember(signed: Signed) -> None:
     if connection.in_atomic_block:
         return  # an outer transaction may still roll the entries back
     path = _memory_file()
-    if _remembered() == signed.note:
+    if remembered_note() == signed.note:
         return
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".log.signed.")
     with os.fdopen(handle, "w") as file:
