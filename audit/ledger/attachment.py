@@ -21,7 +21,7 @@ class AttachmentError(ValueError):
 def attached_evidence(source: str | Path | bytes) -> bytes:
     """The bytes of evidence.json in a PDF, given as a path or as bytes. Raises AttachmentError."""
     # Imported here, so that verifying a JSON bundle does not need a PDF library.
-    from pikepdf import PasswordError, PdfError
+    from pikepdf import PasswordError, PikepdfError
     from pikepdf import open as open_pdf
 
     try:
@@ -35,8 +35,15 @@ def attached_evidence(source: str | Path | bytes) -> bytes:
         raise
     except PasswordError as error:
         raise AttachmentError(_ENCRYPTED) from error
-    except (PdfError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-        # What pikepdf raises on broken objects depends on which object is broken.
+    except (
+        PikepdfError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:
+        # Which of them a broken object raises depends on the object.
         raise AttachmentError(f"The file is no intact PDF: {error}.") from error
 
 

@@ -50,8 +50,24 @@ class ChainVerifier:
         return self.frontier.size
 
     def feed(self, leaf: bytes) -> bytes:
-        """Check the next leaf and return its hash. Raises ChainError."""
-        return self.feed_batch([leaf])[0]
+        """Check the next leaf and return its hash. Raises ChainError.
+
+        `feed_batch` does the same about twice as fast.
+        """
+        if not HEADER.size < len(leaf) <= MAX_LEAF_BYTES:
+            self._refuse(leaf)
+        magic, seq, timestamp, previous = HEADER.unpack_from(leaf)
+        if (
+            previous != self.previous
+            or seq != self.frontier.size
+            or timestamp < self.timestamp_us
+            or magic != MAGIC
+        ):
+            self._refuse(leaf)
+        self.previous = sha256(LEAF_PREFIX + leaf).digest()
+        self.timestamp_us = timestamp
+        self.frontier.append(self.previous)
+        return self.previous
 
     def feed_batch(self, leaves: Iterable[bytes]) -> list[bytes]:
         """Check the next leaves and return their hashes: some thousands at once are fastest.

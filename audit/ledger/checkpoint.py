@@ -13,7 +13,6 @@ A verifier key, "vkey", is written <name>+<key id, hex>+<base64 of 0x01 and the 
 
 import re
 from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -197,7 +196,7 @@ def _decode(text: str, what: str) -> bytes:
     """Base64 in its one canonical spelling, so that no two notes mean the same bytes."""
     try:
         data = b64decode(text, validate=True)
-    except (Base64Error, ValueError):
+    except ValueError:
         data = b""
     if not data or b64encode(data).decode() != text:
         raise InvalidNoteError(f"{what} is not valid base64")

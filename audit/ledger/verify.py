@@ -18,7 +18,7 @@ from audit.ledger.bundle import (
     Bundle,
     BundleEntry,
     BundleError,
-    loads,
+    decode,
     parse,
     statement_digest,
 )
@@ -69,7 +69,7 @@ def verify_bundle(
     """
     verdict = Verdict()
     try:
-        parsed = parse(loads(bundle) if isinstance(bundle, bytes | str) else bundle)
+        parsed = parse(decode(bundle) if isinstance(bundle, bytes | str) else bundle)
     except BundleError as error:
         verdict.record("format", [f"This is no evidence bundle: {error}."])
         return verdict

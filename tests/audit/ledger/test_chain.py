@@ -47,6 +47,11 @@ def refused(leaves: list[bytes]) -> chain.ChainError:
     with pytest.raises(chain.ChainError) as caught:
         verifier.feed_batch(leaves)
     error = caught.value
+    one_by_one = chain.ChainVerifier()
+    with pytest.raises(chain.ChainError) as caught_too:
+        list(map(one_by_one.feed, leaves))
+    assert str(caught_too.value) == str(error)
+    assert one_by_one.to_bytes() == verifier.to_bytes()
     # What came before the fault is kept, and the log goes on from there.
     assert verifier.size == error.seq
     assert verifier.root() == tree.root_of(map(leaf_hash, leaves[: error.seq]))

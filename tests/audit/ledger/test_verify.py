@@ -1,6 +1,7 @@
 import copy
 import json
 import random
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,11 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audit.ledger import bundle, canonical, leaf, tree
+from audit.ledger import bundle, canonical, checkpoint, leaf, tree
 from audit.ledger.checkpoint import Checkpoint, sign
 from audit.ledger.hashing import leaf_hash
 from audit.ledger.verify import Verdict, verify_bundle
-from tests.audit.ledger import builders
 from tests.audit.ledger.builders import (
     CERTIFICATE,
     KEY,
@@ -81,7 +81,7 @@ def test_a_whole_bundle_forged_with_another_key_fails_against_the_trusted_key() 
 
 
 def test_any_of_several_trusted_keys_will_do_but_not_a_key_of_another_name() -> None:
-    other_log = builders.checkpoint.vkey("other.example", KEY.public_key())
+    other_log = checkpoint.vkey("other.example", KEY.public_key())
 
     assert verify_bundle(WRITTEN, trusted_vkey=[vkey(OTHER_KEY), vkey()]).valid
     assert not verify_bundle(WRITTEN, trusted_vkey=other_log).valid
@@ -124,8 +124,8 @@ def test_another_purpose_than_the_statements_is_refused() -> None:
 
 def test_an_edited_entry_is_refused_and_named() -> None:
     written = certificate_bundle()
-    edited = bundle.b64decode(written["entries"][1]["leaf"]).replace(b'"rows":9', b'"rows":8')
-    written["entries"][1]["leaf"] = bundle.b64encode(edited).decode()
+    edited = b64decode(written["entries"][1]["leaf"]).replace(b'"rows":9', b'"rows":8')
+    written["entries"][1]["leaf"] = b64encode(edited).decode()
 
     verdict = verify_bundle(with_digest(written))
 
