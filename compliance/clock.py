@@ -34,11 +34,21 @@ REGIMES = {
     regime.key: regime
     for regime in (
         Regime(
-            "gdpr", "GDPR", "Art. 12(3) GDPR", "2016/679", months=1, extension_months=2,
+            "gdpr",
+            "GDPR",
+            "Art. 12(3) GDPR",
+            "2016/679",
+            months=1,
+            extension_months=2,
             rolls_over_weekends=True,
         ),
         Regime(
-            "uk_gdpr", "UK GDPR", "Art. 12A UK GDPR", "2025", months=1, extension_months=2,
+            "uk_gdpr",
+            "UK GDPR",
+            "Art. 12A UK GDPR",
+            "2025",
+            months=1,
+            extension_months=2,
             rolls_over_weekends=True,
         ),
         Regime("ccpa", "CCPA/CPRA", "Cal. Civ. Code 1798.130", "2023", days=45, extension_days=45),

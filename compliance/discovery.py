@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from connectors.queries import enabled_connectors, open_store
+
 from audit.ledger import canonical
 from audit.subjects import SubjectRef, normalise
 from compliance.models import Request
 from compliance.queries import identifiers_of
 from connectors.adapters.base import ErasePlan, Findings
 from connectors.models import Connector
-from connectors.queries import enabled_connectors, open_store
 from lineage.models import Version
 from lineage.queries import downstream_models
 
@@ -118,9 +119,7 @@ def held_address(request: Request) -> str | None:
     for connector in in_scope(request):
         if "email" not in connector.subject_columns.values():
             continue
-        findings = open_store(connector, role="reader").find_subject(
-            needles_for(connector, given)
-        )
+        findings = open_store(connector, role="reader").find_subject(needles_for(connector, given))
         for column, values in findings.linked.items():
             if connector.subject_columns.get(column) == "email":
                 found.update(normalise(SubjectRef("email", v)).value for v in values)

@@ -23,16 +23,36 @@ REQUEST_REOPENED = define("request.reopened", "reason_sha256")
 ERASURE_STARTED = define("erasure.started", "plan_hash", "steps")
 SUBJECT_SUPPRESSED = define("subject.suppressed", "identifiers")
 STEP_ERASED = define(
-    "erasure.step_erased", "step", "dataset", "connector", "rows", "objects_removed",
-    "objects_added", "new_version", "removed_sha256", "added_sha256",
+    "erasure.step_erased",
+    "step",
+    "dataset",
+    "connector",
+    "rows",
+    "objects_removed",
+    "objects_added",
+    "new_version",
+    "removed_sha256",
+    "added_sha256",
 )
 STEP_PURGED = define(
-    "erasure.step_purged", "step", "dataset", "connector", "objects_removed", "removed_sha256",
+    "erasure.step_purged",
+    "step",
+    "dataset",
+    "connector",
+    "objects_removed",
+    "removed_sha256",
     "versions_lost",
 )
 STEP_VERIFIED = define(
-    "erasure.step_verified", "step", "dataset", "connector", "files", "bytes", "scan_sha256",
-    "control_found", "method",
+    "erasure.step_verified",
+    "step",
+    "dataset",
+    "connector",
+    "files",
+    "bytes",
+    "scan_sha256",
+    "control_found",
+    "method",
 )
 STEP_FAILED = define(
     "erasure.step_failed", "step", "dataset", "connector", "reason", "traces", "unreadable", "files"

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from connectors.queries import open_store
 from django.db import close_old_connections, connection
 
 from accounts.models import User
@@ -28,7 +29,6 @@ from compliance.discovery import erase_plan_of, needles_for
 from compliance.models import Step
 from compliance.queries import LEASE, identifiers_of
 from connectors.adapters.base import PlanOutdatedError, Progress, ScanReport, StoreError
-from connectors.queries import open_store
 from lineage.actions import sync_connector
 
 logger = logging.getLogger(__name__)

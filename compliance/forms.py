@@ -132,7 +132,8 @@ class EvidenceForm(forms.Form):
     def __init__(self, *args: Any, versions: list[tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["model_version"] = forms.ChoiceField(
-            label="Answered by", choices=[*versions, ("", "The model version is retired for good")],
+            label="Answered by",
+            choices=[*versions, ("", "The model version is retired for good")],
             required=False,
         )
 

@@ -117,9 +117,7 @@ def suppression_digest(ref: SubjectRef) -> str:
 def suppressed(refs: Sequence[SubjectRef]) -> list[bool]:
     """For each person, whether they were erased and must not come in again."""
     digests = [suppression_digest(ref) for ref in refs]
-    known = set(
-        Suppression.objects.filter(digest__in=digests).values_list("digest", flat=True)
-    )
+    known = set(Suppression.objects.filter(digest__in=digests).values_list("digest", flat=True))
     return [digest in known for digest in digests]
 
 
@@ -186,8 +184,6 @@ def plan_json(request: Request) -> dict[str, Any] | None:
 def affected_models(request: Request) -> list[dict[str, Any]]:
     plan = current_plan(request)
     return list(plan.body["affected_models"]) if plan else []
-
-
 
 
 @dataclass(frozen=True)
@@ -339,9 +335,7 @@ def _location(step: Step, plan: Plan) -> Location:
 
 
 def _model_facts(request: Request, plan: Plan) -> list[AffectedModelFacts]:
-    notices = {
-        n.model_version_id: n for n in request.notices.select_related("replacement")
-    }
+    notices = {n.model_version_id: n for n in request.notices.select_related("replacement")}
     facts = []
     for item in plan.body["affected_models"]:
         notice = notices.get(item["id"])

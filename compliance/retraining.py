@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from connectors.queries import enabled_connectors, open_store
+
 from audit.subjects import SubjectRef
 from compliance.models import Notice
 from compliance.queries import suppression_digest
 from connectors.adapters.base import StoreError
-from connectors.queries import enabled_connectors, open_store
 from lineage.models import Version
 from lineage.queries import training_versions
 
@@ -21,6 +22,14 @@ class Check:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def _holds(name: str, finding: str) -> Check:
+    return Check(name=name, passed=True, finding=finding)
+
+
+def _fails(name: str, finding: str) -> Check:
+    return Check(name=name, passed=False, finding=finding)
 
 
 def checks_of_replacement(notice: Notice, replacement: Version) -> list[Check]:
@@ -49,10 +58,10 @@ def _trained_afterwards(notice: Notice, replacement: Version) -> Check:
     run = replacement.produced_by
     trained = (run.started_at or run.ended_at) if run else None
     if trained is None:
-        return Check(name, False, "Lineage knows no training run of this version, so no time.")
+        return _fails(name, "Lineage knows no training run of this version, so no time.")
     if erased is None or trained <= erased:
-        return Check(name, False, f"Trained at {trained:%Y-%m-%d %H:%M} UTC, before the erasure.")
-    return Check(name, True, f"Trained at {trained:%Y-%m-%d %H:%M} UTC, after the erasure.")
+        return _fails(name, f"Trained at {trained:%Y-%m-%d %H:%M} UTC, before the erasure.")
+    return _holds(name, f"Trained at {trained:%Y-%m-%d %H:%M} UTC, after the erasure.")
 
 
 def _old_version_out_of_use(notice: Notice) -> Check:
@@ -73,7 +82,7 @@ def _training_data_without_person(notice: Notice, replacement: Version) -> list[
     """
     inputs = list(training_versions(replacement))
     if not inputs:
-        return [Check("training data known", False, "Lineage names no data of this version.")]
+        return [_fails("training data known", "Lineage names no data of this version.")]
     gone = set(notice.request.suppressions.values_list("digest", flat=True))
     return [_version_without_person(version, gone) for version in inputs]
 
@@ -83,13 +92,11 @@ def _version_without_person(version: Version, gone: set[str]) -> Check:
     name = f"{node} excludes the person"
     connector = (
         enabled_connectors()
-        .filter(
-            dataset_namespace=version.dataset.namespace, dataset_name=version.dataset.name
-        )
+        .filter(dataset_namespace=version.dataset.namespace, dataset_name=version.dataset.name)
         .first()
     )
     if connector is None:
-        return Check(name, False, "Its store is not connected, so nobody can look.")
+        return _fails(name, "Its store is not connected, so nobody can look.")
     store = open_store(connector, role="verifier")
     read = 0
     try:
@@ -98,10 +105,10 @@ def _version_without_person(version: Version, gone: set[str]) -> Check:
             hits, count = _hits(values, kind, gone)
             read += count
             if hits:
-                return Check(name, False, f"{hits} of its identifiers are of the erased person.")
+                return _fails(name, f"{hits} of its identifiers are of the erased person.")
     except StoreError as exc:
-        return Check(name, False, str(exc))
-    return Check(name, True, f"{read:,} distinct identifiers read, none of them the person's.")
+        return _fails(name, str(exc))
+    return _holds(name, f"{read:,} distinct identifiers read, none of them the person's.")
 
 
 def _hits(values: Iterable[str], kind: str, gone: set[str]) -> tuple[int, int]:

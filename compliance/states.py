@@ -36,8 +36,14 @@ OPEN = frozenset(State) - ENDED
 # Nothing has been erased yet, so the person may still withdraw.
 BEFORE_EXECUTION = frozenset(
     {
-        State.RECEIVED, State.VERIFYING, State.TRIAGE, State.DISCOVERY, State.REVIEW,
-        State.APPROVAL, State.SCHEDULED, State.AWAITING_SUBJECT,
+        State.RECEIVED,
+        State.VERIFYING,
+        State.TRIAGE,
+        State.DISCOVERY,
+        State.REVIEW,
+        State.APPROVAL,
+        State.SCHEDULED,
+        State.AWAITING_SUBJECT,
     }
 )
 PLANNABLE = frozenset({State.TRIAGE, State.REVIEW, State.APPROVAL, State.SCHEDULED, State.BLOCKED})

@@ -110,9 +110,7 @@ def show_progress(step: Step, activity: str, done: int, total: int) -> None:
 
 
 def renew_claim(step_pk: int, claim: str) -> bool:
-    return bool(
-        Step.objects.filter(pk=step_pk, claim=claim).update(claimed_at=timezone.now())
-    )
+    return bool(Step.objects.filter(pk=step_pk, claim=claim).update(claimed_at=timezone.now()))
 
 
 def _facts(step: Step) -> dict[str, object]:
@@ -176,9 +174,10 @@ def _leave_executing(request: Request, *, by: User) -> None:
     """Once no step is left to erase, the verifier's turn begins."""
     request = Request.objects.select_for_update().get(pk=request.pk)
     steps = request.steps.filter(plan__superseded_at=None)
-    if request.state == State.EXECUTING and not steps.exclude(
-        phase__in=[Phase.TO_VERIFY, Phase.RETAINED]
-    ).exists():
+    if (
+        request.state == State.EXECUTING
+        and not steps.exclude(phase__in=[Phase.TO_VERIFY, Phase.RETAINED]).exists()
+    ):
         move(request, "erased", by=by)
         _finish_if_clean(request, by=by)
 
@@ -212,9 +211,7 @@ def step_verified(step: Step, report: ScanReport, *, by: User) -> None:
 
 
 @transaction.atomic
-def fail_step(
-    step: Step, reason: str, *, report: ScanReport | None = None, by: User
-) -> None:
+def fail_step(step: Step, reason: str, *, report: ScanReport | None = None, by: User) -> None:
     """The step, and with it the request, stops visibly; nothing is reported as erased."""
     kept = report_json(report) if report else {}
     Step.objects.filter(pk=step.pk).update(

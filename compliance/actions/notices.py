@@ -122,9 +122,7 @@ def start_retraining(notice: Notice, *, by: User) -> None:
     record(events.NOTICE_STARTED, by=by, resource=notice.resource)
 
 
-def submit_evidence(
-    notice: Notice, *, replacement: Version | None, by: User
-) -> list[Check]:
+def submit_evidence(notice: Notice, *, replacement: Version | None, by: User) -> list[Check]:
     """Closes the notice if every check holds; otherwise keeps it open and says which failed.
 
     `replacement` is the model version trained without the person; None claims that the model is
@@ -168,7 +166,8 @@ def _decide(notice: Notice, replacement: Version | None, checks: list[Check], by
             by=by,
             resource=notice.resource,
             details={
-                "replacement": name, "failed": [c.name for c in checks if not c.passed],
+                "replacement": name,
+                "failed": [c.name for c in checks if not c.passed],
             },
         )
         return
@@ -196,8 +195,12 @@ def waive(notice: Notice, *, reason: str, until: datetime, by: User) -> None:
     if until <= timezone.now():
         raise InvalidInputError("The waiver must end in the future.", field="expires_at")
     won = Notice.objects.filter(pk=notice.pk, state__in=NOTICE_OPEN).update(
-        state=NoticeState.WAIVED, reason=reason, waived_until=until, disposition="waiver",
-        closed_at=timezone.now(), mail_due_at=None,
+        state=NoticeState.WAIVED,
+        reason=reason,
+        waived_until=until,
+        disposition="waiver",
+        closed_at=timezone.now(),
+        mail_due_at=None,
     )
     notice.refresh_from_db()
     if not won:

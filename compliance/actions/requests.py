@@ -318,8 +318,10 @@ def hold(request: Request, *, reason: str, by: User) -> None:
         raise _forbidden("hold")
     if not reason.strip():
         raise InvalidInputError("Say why the request is held.", field="reason")
-    won = Request.objects.filter(pk=request.pk, held_at=None).exclude(state__in=ENDED).update(
-        held_at=timezone.now(), hold_reason=reason
+    won = (
+        Request.objects.filter(pk=request.pk, held_at=None)
+        .exclude(state__in=ENDED)
+        .update(held_at=timezone.now(), hold_reason=reason)
     )
     if not won:
         raise WrongStateError(f"{request.reference} is held already, or has ended.")
@@ -428,15 +430,11 @@ def certificate_issued(
     A second certificate, after the last notice closed, finds the request complete already.
     """
     now = timezone.now()
-    Request.objects.filter(pk=request.pk).update(
-        certificate_due_at=None, certificate_issued_at=now
-    )
+    Request.objects.filter(pk=request.pk).update(certificate_due_at=None, certificate_issued_at=now)
     request.refresh_from_db()
     if request.state != State.RESPONDING:
         return
-    retained = request.steps.filter(
-        phase=Step.Phase.RETAINED, plan__superseded_at=None
-    ).exists()
+    retained = request.steps.filter(phase=Step.Phase.RETAINED, plan__superseded_at=None).exists()
     outcome = "completed_partial" if retained else "completed"
     move(request, "complete_in_part" if retained else "complete", by=by)
     record(
@@ -444,7 +442,9 @@ def certificate_issued(
         by=by,
         resource=request.resource,
         details={
-            "outcome": outcome, "certificate": certificate, "statement_sha256": statement_sha256,
+            "outcome": outcome,
+            "certificate": certificate,
+            "statement_sha256": statement_sha256,
         },
     )
     found = request.steps.filter(plan__superseded_at=None, rows_erased__gt=0).exists()

@@ -149,7 +149,9 @@ class NoticeSerializer(serializers.ModelSerializer[Notice]):
 
 class EvidenceSerializer(serializers.Serializer[Any]):
     model_version = serializers.CharField(
-        required=False, default="", allow_blank=True,
+        required=False,
+        default="",
+        allow_blank=True,
         help_text="The version trained without the person; empty: the model version is retired.",
     )
 

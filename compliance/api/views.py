@@ -77,9 +77,7 @@ class RequestViewSet(
     def get_serializer_class(self) -> Any:
         return bodies.RequestLineSerializer if self.action == "list" else self.serializer_class
 
-    @extend_schema(
-        request=bodies.NewRequestSerializer, responses={201: bodies.FiledSerializer}
-    )
+    @extend_schema(request=bodies.NewRequestSerializer, responses={201: bodies.FiledSerializer})
     @refusals
     def create(self, request: HttpRequest) -> Response:
         given = _given(bodies.NewRequestSerializer, request)
@@ -110,9 +108,7 @@ class RequestViewSet(
         request_actions.verify(case, **_given(bodies.VerifySerializer, request), by=request.user)
         return self._done(case)
 
-    @extend_schema(
-        request=bodies.PlanVerbSerializer, responses={202: bodies.RequestSerializer}
-    )
+    @extend_schema(request=bodies.PlanVerbSerializer, responses={202: bodies.RequestSerializer})
     @action(detail=True, methods=["post"], required_permissions={"POST": "requests.plan"})
     @refusals
     def plan(self, request: HttpRequest, reference: str) -> Response:

@@ -64,8 +64,10 @@ def _candidates(notice: Notice) -> list[tuple[str, str]]:
         .exclude(pk=notice.model_version_id)
         .order_by("-created_at")
     )
-    return [(v.version, f"Version {v.version}, made {v.created_at:%d %B %Y %H:%M} UTC")
-            for v in versions]
+    return [
+        (v.version, f"Version {v.version}, made {v.created_at:%d %B %Y %H:%M} UTC")
+        for v in versions
+    ]
 
 
 def _page(

@@ -22,8 +22,10 @@ _STAGES = [
         {State.TRIAGE, State.DISCOVERY, State.AWAITING_SUBJECT, State.BLOCKED},
     ),
     ("Two people check what will be erased", {State.REVIEW, State.APPROVAL, State.SCHEDULED}),
-    ("Your data are erased and we read everything again to make sure",
-     {State.EXECUTING, State.VERIFYING_ERASURE, State.RESPONDING, State.TAIL_OPEN}),
+    (
+        "Your data are erased and we read everything again to make sure",
+        {State.EXECUTING, State.VERIFYING_ERASURE, State.RESPONDING, State.TAIL_OPEN},
+    ),
     ("Done", {State.COMPLETED, State.COMPLETED_PARTIAL}),
 ]
 
@@ -126,7 +128,9 @@ def withdraw(request: HttpRequest, token: str) -> HttpResponse:
         withdraw_request(found, by=system_user("public-form"))
     except WorkflowError as exc:
         return render(
-            request, "privacy/status.html", {"filed": found, "token": token, "error": str(exc)},
+            request,
+            "privacy/status.html",
+            {"filed": found, "token": token, "error": str(exc)},
             status=exc.status,
         )
     return redirect("privacy:status", token=token)
