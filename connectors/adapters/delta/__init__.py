@@ -1,1 +1,5 @@
-from connectors.adapters.base import Store
+"""Delta Lake tables: read every version, find a person, erase, purge, prove."""
+
+from connectors.adapters.delta.store import DeltaStore
+
+__all__ = ["DeltaStore"]

@@ -1,0 +1,257 @@
+"""Erasing a person from the current version: rewrite what holds them, then one commit.
+
+Resumable: until the commit nothing that a reader sees has changed, and the commit carries a mark
+of the plan (Delta's `txn` action), so running the same plan again after a crash at any point
+either finishes or finds itself done. Output files have fresh names in every attempt, so two
+workers that run the same plan by accident cannot harm each other: one commit wins.
+"""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from connectors.adapters.base import (
+    Erased,
+    ErasePlan,
+    Needles,
+    PlanOutdatedError,
+    Progress,
+    ResidueError,
+    StoreError,
+)
+from connectors.adapters.delta.commit import (
+    add_action,
+    remove_action,
+    transaction_action,
+    write_commit,
+)
+from connectors.adapters.delta.find import Search, Target, check_head, masked
+from connectors.adapters.delta.log import read_history
+from connectors.adapters.delta.rewrite import rewrite_without
+from connectors.adapters.delta.snapshot import DataFile, History, Snapshot
+from connectors.folders import LocalFolder, sync_folder
+
+_FACTS = "vestigeErasure"
+_DEFAULT_INDEXED = 32  # of delta.dataSkippingNumIndexedCols
+
+
+def plan_id(plan: ErasePlan) -> str:
+    text = json.dumps(asdict(plan), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def mark_of(plan: ErasePlan, step: str) -> str:
+    """The application id under which the log remembers that this step of the plan is done."""
+    return f"vestige/{step}/{plan_id(plan)}"
+
+
+def output_mark(plan: ErasePlan) -> str:
+    """What the names of files written for this plan have in common."""
+    return f".vestige-{plan_id(plan)[:12]}.parquet"
+
+
+@dataclass(frozen=True)
+class _Replacement:
+    file: DataFile
+    rows: int
+    rows_removed: int
+    added: dict[str, Any] | None
+    path: str | None
+
+
+def erase_rows(
+    folder: LocalFolder,
+    search_columns: Mapping[str, str],
+    plan: ErasePlan,
+    needles: Needles,
+    progress: Progress,
+) -> Erased:
+    """Raises PlanOutdatedError (nothing erased), ResidueError (nothing committed), StoreError."""
+    history = read_history(folder)
+    head = history.head
+    if mark_of(plan, "erase") in head.transactions:
+        return _remembered(history, plan)
+    _refuse_other_state(folder, head, plan)
+    check_head(folder, history, folder.entries())
+    search = Search(folder, history, search_columns, needles)
+    affected = _affected(search, head, plan, progress)
+    if not affected:
+        return Erased(plan.snapshot, 0, (), (), {"note": "no row in the current version"})
+    masks = deletion_masks(folder, [file for file, _ in affected])
+    done: list[_Replacement] = []
+    try:
+        for number, (file, rows) in enumerate(affected):
+            progress("rewrite", number, len(affected), sum(r.file.bytes for r in done))
+            name = f"part-{number:05d}-{uuid.uuid4()}-c000{output_mark(plan)}"
+            done.append(_replace(search, head, file, rows, name, masks.get(file.path)))
+        progress("rewrite", len(affected), len(affected), sum(r.file.bytes for r in done))
+        return _commit(folder, head, plan, search, done)
+    except Exception:
+        after = read_history(folder)
+        if mark_of(plan, "erase") in after.head.transactions:
+            return _remembered(after, plan)  # our commit, or a twin's, went through after all
+        for path in [r.path for r in done if r.path]:
+            folder.remove(path)
+        raise
+
+
+def _refuse_other_state(folder: LocalFolder, head: Snapshot, plan: ErasePlan) -> None:
+    if str(head.version) != plan.snapshot:
+        raise PlanOutdatedError(
+            f"The table {folder.root} is at version {head.version}; the plan was made for version "
+            f"{plan.snapshot}. Nothing was erased: plan again."
+        )
+    if plan.mode != "purge":
+        raise StoreError(f'The mode "{plan.mode}" is not available yet. Plan with mode "purge".')
+    if plan.blockers:
+        raise StoreError(f"The plan cannot be carried out: {' '.join(plan.blockers)}")
+
+
+def _affected(
+    search: Search, head: Snapshot, plan: ErasePlan, progress: Progress
+) -> list[tuple[DataFile, int]]:
+    """The current version's files that hold rows of the person, with the number of rows."""
+    affected = []
+    for number, file in enumerate(head.files.values()):
+        progress("find", number, len(head.files), 0)
+        target = Target(file.path, "data", (), file.partition_values, file.bytes)
+        rows = search.file(target).rows
+        if not rows:
+            continue
+        if masked(file.path, search.subject_columns) not in plan.objects:
+            raise PlanOutdatedError(
+                f"Rows were found in {masked(file.path, search.subject_columns)}, which the plan "
+                "does not name. Nothing was erased: search and plan again."
+            )
+        affected.append((file, rows))
+    return affected
+
+
+def deletion_masks(folder: LocalFolder, files: list[DataFile]) -> dict[str, pa.Array]:
+    """Path -> one boolean a row, False where a deletion vector hides it; only files with one."""
+    wanted = {f.path for f in files if f.deletion_vector}
+    if not wanted:
+        return {}
+    try:
+        reader = pa.RecordBatchReader.from_stream(DeltaTable(str(folder.root)).deletion_vectors())
+        masks = {}
+        for batch in reader:
+            for path, mask in zip(batch.column(0), batch.column(1), strict=True):
+                uri = unquote(str(path.as_py()))
+                match = next((w for w in wanted if uri.endswith(f"/{w}")), None)
+                if match:
+                    masks[match] = mask.values
+    except (DeltaError, OSError, pa.ArrowException) as exc:
+        raise StoreError(
+            f"The deletion vectors of the table {folder.root} cannot be read. Rewrite its files "
+            "with the engine that made it (REORG TABLE … APPLY (PURGE)), then plan again."
+        ) from exc
+    if missing := wanted - set(masks):
+        raise StoreError(
+            f"The deletion vectors of {len(missing)} files of the table {folder.root} cannot be "
+            "read. Rewrite these files with the engine that made them, then plan again."
+        )
+    return masks
+
+
+def _replace(
+    search: Search, head: Snapshot, file: DataFile, rows: int, name: str, mask: "pa.Array | None"
+) -> _Replacement:
+    folder = search.folder
+    parent = file.path.rpartition("/")[0]
+    path = f"{parent}/{name}" if parent else name
+    target = folder.locate(path)
+    indexed = int(head.configuration.get("delta.dataSkippingNumIndexedCols", _DEFAULT_INDEXED))
+    try:
+        rewritten = rewrite_without(
+            folder.locate(file.path),
+            target,
+            rows_of=lambda schema: search.rows(schema, file.partition_values),
+            identifier_columns=search.top_level_columns,
+            keep_mask=mask,
+            indexed=indexed,
+        )
+    except (OSError, pa.ArrowException) as exc:
+        target.unlink(missing_ok=True)
+        raise StoreError(
+            f"The file {masked(file.path, search.subject_columns)} of the table {folder.root} "
+            f"could not be rewritten: {type(exc).__name__}. Check free space and the file."
+        ) from exc
+    if not rewritten.rows_kept:
+        return _Replacement(file, rows, rewritten.rows_removed, None, None)
+    with target.open("rb") as written:
+        os.fsync(written.fileno())
+    sync_folder(target.parent)
+    size = target.stat().st_size
+    left = search.file(Target(path, "data", (), file.partition_values, size)).rows
+    if left:
+        target.unlink(missing_ok=True)
+        raise ResidueError(
+            f"{left} rows were still found after rewriting "
+            f"{masked(file.path, search.subject_columns)}. Nothing was committed."
+        )
+    added = add_action(
+        path,
+        size=size,
+        partition_values=file.partition_values,
+        stats=rewritten.stats,
+        modified=int(target.stat().st_mtime * 1000),
+    )
+    return _Replacement(file, rows, rewritten.rows_removed, added, path)
+
+
+def _commit(
+    folder: LocalFolder,
+    head: Snapshot,
+    plan: ErasePlan,
+    search: Search,
+    done: list[_Replacement],
+) -> Erased:
+    columns = search.subject_columns
+    erased = Erased(
+        new_version=str(head.version + 1),
+        rows=sum(r.rows for r in done),
+        objects_removed=tuple(masked(r.file.path, columns) for r in done),
+        objects_added=tuple(masked(r.path, columns) for r in done if r.path),
+        detail={"bytes_rewritten": sum(r.file.bytes for r in done)},
+    )
+    actions = [remove_action(r.file) for r in done]
+    actions += [r.added for r in done if r.added]
+    actions.append(transaction_action(mark_of(plan, "erase"), head.version + 1))
+    write_commit(
+        folder,
+        head,
+        operation="DELETE",
+        actions=actions,
+        metrics={
+            "numDeletedRows": str(sum(r.rows_removed for r in done)),
+            "numRemovedFiles": str(len(done)),
+            "numAddedFiles": str(sum(r.added is not None for r in done)),
+        },
+        facts={_FACTS: asdict(erased)},
+    )
+    return erased
+
+
+def _remembered(history: History, plan: ErasePlan) -> Erased:
+    """What an earlier attempt of this plan did, as its commit tells."""
+    version = history.head.transactions[mark_of(plan, "erase")]
+    facts = history.commit_details.get(version, {}).get(_FACTS)
+    if not facts:  # the purge has removed that commit from the log already
+        return Erased(str(version), 0, (), (), {"note": "erased by an earlier attempt"})
+    return Erased(
+        new_version=facts["new_version"],
+        rows=facts["rows"],
+        objects_removed=tuple(facts["objects_removed"]),
+        objects_added=tuple(facts["objects_added"]),
+        detail=facts["detail"],
+    )

@@ -1,0 +1,344 @@
+"""Finding a person's rows: each physical file once, only the identifier columns.
+
+Going version by version reads the same file again and again (15 to 40 times slower on a table
+with history). Rows are counted where they physically are: a deletion vector hides a row from
+readers, yet its bytes are there.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import polars as pl
+
+from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress, StoreError
+from connectors.adapters.delta.log import COMMIT, LOG
+from connectors.adapters.delta.snapshot import Column, History, is_absolute
+from connectors.folders import FileEntry, LocalFolder
+from connectors.people import as_integer, column_expression, person_rows, same_identifier
+from connectors.scan.content import FAILURES, scan_content
+from connectors.scan.identifiers import Identifiers
+from connectors.scan.record import Record
+
+_INTEGER_TYPES = {"byte", "short", "integer", "long"}
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A physical file to search."""
+
+    path: str
+    kind: str  # data | change_data | orphan
+    versions: tuple[str, ...]
+    partition_values: Mapping[str, str | None]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class FileMatch:
+    rows: int
+    linked: Mapping[str, frozenset[str]]
+
+
+def masked(path: str, subject_columns: Iterable[str]) -> str:
+    """The path without the identifiers that a Hive partition of a subject column puts into it."""
+    columns = {c.lower() for c in subject_columns}
+    parts = []
+    for part in path.split("/"):
+        key, equals, _ = part.partition("=")
+        parts.append(f"{key}=*" if equals and unquote(key).lower() in columns else part)
+    return "/".join(parts)
+
+
+def hive_values(path: str) -> dict[str, str | None]:
+    values: dict[str, str | None] = {}
+    for part in path.split("/")[:-1]:
+        key, equals, value = part.partition("=")
+        if equals:
+            values[unquote(key)] = None if value == _HIVE_NULL else unquote(value)
+    return values
+
+
+def nested_tables(entries: Sequence[FileEntry]) -> tuple[str, ...]:
+    """Folders ("features/") of other Delta tables that lie inside this one's folder."""
+    inner = {e.path.split(f"/{LOG}/")[0] for e in entries if f"/{LOG}/" in e.path}
+    return tuple(sorted(f"{folder}/" for folder in inner))
+
+
+def physical_targets(history: History, entries: Sequence[FileEntry]) -> list[Target]:
+    """Every Parquet file with rows of this table: of any version, of change data, or left over."""
+    present = {e.path: e for e in entries if not e.link}
+    versions: dict[str, list[str]] = {}
+    partitions: dict[str, Mapping[str, str | None]] = {}
+    for snapshot in history.snapshots:
+        for file in snapshot.files.values():
+            versions.setdefault(file.path, []).append(str(snapshot.version))
+            partitions[file.path] = file.partition_values
+    targets = []
+    others = nested_tables(entries)
+    for path, entry in present.items():
+        if not path.endswith(".parquet") or path.startswith((f"{LOG}/", *others)):
+            continue
+        if path in versions:
+            kind, read_by = "data", tuple(versions[path])
+        elif path in history.change_files or path.startswith("_change_data/"):
+            kind, read_by = "change_data", tuple(map(str, history.change_files.get(path, ())))
+        else:
+            kind, read_by = "orphan", ()
+        values = partitions.get(path) or hive_values(path)
+        targets.append(Target(path, kind, read_by, values, entry.bytes))
+    return targets
+
+
+class Search:
+    """Looks for one set of identifiers in files of one table."""
+
+    def __init__(
+        self,
+        folder: LocalFolder,
+        history: History,
+        subject_columns: Iterable[str],
+        needles: Needles,
+    ) -> None:
+        self.folder = folder
+        self.needles = {c: tuple(dict.fromkeys(v)) for c, v in needles.items() if v}
+        self.subject_columns = list(dict.fromkeys([*subject_columns, *self.needles]))
+        # A column may have had other types or physical names in older versions: keep them all.
+        self.columns: dict[str, set[Column]] = {}
+        for snapshot in history.snapshots:
+            for name in self.subject_columns:
+                if column := snapshot.column(name):
+                    self.columns.setdefault(name, set()).add(column)
+        missing = sorted(set(self.needles) - set(self.columns))
+        if missing:
+            known = ", ".join(name for name, _ in history.head.schema)
+            raise StoreError(
+                f"The table {folder.root} has no column {', '.join(missing)} in any version. "
+                f"Its columns are: {known}. Correct the connector's subject columns."
+            )
+
+    @property
+    def top_level_columns(self) -> set[str]:
+        """The columns, as files name them, that hold identifiers or the structs around them."""
+        physical = {c.physical for spellings in self.columns.values() for c in spellings}
+        return physical | {name.split(".")[0] for name in physical}
+
+    def file(self, target: Target) -> FileMatch:
+        """Count the person's rows in one file. Raises StoreError when it cannot be read."""
+        location = self.folder.locate(target.path)
+        try:
+            schema = dict(pl.read_parquet_schema(location))
+            frame = pl.scan_parquet(location, glob=False, hive_partitioning=False)
+            rows = self.rows(schema, target.partition_values)
+            if rows is None:
+                return FileMatch(0, {})
+            columns = self._readable(schema)
+            matched = frame.filter(rows)
+            found = matched.select(
+                *(expression.alias(name) for name, (expression, _) in columns.items())
+            ).collect()
+            # Where only the partition names the person, the file has no such column to count by.
+            count = found.height if columns else matched.select(pl.len()).collect().item()
+        except (OSError, pl.exceptions.PolarsError) as exc:
+            raise StoreError(
+                f"The file {masked(target.path, self.subject_columns)} of the table "
+                f"{self.folder.root} cannot be read: it is damaged or was removed."
+            ) from exc
+        if not count:
+            return FileMatch(0, {})
+        return FileMatch(count, self._linked(found, columns, target.partition_values))
+
+    def rows(
+        self, schema: Mapping[str, pl.DataType], partition_values: Mapping[str, str | None]
+    ) -> pl.Expr | None:
+        """What is true for the person's rows in a file; None when no row can be theirs."""
+        rows: pl.Expr | None = None
+        columns = self._readable(schema)
+        for name, identifiers in self.needles.items():
+            if name in columns:
+                expression, kind = columns[name]
+                matched = person_rows(expression, kind, identifiers)
+            elif self._partition_matches(name, identifiers, partition_values):
+                matched = pl.lit(value=True)
+            else:
+                continue
+            rows = matched if rows is None else rows | matched
+        return rows
+
+    def _readable(
+        self, schema: Mapping[str, pl.DataType]
+    ) -> dict[str, tuple[pl.Expr, pl.DataType]]:
+        readable = {}
+        for name, spellings in self.columns.items():
+            for physical in sorted({c.physical for c in spellings}):
+                try:
+                    readable[name] = column_expression(physical, schema)
+                except KeyError:
+                    continue
+        return readable
+
+    def _partition_value(self, name: str, partition_values: Mapping[str, str | None]) -> str | None:
+        for column in self.columns.get(name, ()):
+            for key in (column.physical, column.path):
+                if (value := partition_values.get(key)) is not None:
+                    return value
+        return None
+
+    def _partition_matches(
+        self, name: str, identifiers: Sequence[str], partition_values: Mapping[str, str | None]
+    ) -> bool:
+        value = self._partition_value(name, partition_values)
+        if value is None:
+            return False
+        if {c.type for c in self.columns[name]} & _INTEGER_TYPES:
+            return as_integer(value) in {as_integer(i) for i in identifiers} - {None}
+        return any(same_identifier(value, identifier) for identifier in identifiers)
+
+    def _linked(
+        self,
+        found: pl.DataFrame,
+        columns: Mapping[str, tuple[pl.Expr, pl.DataType]],
+        partition_values: Mapping[str, str | None],
+    ) -> dict[str, frozenset[str]]:
+        linked = {}
+        for name in self.subject_columns:
+            values: Iterable[object] = ()
+            if name in columns:
+                values = found[name].drop_nulls().unique().to_list()
+            elif (value := self._partition_value(name, partition_values)) is not None:
+                values = (value,)
+            linked[name] = frozenset(text for v in values if (text := identifier_text(v)))
+        return linked
+
+
+def identifier_text(value: object) -> str:
+    """An identifier as people write it: 4.0 from a float column is the number 4."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value.hex()
+    return str(value)
+
+
+def find_rows(
+    folder: LocalFolder,
+    history: History,
+    subject_columns: Iterable[str],
+    needles: Needles,
+    progress: Progress,
+) -> Findings:
+    """Search every physical file once and map the hits to versions."""
+    started = time.monotonic()
+    search = Search(folder, history, subject_columns, needles)
+    entries = folder.entries()
+    check_head(folder, history, entries)
+    targets = physical_targets(history, entries)
+    total = len(targets)
+    done_bytes = 0
+    unread = 0
+    objects = []
+    linked: dict[str, set[str]] = {}
+    by_version = {str(s.version): 0 for s in history.snapshots}
+    for number, target in enumerate(targets):
+        progress("find", number, total, done_bytes)
+        try:
+            match = search.file(target)
+        except StoreError:
+            if target.kind != "orphan":
+                raise
+            unread += 1  # a leftover of a crashed writer; the purge removes it, the scan names it
+            continue
+        done_bytes += target.bytes
+        for name, values in match.linked.items():
+            linked.setdefault(name, set()).update(values)
+        if match.rows:
+            shown = masked(target.path, search.subject_columns)
+            objects.append(
+                ObjectFinding(shown, target.bytes, match.rows, target.versions, target.kind)
+            )
+        for version in target.versions:
+            if target.kind == "data":
+                by_version[version] += match.rows
+    progress("find", total, total, done_bytes)
+    objects += log_findings(folder, search, entries)
+    return Findings(
+        objects=tuple(objects),
+        rows_by_version=by_version,
+        linked=_other_identifiers(linked, search.needles),
+        method=_method(search, targets, len(history.snapshots), unread),
+        files_searched=total - unread,
+        bytes_searched=done_bytes,
+        seconds=time.monotonic() - started,
+    )
+
+
+def log_findings(
+    folder: LocalFolder, search: Search, entries: Sequence[FileEntry]
+) -> list[ObjectFinding]:
+    """Files of the log that name the person: in statistics, or in the predicate of a commit.
+
+    They hold no rows, but they are why deleting rows is not enough.
+    """
+    values = [v for identifiers in search.needles.values() for v in identifiers]
+    record = Record(Identifiers(values, identity_columns=search.subject_columns))
+    found = []
+    for entry in entries:
+        if not entry.path.startswith(f"{LOG}/") or entry.link:
+            continue
+        with contextlib.suppress(*FAILURES):  # a leftover of a crash; the scan will name it
+            scan_content(folder.read(entry.path), entry.path, record)
+        if any(path == entry.path for path, _ in record.counts):
+            version = COMMIT.match(entry.path.rpartition("/")[2])
+            versions = (str(int(version[1])),) if version else ()
+            found.append(ObjectFinding(entry.path, entry.bytes, 0, versions, "log"))
+    return found
+
+
+def check_head(folder: LocalFolder, history: History, entries: Sequence[FileEntry]) -> None:
+    """Raises StoreError unless every file of the current version lies in the table's folder."""
+    present = {e.path for e in entries if not e.link}
+    for path in history.head.files:
+        if is_absolute(path):
+            raise StoreError(
+                f"The table {folder.root} reads files outside its folder (a shallow clone). They "
+                "cannot be searched from here: connect the table they belong to."
+            )
+        if path not in present:
+            raise StoreError(
+                f"The current version of the table {folder.root} refers to a file that is not "
+                f"there: {path}. Restore it, or repair the table's log."
+            )
+
+
+def _other_identifiers(
+    linked: Mapping[str, set[str]], needles: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    """What the rows say beyond what was asked for."""
+    found = {}
+    for name, values in linked.items():
+        asked = needles.get(name, ())
+        numbers = {as_integer(a) for a in asked} - {None}
+        new = {
+            v
+            for v in values
+            if not any(same_identifier(v, a) for a in asked) and as_integer(v) not in numbers
+        }
+        if new:
+            found[name] = tuple(sorted(new))
+    return found
+
+
+def _method(search: Search, targets: Sequence[Target], versions: int, unread: int) -> str:
+    kinds = {k: sum(t.kind == k for t in targets) for k in ("data", "change_data", "orphan")}
+    text = (
+        f"each physical file read once (columns {', '.join(search.subject_columns)}): "
+        f"{kinds['data']} files of {versions} versions, {kinds['change_data']} of change data, "
+        f"{kinds['orphan']} outside any version"
+    )
+    return f"{text}; {unread} of those outside could not be read" if unread else text

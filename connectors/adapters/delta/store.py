@@ -1,0 +1,320 @@
+"""A Delta Lake table as a store."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from connectors.adapters.base import (
+    Erased,
+    ErasePlan,
+    Findings,
+    Needles,
+    PhysicalObject,
+    PlanOutdatedError,
+    Progress,
+    ScanReport,
+    StoreError,
+    StoreVersion,
+)
+from connectors.adapters.delta.commit import write_blockers
+from connectors.adapters.delta.erase import deletion_masks, erase_rows
+from connectors.adapters.delta.find import (
+    Search,
+    find_rows,
+    identifier_text,
+    masked,
+    nested_tables,
+)
+from connectors.adapters.delta.log import read_history
+from connectors.adapters.delta.purge import Purge
+from connectors.adapters.delta.snapshot import DataFile, History, Snapshot, is_absolute
+from connectors.adapters.delta.verify import scan_table
+from connectors.folders import FileEntry, LocalFolder, LocationError, local_path
+from connectors.people import column_expression, same_identifier
+
+_DEFAULT_GRACE_MINUTES = 60
+
+
+def _silent(_phase: str, _done: int, _total: int, _bytes: int) -> None:
+    return
+
+
+class DeltaStore:
+    """One table. `subject_columns`: the columns that hold identifiers of people.
+
+    Options: `orphan_grace_minutes` (how long files that no version ever named are left alone by a
+    purge, because a writer may be about to commit them; 60), `unrelated_columns` (columns whose
+    texts may equal a short identifier by chance, such as a postal code).
+    """
+
+    kind = "delta"
+
+    def __init__(
+        self,
+        location: str,
+        subject_columns: Iterable[str],
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        try:
+            self.folder = LocalFolder(local_path(location))
+        except LocationError as exc:
+            raise StoreError(str(exc)) from exc
+        self.subject_columns = tuple(subject_columns)
+        options = options or {}
+        self.grace = timedelta(
+            minutes=float(options.get("orphan_grace_minutes", _DEFAULT_GRACE_MINUTES))
+        )
+        self.unrelated_columns = tuple(options.get("unrelated_columns", ()))
+        self._digests: dict[tuple[str, int, datetime], str] = {}
+
+    def versions(self, *, digests: bool = True) -> Sequence[StoreVersion]:
+        """Every version that can still be read, oldest first.
+
+        `digests`: read all files once to take their SHA-256 (about a second a gigabyte); without,
+        objects and versions have none.
+        """
+        history = read_history(self.folder)
+        entries = {e.path: e for e in self.folder.entries()}
+        readable = [s for s in history.snapshots if all(p in entries for p in s.files)]
+        kept = {s.version for s in readable}
+        return [
+            self._version(s, entries, kept & {s.version - 1}, digests=digests) for s in readable
+        ]
+
+    def _version(
+        self,
+        snapshot: Snapshot,
+        entries: Mapping[str, FileEntry],
+        parents: set[int],
+        *,
+        digests: bool,
+    ) -> StoreVersion:
+        objects = []
+        for path, file in sorted(snapshot.files.items()):
+            entry = entries[path]
+            digest = self._digest(entry) if digests else None
+            rows = self._physical_rows(file) - file.hidden_rows
+            objects.append(
+                PhysicalObject(masked(path, self.subject_columns), entry.bytes, rows, digest)
+            )
+        lines = "".join(f"{o.path}\n{o.bytes}\n{o.digest}\n" for o in objects)
+        return StoreVersion(
+            id=str(snapshot.version),
+            created_at=snapshot.created_at,
+            operation=snapshot.operation,
+            parents=tuple(str(parent) for parent in parents),
+            objects=tuple(objects),
+            rows=sum(o.rows or 0 for o in objects),
+            bytes=sum(o.bytes for o in objects),
+            digest=hashlib.sha256(lines.encode()).hexdigest() if digests else None,
+            schema=snapshot.schema,
+        )
+
+    def _digest(self, entry: FileEntry) -> str:
+        key = (entry.path, entry.bytes, entry.modified)
+        if key not in self._digests:
+            with self.folder.locate(entry.path).open("rb") as file:
+                self._digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        return self._digests[key]
+
+    def _physical_rows(self, file: DataFile) -> int:
+        if file.rows is not None:
+            return file.rows
+        try:
+            return int(pq.read_metadata(self.folder.locate(file.path)).num_rows)
+        except (OSError, pa.ArrowException) as exc:
+            raise StoreError(
+                f"The file {masked(file.path, self.subject_columns)} cannot be read: it is damaged."
+            ) from exc
+
+    def _snapshot(self, history: History, version: str | None) -> Snapshot:
+        if version is None:
+            return history.head
+        found = next((s for s in history.snapshots if str(s.version) == version), None)
+        if found is None:
+            raise StoreError(
+                f"The table {self.folder.root} has no version {version}; it keeps "
+                f"{history.snapshots[0].version} to {history.head.version}."
+            )
+        return found
+
+    def schema(self, version: str | None = None) -> Sequence[tuple[str, str]]:
+        return self._snapshot(read_history(self.folder), version).schema
+
+    def profile(self, version: str | None = None) -> Mapping[str, Any]:
+        """Counts only, no values: rows, files, bytes, whole-row duplicates, and for each column
+        its type, NULLs and (where values can be compared) distinct values."""
+        snapshot = self._snapshot(read_history(self.folder), version)
+        try:
+            table = DeltaTable(str(self.folder.root), version=snapshot.version)
+            frame = pl.scan_delta(table)
+            kinds = frame.collect_schema()
+            flat = [n for n, k in kinds.items() if not k.is_nested()]
+            numbers = frame.select(
+                pl.len().alias("rows"),
+                *(pl.col(n).null_count().alias(f"nulls:{n}") for n in kinds),
+                *(pl.col(n).n_unique().alias(f"distinct:{n}") for n in flat),
+            ).collect()
+            distinct_rows = frame.select(flat).unique().select(pl.len()).collect().item()
+        except (DeltaError, OSError, pl.exceptions.PolarsError) as exc:
+            raise StoreError(
+                f"Version {snapshot.version} of the table {self.folder.root} cannot be read: {exc}"
+            ) from exc
+        found = numbers.row(0, named=True)
+        return {
+            "version": str(snapshot.version),
+            "rows": found["rows"],
+            "files": len(snapshot.files),
+            "bytes": sum(f.bytes for f in snapshot.files.values()),
+            "duplicates": found["rows"] - distinct_rows if len(flat) == len(kinds) else None,
+            "columns": {
+                name: {
+                    "type": kind,
+                    "nulls": found.get(f"nulls:{name}"),
+                    "distinct": found.get(f"distinct:{name}"),
+                }
+                for name, kind in snapshot.schema
+            },
+        }
+
+    def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings:
+        """Search every physical file once. Raises StoreError for columns that never existed."""
+        return find_rows(
+            self.folder,
+            read_history(self.folder),
+            self.subject_columns,
+            needles,
+            progress or _silent,
+        )
+
+    def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
+        """Raises PlanOutdatedError when the table has gone on since the findings were made."""
+        if mode == "keep_history":
+            raise StoreError(
+                "Erasing while older versions stay readable (keep_history) is not available yet "
+                'for Delta tables. Plan with mode "purge".'
+            )
+        if mode != "purge":
+            raise StoreError(f'There is no mode "{mode}". Plan with mode "purge".')
+        history = read_history(self.folder)
+        head = str(history.head.version)
+        if head not in findings.rows_by_version:
+            raise PlanOutdatedError(
+                f"The table {self.folder.root} is at version {head}, which was not searched yet. "
+                "Search again, then plan."
+            )
+        paths = tuple(sorted(o.path for o in findings.objects))
+        return ErasePlan(
+            mode=mode,
+            snapshot=head,
+            objects=paths,
+            rows=sum(o.rows for o in findings.objects),
+            bytes=sum(o.bytes for o in findings.objects),
+            versions_lost=tuple(str(s.version) for s in history.snapshots) if paths else (),
+            blockers=tuple(self._blockers(history, set(paths))) if paths else (),
+        )
+
+    def _blockers(self, history: History, planned: set[str]) -> list[str]:
+        head = history.head
+        blockers = write_blockers(head)
+        if any(is_absolute(path) for path in head.files):
+            blockers.append(
+                "The table reads files outside its folder (a shallow clone). Erase in the table "
+                "that owns them first, then make the clone again."
+            )
+        if nested := nested_tables(self.folder.entries()):
+            blockers.append(
+                f"Another Delta table lies inside this one's folder ({', '.join(nested)}). Move it "
+                "out: a purge could not tell its files from leftovers."
+            )
+        hidden = [
+            f
+            for path, f in head.files.items()
+            if f.deletion_vector and masked(path, self.subject_columns) in planned
+        ]
+        try:
+            deletion_masks(self.folder, hidden)
+        except StoreError as exc:
+            blockers.append(str(exc))
+        return blockers
+
+    def erase(self, plan: ErasePlan, needles: Needles, progress: Progress | None = None) -> Erased:
+        """Rewrite the current version's files without the person, in one commit.
+
+        Raises PlanOutdatedError (nothing was changed), ResidueError, StoreError.
+        """
+        columns = dict.fromkeys(self.subject_columns, "")
+        return erase_rows(self.folder, columns, plan, needles, progress or _silent)
+
+    def purge_history(self, plan: ErasePlan, progress: Progress | None = None) -> Erased:
+        """Remove every older version, and what the log says of it. Raises StoreError."""
+        return Purge(self.folder, self.subject_columns, plan, progress or _silent, self.grace).run()
+
+    def verify_erased(
+        self,
+        needles: Iterable[str],
+        control: tuple[str, str] | None,
+        progress: Progress | None = None,
+    ) -> ScanReport:
+        """Read every byte that is left; see `connectors.scan.identifiers` for what counts."""
+        if not self.folder.root.is_dir():
+            raise StoreError(f"There is no folder at {self.folder.root}, so nothing was verified.")
+        return scan_table(
+            self.folder,
+            self.subject_columns,
+            needles,
+            control,
+            progress or _silent,
+            self.unrelated_columns,
+        )
+
+    def control_subject(self, needles: Needles) -> tuple[str, str] | None:
+        """(column, identifier) of somebody else in the current version; None when nobody is left.
+
+        This is another person's identifier: it belongs in no log and no report.
+        """
+        history = read_history(self.folder)
+        search = Search(self.folder, history, self.subject_columns, needles)
+        for file in sorted(history.head.files.values(), key=lambda f: f.path):
+            if found := self._survivor(search, file):
+                return found
+        return None
+
+    def _survivor(self, search: Search, file: DataFile) -> tuple[str, str] | None:
+        try:
+            return self._other_identifier(search, file)
+        except (OSError, pl.exceptions.PolarsError) as exc:
+            raise StoreError(
+                f"The file {masked(file.path, self.subject_columns)} cannot be read: it is damaged."
+            ) from exc
+
+    def _other_identifier(self, search: Search, file: DataFile) -> tuple[str, str] | None:
+        location = self.folder.locate(file.path)
+        schema = dict(pl.read_parquet_schema(location))
+        theirs = search.rows(schema, file.partition_values)
+        frame = pl.scan_parquet(location, glob=False, hive_partitioning=False)
+        if theirs is not None:
+            frame = frame.filter(~theirs)
+        for name, spellings in search.columns.items():
+            for column in spellings:
+                try:
+                    expression, _ = column_expression(column.physical, schema)
+                except KeyError:
+                    continue
+                values = frame.select(expression.alias("v")).drop_nulls().unique().head(50)
+                for value in values.collect()["v"].to_list():
+                    text = identifier_text(value)
+                    if text and not _is_sought(text, search.needles):
+                        return name, text
+        return None
+
+
+def _is_sought(text: str, needles: Mapping[str, Sequence[str]]) -> bool:
+    return any(same_identifier(text, needle) for values in needles.values() for needle in values)

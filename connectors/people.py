@@ -1,0 +1,126 @@
+"""Which rows are a person's: identifiers given as text, compared with columns of any type.
+
+The rule, for every adapter:
+
+- Text columns: equal character by character. E-mail addresses (the identifier holds an "@") also
+  match in any case and with blanks around them, and UUIDs in any case, with or without hyphens:
+  for these two, another spelling is the same person. For other identifiers it may be somebody
+  else ("Ab3" and "aB3"), and erasing the wrong person cannot be undone.
+- Number columns: equal as numbers. "00004" is 4 in an integer column, and 4.0 in a float column
+  (pandas makes floats of integers beside NULLs).
+- Binary columns: the identifier's UTF-8 bytes, or the 16 bytes of a UUID.
+- A NULL is nobody.
+
+Comparing a text column with a number ("4" for "00004") is not done: the zeros belong to the name.
+"""
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+_INTEGER = re.compile(r"[+-]?\d{1,38}")
+
+
+def is_email(value: str) -> bool:
+    return "@" in value
+
+
+def as_uuid(value: str) -> uuid.UUID | None:
+    text = value.strip()
+    if len(text) not in (32, 36):
+        return None
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def as_integer(value: str) -> int | None:
+    text = value.strip()
+    return int(text) if _INTEGER.fullmatch(text) else None
+
+
+def column_expression(path: str, schema: Mapping[str, pl.DataType]) -> tuple[pl.Expr, pl.DataType]:
+    """The column that a path names ("email", or "account.email" inside a struct) and its type.
+
+    Raises KeyError when there is no such column.
+    """
+    if path in schema:
+        return pl.col(path), schema[path]
+    first, *rest = path.split(".")
+    expression, kind = pl.col(first), schema[first]
+    for name in rest:
+        if not isinstance(kind, pl.Struct):
+            raise KeyError(path)
+        inner = {f.name: f.dtype for f in kind.fields}
+        expression, kind = expression.struct.field(name), _instance(inner[name])
+    return expression, kind
+
+
+def _instance(kind: pl.DataType | type[pl.DataType]) -> pl.DataType:
+    return kind if isinstance(kind, pl.DataType) else kind()
+
+
+def person_rows(column: pl.Expr, kind: pl.DataType, identifiers: Sequence[str]) -> pl.Expr:
+    """An expression that is true for the rows whose column names one of the identifiers."""
+    if kind.is_integer():
+        return _in(column, _whole_numbers(identifiers, kind), kind)
+    if kind.is_float():
+        return _in(
+            column, [float(n) for v in identifiers if (n := as_integer(v)) is not None], kind
+        )
+    if kind.is_decimal():
+        return _in(column.cast(pl.String), _decimal_texts(identifiers, kind), pl.String())
+    if kind == pl.Binary:
+        raw = [v.encode() for v in identifiers]
+        raw += [u.bytes for v in identifiers if (u := as_uuid(v)) is not None]
+        return _in(column, raw, kind)
+    return _text_rows(column if kind == pl.String else column.cast(pl.String), identifiers)
+
+
+def _in(column: pl.Expr, values: Sequence[object], kind: pl.DataType) -> pl.Expr:
+    if not values:
+        return pl.lit(value=False)
+    return column.is_in(pl.Series(values, dtype=kind).implode()).fill_null(value=False)
+
+
+def _text_rows(column: pl.Expr, identifiers: Sequence[str]) -> pl.Expr:
+    rows = _in(column, list(identifiers), pl.String())
+    folded = {v.strip().lower() for v in identifiers if is_email(v)}
+    for value in identifiers:
+        if found := as_uuid(value):
+            folded |= {str(found), found.hex}
+    if folded:
+        rows |= _in(column.str.strip_chars().str.to_lowercase(), sorted(folded), pl.String())
+    return rows
+
+
+def _whole_numbers(identifiers: Sequence[str], kind: pl.DataType) -> list[int]:
+    lowest, highest = _integer_range(kind)
+    numbers = {n for v in identifiers if (n := as_integer(v)) is not None}
+    return sorted(n for n in numbers if lowest <= n <= highest)
+
+
+def _integer_range(kind: pl.DataType) -> tuple[int, int]:
+    bits = int("".join(c for c in str(kind) if c.isdigit()))
+    if kind.is_unsigned_integer():
+        return 0, 2**bits - 1
+    return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+
+def _decimal_texts(identifiers: Sequence[str], kind: pl.DataType) -> list[str]:
+    scale = getattr(kind, "scale", 0) or 0
+    zeros = f".{'0' * scale}" if scale else ""
+    return [f"{n}{zeros}" for v in identifiers if (n := as_integer(v)) is not None]
+
+
+def same_identifier(left: str, right: str) -> bool:
+    """Whether two spellings name the same person, by the rule of text columns."""
+    if left == right:
+        return True
+    if is_email(left) and is_email(right):
+        return left.strip().lower() == right.strip().lower()
+    first, second = as_uuid(left), as_uuid(right)
+    return first is not None and first == second

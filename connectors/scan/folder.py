@@ -1,0 +1,94 @@
+"""Scanning a folder: every file and every name."""
+
+import hashlib
+import mmap
+
+from connectors.adapters.base import Progress, ScanReport
+from connectors.clock import now
+from connectors.folders import FileEntry, LocalFolder
+from connectors.scan.content import FAILURES, Bytes, reason, scan_content, scan_name
+from connectors.scan.identifiers import Identifiers
+from connectors.scan.parquet import prefixes_in_use
+from connectors.scan.record import Record
+
+METHOD = (
+    "every file below the folder read as it is, without the table's log or an index: Parquet "
+    "pages, dictionaries, statistics and notes, JSON, CSV, text, and packed files decoded; all "
+    "bytes and names searched"
+)
+
+
+class FolderScan:
+    """One scan of one folder."""
+
+    def __init__(
+        self, folder: LocalFolder, identifiers: Identifiers, metadata_folders: tuple[str, ...] = ()
+    ) -> None:
+        """`metadata_folders`: where finding the control person would prove nothing about data."""
+        self.folder = folder
+        self.record = Record(identifiers)
+        self.metadata_folders = metadata_folders
+        self.digests: dict[str, str] = {}
+        self.bytes = 0
+
+    def run(self, progress: Progress, *, with_control: bool) -> ScanReport:
+        started = now()
+        entries = self.folder.entries()
+        for name in self.folder.folders():
+            scan_name(name, self.record)
+        for number, entry in enumerate(entries):
+            progress("scan", number, len(entries), self.bytes)
+            self._scan(entry)
+        explained = self._explained(entries)
+        progress("scan", len(entries), len(entries), self.bytes)
+        lines = "".join(f"{path}\n{digest}\n" for path, digest in sorted(self.digests.items()))
+        unreadable = sorted(self.record.unreadable.items())
+        return ScanReport(
+            files=len(entries),
+            bytes=self.bytes,
+            traces=self.record.traces(explained),
+            unreadable=tuple(f"{path}: {why}" for path, why in unreadable),
+            control_found=self.record.control_found if with_control else None,
+            digest=hashlib.sha256(lines.encode()).hexdigest(),
+            started_at=started,
+            finished_at=now(),
+            method=METHOD,
+        )
+
+    def _scan(self, entry: FileEntry) -> None:
+        control_before = self.record.control_found
+        scan_name(entry.path, self.record)
+        if entry.link:
+            self.record.fail(entry.path, "it is a symbolic link, whose target is not in the folder")
+            return
+        try:
+            with self.folder.locate(entry.path).open("rb") as file:
+                data: Bytes = b""
+                if entry.bytes:
+                    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self.digests[entry.path] = hashlib.sha256(data).hexdigest()
+                self.bytes += len(data)
+                scan_content(data, entry.path, self.record)
+        except FAILURES as exc:
+            self.record.fail(entry.path, reason(exc))
+        if self._is_metadata(entry.path):
+            self.record.control_found = control_before
+
+    def _is_metadata(self, path: str) -> bool:
+        return path.startswith(self.metadata_folders) if self.metadata_folders else False
+
+    def _explained(self, entries: list[FileEntry]) -> set[str]:
+        """Prefixes of suspects with which a survivor's value in the data begins, too."""
+        prefixes = set(self.record.suspects)
+        explained: set[str] = set()
+        for entry in entries:
+            if not prefixes - explained:
+                break
+            if entry.link or self._is_metadata(entry.path) or not entry.path.endswith(".parquet"):
+                continue
+            try:
+                data = self.folder.read(entry.path)
+                explained |= prefixes_in_use(data, prefixes - explained, self.record.identifiers)
+            except FAILURES:
+                continue  # named as unreadable already
+        return explained

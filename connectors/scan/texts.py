@@ -1,0 +1,125 @@
+"""Identifiers in text: JSON documents, JSON lines, CSV, and anything else that is text."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from connectors.scan.identifiers import Identifiers
+from connectors.scan.record import Record
+
+_MAX_DEPTH = 200
+_CSV_SUFFIXES = (".csv", ".tsv", ".csv.tmp")
+
+
+def decoded(data: bytes) -> str | None:
+    """The text that the bytes are; None when they are no text."""
+    for mark, encoding in (
+        (b"\xef\xbb\xbf", "utf-8-sig"),
+        (b"\xff\xfe", "utf-16"),
+        (b"\xfe\xff", "utf-16"),
+    ):
+        if data.startswith(mark):
+            try:
+                return data.decode(encoding)
+            except UnicodeDecodeError:
+                return None
+    if any(c in data for c in _NOT_TEXT):
+        return None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+_NOT_TEXT = [bytes([c]) for c in (*range(9), *range(14, 27), 28, 29, 30, 31)]
+
+
+def scan_text(text: str, path: str, record: Record) -> None:
+    """Note every identifier that the text holds."""
+    document = _json(text)
+    if document is not None:
+        scan_json(document, (), path, record)
+        return
+    if path.lower().endswith(_CSV_SUFFIXES):
+        _scan_csv(text, path, record)
+    for line in text.splitlines():
+        value = _json(line)
+        if value is not None:
+            scan_json(value, (), path, record)
+        else:
+            _scan_line(line, path, "text", record)
+
+
+def _json(text: str) -> Any:
+    """The object or list that the text is, else None (a bare word or number is read as text)."""
+    stripped = text.strip()
+    if not stripped.startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(stripped)
+    except (ValueError, RecursionError):
+        return None
+
+
+def scan_json(value: Any, keys: tuple[str, ...], path: str, record: Record) -> None:
+    """Note identifiers among the keys and values of a decoded JSON value."""
+    if isinstance(value, dict):
+        where = f"JSON key in {_named(keys)}"
+        for key, inner in value.items():
+            record.hits(_in_key(str(key), record.identifiers), path, where)
+            if len(keys) < _MAX_DEPTH:
+                scan_json(inner, (*keys, str(key)), path, record)
+    elif isinstance(value, list):
+        for inner in value:
+            scan_json(inner, keys, path, record)
+    elif isinstance(value, str):
+        _scan_string(value, keys, path, record)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        where = f"JSON value of {_named(keys)}"
+        record.hits(record.identifiers.of_number(value, keys), path, where)
+
+
+def _scan_string(value: str, keys: tuple[str, ...], path: str, record: Record) -> None:
+    nested = _json(value)
+    if nested is not None:
+        scan_json(nested, keys, path, record)
+        return
+    where = f"JSON value of {_named(keys)}"
+    whole = record.identifiers.of_text(value, keys, declared=False)
+    if whole:
+        record.hits(whole, path, where)
+    else:
+        _scan_line(value, path, where, record)
+    record.cuts(record.identifiers.cut(value), path, where)
+
+
+def _in_key(key: str, identifiers: Identifiers) -> Iterator[Any]:
+    whole = identifiers.of_text(key, (), declared=True)
+    yield from whole or identifiers.within(key)
+
+
+def _named(keys: tuple[str, ...]) -> str:
+    return ".".join(keys) or "the document"
+
+
+def _scan_line(line: str, path: str, where: str, record: Record) -> None:
+    identifiers = record.identifiers
+    found = list(identifiers.within(line))
+    found += [i for i in identifiers.tokens(line) if i not in found]
+    record.hits(found, path, where)
+    record.cuts(identifiers.cuts_within(line), path, where)
+
+
+def _scan_csv(text: str, path: str, record: Record) -> None:
+    dialect = "excel-tab" if ".tsv" in path.lower() else "excel"
+    try:
+        for row in csv.DictReader(io.StringIO(text), dialect=dialect):
+            for name, value in row.items():
+                if isinstance(name, str) and isinstance(value, str):
+                    keys = (name.strip(),)
+                    found = record.identifiers.of_text(value.strip(), keys, declared=False)
+                    record.hits(found, path, f"column {name}", column=keys)
+    except csv.Error as exc:
+        record.fail(path, f"not valid CSV ({exc})")
