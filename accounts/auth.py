@@ -3,10 +3,19 @@
 from typing import Any
 
 from django.contrib.auth.backends import ModelBackend
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from accounts.models import ApiKey, User
+
+
+def actor_of(request: HttpRequest | Request) -> User:
+    """Who acts by this request. Behind a guarded door that is never an anonymous user."""
+    if not isinstance(request.user, User):
+        raise PermissionDenied("Sign in first.")
+    return request.user
 
 
 class RoleBackend(ModelBackend):

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_POST
 
 from accounts.actions import AccountError, create_key, create_user, disable_user, note_sign_in
 from accounts.actions import revoke_key as end_key
+from accounts.auth import actor_of
 from accounts.forms import KeyForm, UserForm
 from accounts.mailbox import kept_messages
 from accounts.models import User
@@ -53,7 +54,7 @@ def users(request: HttpRequest) -> HttpResponse:
     form = UserForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            made = create_user(**form.cleaned_data, by=request.user)
+            made = create_user(**form.cleaned_data, by=actor_of(request))
         except AccountError as exc:
             form.add_error(exc.field if exc.field in form.fields else None, str(exc))
         except ValidationError as exc:
@@ -69,7 +70,7 @@ def users(request: HttpRequest) -> HttpResponse:
 def disable(request: HttpRequest, pk: int) -> HttpResponse:
     user = get_object_or_404(all_users(), pk=pk)
     try:
-        disable_user(user, by=request.user)
+        disable_user(user, by=actor_of(request))
     except AccountError as exc:
         messages.error(request, str(exc))
     else:
@@ -84,7 +85,7 @@ def keys(request: HttpRequest) -> HttpResponse:
     new_key = None
     if request.method == "POST" and form.is_valid():
         try:
-            _, new_key = create_key(**form.cleaned_data, by=request.user)
+            _, new_key = create_key(**form.cleaned_data, by=actor_of(request))
             form = KeyForm()
         except AccountError as exc:
             form.add_error(exc.field if exc.field in form.fields else None, str(exc))
@@ -97,6 +98,6 @@ def keys(request: HttpRequest) -> HttpResponse:
 @require_POST
 def revoke_key(request: HttpRequest, pk: int) -> HttpResponse:
     key = get_object_or_404(api_keys(), pk=pk)
-    end_key(key, by=request.user)
+    end_key(key, by=actor_of(request))
     messages.success(request, f"The key {key.name} is revoked.")
     return redirect("accounts:keys")

@@ -96,11 +96,11 @@ def _follow_links(
     known = {(ref.type, ref.value) for ref in result.subjects}
     added = False
     result.questions = []
-    for kind, values in sorted(linked.items()):
-        new = sorted(v for v in values if (kind, v) not in known)
-        if len(values) > _MOST_LINKED:
+    for kind, seen in sorted(linked.items()):
+        new = sorted(v for v in seen if (kind, v) not in known)
+        if len(seen) > _MOST_LINKED:
             result.questions.append(
-                f"{len(values)} different identifiers of type {kind} stand in rows of this "
+                f"{len(seen)} different identifiers of type {kind} stand in rows of this "
                 "person. That many do not belong to one person: settle by hand who is meant."
             )
         elif new:

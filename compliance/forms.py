@@ -4,7 +4,7 @@ from django import forms
 from django.core.validators import validate_email
 
 from audit.subjects import SubjectRef
-from compliance.actions.requests import REFUSAL_GROUNDS
+from compliance.actions.decisions import REFUSAL_GROUNDS
 from compliance.clock import REGIMES
 
 

@@ -11,10 +11,10 @@ from django.utils import timezone
 from accounts.queries import system_user, users_with_role
 from accounts.roles import Role
 from audit import vault
+from compliance.actions.identity import send_code
 from compliance.actions.mail import claim_mail, mark_sent, mark_unsent
 from compliance.actions.notices import post_notice
 from compliance.actions.plans import claim_discovery, fail_discovery, write_plan
-from compliance.actions.requests import send_code
 from compliance.discovery import discover, held_address
 from compliance.execution import work_on_step
 from compliance.models import Challenge, Notice, Request
@@ -74,7 +74,7 @@ def advance_due_requests() -> None:
     for pk in due_discoveries().values_list("pk", flat=True):
         discover_request.delay(pk)
     for pk, queue in due_steps().values_list("pk", "connector__queue"):
-        run_step.apply_async((pk,), queue=queue or None)
+        run_step.apply_async((pk,), queue=queue)
 
 
 @shared_task

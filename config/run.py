@@ -109,7 +109,7 @@ def manage(*arguments: str) -> str:
 def admin_token() -> str:
     """The key with which the sample company is loaded: given, or made once and kept here."""
     if settings.VESTIGE_ADMIN_TOKEN:
-        return settings.VESTIGE_ADMIN_TOKEN
+        return str(settings.VESTIGE_ADMIN_TOKEN)
     path = settings.VESTIGE_KEYS / "admin.token"
     if not path.exists():
         path.touch(mode=0o600)

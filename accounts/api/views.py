@@ -7,6 +7,7 @@ from rest_framework.response import Response
 
 from accounts.actions import AccountError, create_key, revoke_key
 from accounts.api.serializers import KeySerializer, NewKeySerializer, ShownKeySerializer
+from accounts.auth import actor_of
 from accounts.models import ApiKey
 from accounts.queries import api_keys
 from audit.problems import ProblemError
@@ -24,7 +25,7 @@ class KeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         given = NewKeySerializer(data=request.data)
         given.is_valid(raise_exception=True)
         try:
-            key, text = create_key(**given.validated_data, by=request.user)
+            key, text = create_key(**given.validated_data, by=actor_of(request))
         except AccountError as exc:
             raise ProblemError(
                 400, "Invalid input", str(exc), errors=[{"field": exc.field, "reason": str(exc)}]
@@ -33,5 +34,5 @@ class KeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:
-        revoke_key(self.get_object(), by=request.user)
+        revoke_key(self.get_object(), by=actor_of(request))
         return Response(status=204)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -11,7 +10,6 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
-from accounts.queries import system_user
 from audit import vault
 from audit.actions import record
 from audit.subjects import SubjectRef, lookup, normalise
@@ -19,31 +17,16 @@ from compliance import clock, events
 from compliance.actions.mail import post
 from compliance.actions.transitions import move
 from compliance.errors import (
-    CodeRefusedError,
     InvalidInputError,
-    NotPermittedError,
     TooManyRequestsError,
-    WrongStateError,
 )
-from compliance.models import Challenge, ReferenceCounter, Request, Step
-from compliance.queries import contact_of, identifiers_of, keyed_hash, status_token
-from compliance.states import ENDED, State
+from compliance.models import ReferenceCounter, Request, Step
+from compliance.queries import contact_of, keyed_hash, status_token
+from compliance.states import State
 
-CODE_MINUTES = 10
 # In an hour. A form that anybody can post to must not become a way to send mail to strangers.
 _LIMITS = {"origin": 20, "subject": 5, "everyone": 500}
 SUPPORTED_RIGHTS = ("erasure",)
-REFUSAL_GROUNDS = {
-    "no_ground": "None of the grounds of Art. 17(1) GDPR applies",
-    "17(3)(a)": "Freedom of expression and information, Art. 17(3)(a)",
-    "17(3)(b)": "A legal duty to keep the data, Art. 17(3)(b)",
-    "17(3)(c)": "Public health, Art. 17(3)(c)",
-    "17(3)(d)": "Archiving or research in the public interest, Art. 17(3)(d)",
-    "17(3)(e)": "Legal claims, Art. 17(3)(e)",
-    "identity": "Identity not established, Art. 12(2) and 12(6)",
-    "excessive": "Manifestly unfounded or excessive, Art. 12(5)",
-    "out_of_scope": "Outside the scope of the law",
-}
 
 
 def digest_of(text: str) -> str:
@@ -151,254 +134,6 @@ def file_request(
     return request
 
 
-@transaction.atomic
-def open_challenge(request: Request) -> Challenge:
-    """A confirmation page for the request; the code itself is sent by a worker.
-
-    Whether we hold an address is looked up there and not here, so that the form's answer and its
-    timing are the same for everybody.
-    """
-    now = timezone.now()
-    return Challenge.objects.create(
-        request=request,
-        token=secrets.token_urlsafe(32),
-        due_at=now,
-        expires_at=now + timedelta(minutes=CODE_MINUTES),
-    )
-
-
-@transaction.atomic
-def send_code(challenge: Challenge, address: str | None, *, by: User) -> None:
-    """Sends a fresh code to an address that is known to be the person's; None: sends nothing."""
-    claimed = Challenge.objects.filter(pk=challenge.pk, due_at__isnull=False).update(due_at=None)
-    if not claimed or address is None:
-        return
-    code = f"{secrets.randbelow(10**6):06d}"
-    request = challenge.request
-    Challenge.objects.filter(pk=challenge.pk).update(
-        code_hash=keyed_hash("otp", f"{challenge.token}\0{code}"),
-        expires_at=timezone.now() + timedelta(minutes=CODE_MINUTES),
-    )
-    post(
-        request,
-        to=address,
-        purpose="code",
-        subject="Your confirmation code",
-        body=(
-            f"Your confirmation code is {code}\n\n"
-            f"Enter it on the page where you filed your privacy request. It is valid for "
-            f"{CODE_MINUTES} minutes.\n\n"
-            "If you did not file a privacy request with "
-            f"{settings.VESTIGE_ORGANISATION}, ignore this message: without the code nothing "
-            "will happen.\n"
-        ),
-    )
-    record(events.REQUEST_CODE_SENT, by=by, resource=request.resource)
-
-
-def confirm_code(challenge: Challenge, code: str) -> Request:
-    """Confirms the person's identity by the code.
-
-    A wrong try is counted and recorded even though this raises, so nothing here is one
-    transaction with the caller's.
-    """
-    by = system_user("public-form")
-    given = "".join(ch for ch in code if ch.isdigit())
-    with transaction.atomic():
-        row = Challenge.objects.select_for_update().get(pk=challenge.pk)
-        reason = _why_refused(row, given)
-        if reason:
-            if row.tries_left:
-                row.tries_left -= 1
-                row.save(update_fields=["tries_left"])
-            record(
-                events.REQUEST_CODE_REFUSED,
-                by=by,
-                resource=row.request.resource,
-                details={"reason": reason, "tries_left": row.tries_left},
-            )
-        else:
-            row.used_at = timezone.now()
-            row.save(update_fields=["used_at"])
-            verify(row.request, method="code to held e-mail address", by=by)
-    if reason:
-        texts = {
-            "expired": "This code is no longer valid. Ask for a new one below.",
-            "used": "This code was used already.",
-            "too many tries": "There were too many wrong tries. Ask for a new code below.",
-            "wrong": f"That is not the code we sent. You have {row.tries_left} tries left.",
-        }
-        raise CodeRefusedError(texts[reason], field="code")
-    return row.request
-
-
-def _why_refused(row: Challenge, given: str) -> str:
-    if row.used_at:
-        return "used"
-    if row.tries_left == 0:
-        return "too many tries"
-    if row.expires_at < timezone.now():
-        return "expired"
-    # compare_digest: an attacker must not learn by timing how much of a hash was right.
-    offered = keyed_hash("otp", f"{row.token}\0{given}")
-    return "" if row.code_hash and secrets.compare_digest(offered, row.code_hash) else "wrong"
-
-
-@transaction.atomic
-def verify(request: Request, *, method: str, note: str = "", by: User) -> Request:
-    """The identity is confirmed; the request goes to triage, or into an earlier one."""
-    if not method.strip():
-        raise InvalidInputError("Say how the identity was checked.", field="method")
-    move(request, "verify", by=by, verified_at=timezone.now(), verification=method[:200])
-    record(
-        events.REQUEST_VERIFIED,
-        by=by,
-        resource=request.resource,
-        details={"method": method},
-        **({"subject": identifiers_of(request)[0], "sealed": {"note": note}} if note else {}),
-    )
-    earlier = (
-        Request.objects.filter(subject_lookup=request.subject_lookup, verified_at__isnull=False)
-        .exclude(pk=request.pk)
-        .exclude(state__in=ENDED)
-        .order_by("verified_at")
-        .first()
-    )
-    # An unverified request never swallows a verified one: only verified rows were looked at.
-    if earlier is not None:
-        move(request, "merge", by=by, merged_into=earlier)
-        record(
-            events.REQUEST_MERGED,
-            by=by,
-            resource=request.resource,
-            details={"into": earlier.reference},
-        )
-    return request
-
-
-@transaction.atomic
-def extend(request: Request, *, reason: str, by: User) -> None:
-    """Uses the regime's one extension; the reasons go to the person within the first period."""
-    if not by.has_perm("requests.decide"):
-        raise _forbidden("extend")
-    if not request.is_open:
-        raise WrongStateError(f"{request.reference} has ended.")
-    if not reason.strip():
-        raise InvalidInputError("Say why more time is needed.", field="reason")
-    if timezone.now() > request.due_at:
-        raise WrongStateError("The period has run out; it can only be extended before its end.")
-    due = clock.extended_due_at(
-        request.received_at, request.regime, country=settings.VESTIGE_HOLIDAYS
-    )
-    won = Request.objects.filter(pk=request.pk, extended_at=None).update(
-        extended_at=timezone.now(), extension_reason=reason, due_at=due
-    )
-    if not won:
-        raise WrongStateError(f"{request.reference} was extended before; there is one extension.")
-    record(
-        events.REQUEST_EXTENDED,
-        by=by,
-        resource=request.resource,
-        details={"due_at": due.isoformat(), "reason_sha256": digest_of(reason)},
-    )
-    request.refresh_from_db()
-    answer_person(
-        request,
-        purpose="extended",
-        subject="Your privacy request",
-        text=f"We need more time for your request {request.reference}: until "
-        f"{due.date():%d %B %Y}. The reason: {reason}",
-    )
-
-
-@transaction.atomic
-def hold(request: Request, *, reason: str, by: User) -> None:
-    """A legal hold: nothing is erased while it stands. The statutory date goes on running."""
-    if not by.has_perm("requests.decide"):
-        raise _forbidden("hold")
-    if not reason.strip():
-        raise InvalidInputError("Say why the request is held.", field="reason")
-    won = (
-        Request.objects.filter(pk=request.pk, held_at=None)
-        .exclude(state__in=ENDED)
-        .update(held_at=timezone.now(), hold_reason=reason)
-    )
-    if not won:
-        raise WrongStateError(f"{request.reference} is held already, or has ended.")
-    record(
-        events.REQUEST_HELD,
-        by=by,
-        resource=request.resource,
-        details={"reason_sha256": digest_of(reason)},
-    )
-    request.refresh_from_db()
-
-
-@transaction.atomic
-def release(request: Request, *, by: User) -> None:
-    if not by.has_perm("requests.decide"):
-        raise _forbidden("release")
-    won = Request.objects.filter(pk=request.pk, held_at__isnull=False).update(
-        held_at=None, hold_reason=""
-    )
-    if not won:
-        raise WrongStateError(f"{request.reference} is not held.")
-    record(events.REQUEST_RELEASED, by=by, resource=request.resource)
-    request.refresh_from_db()
-
-
-@transaction.atomic
-def refuse(request: Request, *, ground: str, reason: str, by: User) -> None:
-    """Ends the request without erasure. The person is told the reasons and their rights."""
-    if ground not in REFUSAL_GROUNDS:
-        raise InvalidInputError(
-            f"ground must be one of: {', '.join(REFUSAL_GROUNDS)}.", field="ground"
-        )
-    if not reason.strip():
-        raise InvalidInputError("State the reasons; the person will read them.", field="reason")
-    move(request, "refuse", by=by, reason=f"{REFUSAL_GROUNDS[ground]}. {reason}")
-    record(
-        events.REQUEST_REFUSED,
-        by=by,
-        resource=request.resource,
-        details={"ground": ground, "reason_sha256": digest_of(reason)},
-    )
-    answer_person(
-        request,
-        purpose="refused",
-        subject="Your privacy request",
-        text=f"We cannot comply with your request {request.reference}. "
-        f"{REFUSAL_GROUNDS[ground]}. {reason}\n\nYou may complain to a supervisory authority "
-        "(Art. 77 GDPR) and go to court (Art. 79 GDPR).",
-    )
-    forget_identity(request)
-
-
-@transaction.atomic
-def withdraw(request: Request, *, by: User) -> None:
-    """The person takes the request back; possible until the erasure begins."""
-    move(request, "withdraw", by=by)
-    record(events.REQUEST_WITHDRAWN, by=by, resource=request.resource)
-
-
-@transaction.atomic
-def reopen(request: Request, *, reason: str, by: User) -> None:
-    if not reason.strip():
-        raise InvalidInputError("Say why the request is reopened.", field="reason")
-    if not request.sealed_identity:
-        raise WrongStateError(
-            "The identity was destroyed when the request ended, so it cannot be searched again. "
-            "File a new request."
-        )
-    move(request, "reopen", by=by, closed_at=None, reason="")
-    record(
-        events.REQUEST_REOPENED,
-        by=by,
-        resource=request.resource,
-        details={"reason_sha256": digest_of(reason)},
-    )
-
-
 def forget_identity(request: Request) -> None:
     """Empties what the case kept of the person. The contact goes when the last mail is written."""
     Request.objects.filter(pk=request.pk).update(sealed_identity=None, sealed_contact=None)
@@ -468,7 +203,3 @@ def _closing_text(request: Request, *, found: bool, retained: bool) -> str:
     else:
         what = "Your data were erased, and every store was read again to make sure of it."
     return f"Your request {request.reference} is complete. {what}"
-
-
-def _forbidden(verb: str) -> NotPermittedError:
-    return NotPermittedError(f"Your role may not {verb} a request.")

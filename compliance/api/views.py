@@ -12,12 +12,14 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
+from accounts.auth import actor_of
 from audit.problems import ProblemError
 from audit.subjects import SubjectError, SubjectRef, lookup, normalise
+from compliance.actions import decisions, identity
 from compliance.actions import notices as notice_actions
-from compliance.actions import requests as request_actions
 from compliance.actions.erasure import execute
 from compliance.actions.plans import amend_plan, approve_plan, start_discovery
+from compliance.actions.requests import file_request
 from compliance.api import serializers as bodies
 from compliance.errors import InvalidInputError, WorkflowError
 from compliance.models import Notice, Request
@@ -88,13 +90,25 @@ class RequestViewSet(
                 field="scope",
             )
         subject = given.pop("subject")
-        filed = request_actions.file_request(
+        filed = file_request(
             subjects=[SubjectRef(**subject)],
             channel=Request.Channel.API,
-            by=request.user,
+            by=actor_of(request),
             **given,
         )
         return Response(bodies.FiledSerializer(filed).data, status=201)
+
+    def _act(
+        self,
+        act: Callable[..., Any],
+        body: type[BaseSerializer[Any]] | None = None,
+        status: int = 200,
+    ) -> Response:
+        """Reads the verb's body, lets the action decide, answers with the request as it is now."""
+        given = _given(body, self.request) if body else {}
+        case = self.get_object()
+        act(case, **given, by=actor_of(self.request))
+        return self._done(case, status)
 
     def _done(self, case: Request, status: int = 200) -> Response:
         case.refresh_from_db()
@@ -105,7 +119,7 @@ class RequestViewSet(
     @refusals
     def verify(self, request: HttpRequest, reference: str) -> Response:
         case = self.get_object()
-        request_actions.verify(case, **_given(bodies.VerifySerializer, request), by=request.user)
+        identity.verify(case, **_given(bodies.VerifySerializer, request), by=actor_of(request))
         return self._done(case)
 
     @extend_schema(request=bodies.PlanVerbSerializer, responses={202: bodies.RequestSerializer})
@@ -116,73 +130,63 @@ class RequestViewSet(
         case = self.get_object()
         given = _given(bodies.PlanVerbSerializer, request)
         if "retain" in given:
-            amend_plan(case, retain=given["retain"], by=request.user)
+            amend_plan(case, retain=given["retain"], by=actor_of(request))
             return self._done(case)
-        start_discovery(case, by=request.user)
+        start_discovery(case, by=actor_of(request))
         return self._done(case, 202)
 
     @extend_schema(request=bodies.ApproveSerializer)
     @action(detail=True, methods=["post"], required_permissions={"POST": "requests.read"})
     @refusals
     def approve(self, request: HttpRequest, reference: str) -> Response:
-        case = self.get_object()
-        approve_plan(case, **_given(bodies.ApproveSerializer, request), by=request.user)
-        return self._done(case)
+        return self._act(approve_plan, bodies.ApproveSerializer)
 
     @extend_schema(request=None, responses={202: bodies.RequestSerializer})
     @action(detail=True, methods=["post"], required_permissions={"POST": "requests.execute"})
     @refusals
     def execute(self, request: HttpRequest, reference: str) -> Response:
-        case = self.get_object()
-        execute(case, by=request.user)
-        return self._done(case, 202)
+        return self._act(execute, status=202)
 
     @extend_schema(request=bodies.ReasonSerializer)
     @action(detail=True, methods=["post"], required_permissions={"POST": "requests.decide"})
     @refusals
     def extend(self, request: HttpRequest, reference: str) -> Response:
         case = self.get_object()
-        request_actions.extend(case, **_given(bodies.ReasonSerializer, request), by=request.user)
+        decisions.extend(case, **_given(bodies.ReasonSerializer, request), by=actor_of(request))
         return self._done(case)
 
     @extend_schema(request=bodies.ReasonSerializer)
     @action(detail=True, methods=["post"], required_permissions={"POST": "requests.decide"})
     @refusals
     def hold(self, request: HttpRequest, reference: str) -> Response:
-        case = self.get_object()
-        request_actions.hold(case, **_given(bodies.ReasonSerializer, request), by=request.user)
-        return self._done(case)
+        return self._act(decisions.hold, bodies.ReasonSerializer)
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"], required_permissions={"POST": "requests.decide"})
     @refusals
     def release(self, request: HttpRequest, reference: str) -> Response:
-        case = self.get_object()
-        request_actions.release(case, by=request.user)
-        return self._done(case)
+        return self._act(decisions.release)
 
     @extend_schema(request=bodies.RefuseSerializer)
     @action(detail=True, methods=["post"], required_permissions={"POST": "requests.decide"})
     @refusals
     def refuse(self, request: HttpRequest, reference: str) -> Response:
         case = self.get_object()
-        request_actions.refuse(case, **_given(bodies.RefuseSerializer, request), by=request.user)
+        decisions.refuse(case, **_given(bodies.RefuseSerializer, request), by=actor_of(request))
         return self._done(case)
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"], required_permissions={"POST": "requests.triage"})
     @refusals
     def withdraw(self, request: HttpRequest, reference: str) -> Response:
-        case = self.get_object()
-        request_actions.withdraw(case, by=request.user)
-        return self._done(case)
+        return self._act(decisions.withdraw)
 
     @extend_schema(request=bodies.ReasonSerializer)
     @action(detail=True, methods=["post"], required_permissions={"POST": "requests.decide"})
     @refusals
     def reopen(self, request: HttpRequest, reference: str) -> Response:
         case = self.get_object()
-        request_actions.reopen(case, **_given(bodies.ReasonSerializer, request), by=request.user)
+        decisions.reopen(case, **_given(bodies.ReasonSerializer, request), by=actor_of(request))
         return self._done(case)
 
 
@@ -200,6 +204,11 @@ class NoticeViewSet(
         state = self.request.query_params.get("state")
         return rows.filter(state=state) if state else rows
 
+    def _act(self, act: Callable[..., Any], **given: Any) -> Response:
+        notice = self.get_object()
+        act(notice, **given, by=actor_of(self.request))
+        return self._done(notice)
+
     def _done(self, notice: Notice) -> Response:
         notice.refresh_from_db()
         return Response(bodies.NoticeSerializer(notice).data)
@@ -208,48 +217,41 @@ class NoticeViewSet(
     @action(detail=True, methods=["post"], required_permissions={"POST": "notices.answer"})
     @refusals
     def acknowledge(self, request: HttpRequest, pk: str) -> Response:
-        notice = self.get_object()
-        notice_actions.acknowledge(notice, by=request.user)
-        return self._done(notice)
+        return self._act(notice_actions.acknowledge)
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"], required_permissions={"POST": "notices.answer"})
     @refusals
     def start(self, request: HttpRequest, pk: str) -> Response:
-        notice = self.get_object()
-        notice_actions.start_retraining(notice, by=request.user)
-        return self._done(notice)
+        return self._act(notice_actions.start_retraining)
 
     @extend_schema(request=bodies.EvidenceSerializer)
     @action(detail=True, methods=["post"], required_permissions={"POST": "notices.answer"})
     @refusals
     def evidence(self, request: HttpRequest, pk: str) -> Response:
         """Checks the answer against the facts; closes the notice when every check holds."""
-        notice = self.get_object()
-        name = _given(bodies.EvidenceSerializer, request)["model_version"]
-        replacement = None
-        if name:
-            replacement = Version.objects.filter(
-                dataset_id=notice.model_version.dataset_id, version=name
-            ).first()
-            if replacement is None:
-                raise InvalidInputError(
-                    f"{notice.model_version.dataset.name} has no version {name}.",
-                    field="model_version",
-                )
-        notice_actions.submit_evidence(notice, replacement=replacement, by=request.user)
-        return self._done(notice)
+        replacement = _replacement(
+            self.get_object(), _given(bodies.EvidenceSerializer, request)["model_version"]
+        )
+        return self._act(notice_actions.submit_evidence, replacement=replacement)
 
     @extend_schema(request=bodies.WaiveSerializer)
     @action(detail=True, methods=["post"], required_permissions={"POST": "notices.decide"})
     @refusals
     def waive(self, request: HttpRequest, pk: str) -> Response:
-        notice = self.get_object()
         given = _given(bodies.WaiveSerializer, request)
-        notice_actions.waive(
-            notice, reason=given["reason"], until=given["expires_at"], by=request.user
-        )
-        return self._done(notice)
+        return self._act(notice_actions.waive, reason=given["reason"], until=given["expires_at"])
+
+
+def _replacement(notice: Notice, name: str) -> Version | None:
+    """The model version of that name, of the model that the notice is about."""
+    if not name:
+        return None
+    model = notice.model_version.dataset
+    found = Version.objects.filter(dataset=model, version=name).first()
+    if found is None:
+        raise InvalidInputError(f"{model.name} has no version {name}.", field="model_version")
+    return found
 
 
 class SuppressionView(APIView):
@@ -293,10 +295,10 @@ class DeletionView(APIView):
         case = open_request_for(subject_lookup)
         status = 200
         if case is None or not requests_visible_to(request.user).filter(pk=case.pk).exists():
-            case = request_actions.file_request(
+            case = file_request(
                 rights=["erasure"],
                 subjects=[subject],
-                by=request.user,
+                by=actor_of(request),
                 channel=Request.Channel.API,
             )
             status = 201

@@ -10,6 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
+from accounts.auth import actor_of
 from audit.doors import page
 from audit.queries import actor_names, entries_for
 from compliance.actions.notices import acknowledge, start_retraining, submit_evidence, waive
@@ -82,12 +83,12 @@ def _page(
             "notice": notice,
             "model": notice.model_version.dataset,
             "overdue": notice.is_open and notice.due_at < timezone.now(),
-            "may_acknowledge": request.user.has_perm("notices.answer")
+            "may_acknowledge": actor_of(request).has_perm("notices.answer")
             and notice.state == NoticeState.ISSUED,
-            "may_start": request.user.has_perm("notices.answer")
+            "may_start": actor_of(request).has_perm("notices.answer")
             and notice.state in (NoticeState.ACKNOWLEDGED, NoticeState.REJECTED_EVIDENCE),
-            "may_answer": request.user.has_perm("notices.answer") and notice.is_open,
-            "may_waive": request.user.has_perm("notices.decide") and notice.is_open,
+            "may_answer": actor_of(request).has_perm("notices.answer") and notice.is_open,
+            "may_waive": actor_of(request).has_perm("notices.decide") and notice.is_open,
             "forms": {
                 "evidence": EvidenceForm(versions=_candidates(notice)),
                 "waive": WaiveForm(prefix="waive"),
@@ -113,10 +114,10 @@ def act(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
     notice = get_object_or_404(notices_visible_to(request.user), pk=pk)
     try:
         if verb == "acknowledge":
-            acknowledge(notice, by=request.user)
+            acknowledge(notice, by=actor_of(request))
             messages.success(request, "You have acknowledged the notice.")
         elif verb == "start":
-            start_retraining(notice, by=request.user)
+            start_retraining(notice, by=actor_of(request))
             messages.success(request, "Noted: retraining has started.")
         elif verb == "evidence":
             return _evidence(request, notice)
@@ -139,7 +140,7 @@ def _evidence(request: HttpRequest, notice: Notice) -> HttpResponse:
         if name
         else None
     )
-    checks = submit_evidence(notice, replacement=replacement, by=request.user)
+    checks = submit_evidence(notice, replacement=replacement, by=actor_of(request))
     failed = [check for check in checks if not check.passed]
     if failed:
         messages.error(request, "Not sufficient yet: " + " ".join(c.finding for c in failed))
@@ -154,7 +155,7 @@ def _waive(request: HttpRequest, notice: Notice) -> HttpResponse:
         return _page(request, notice, {"waive": form})
     until = datetime.combine(form.cleaned_data["expires_at"], time(23, 59, 59), tzinfo=UTC)
     try:
-        waive(notice, reason=form.cleaned_data["reason"], until=until, by=request.user)
+        waive(notice, reason=form.cleaned_data["reason"], until=until, by=actor_of(request))
     except WorkflowError as exc:
         form.add_error(exc.field if exc.field in form.fields else None, str(exc))
         return _page(request, notice, {"waive": form})

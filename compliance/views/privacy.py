@@ -6,8 +6,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from accounts.queries import system_user
-from compliance.actions.requests import confirm_code, file_request, open_challenge
-from compliance.actions.requests import withdraw as withdraw_request
+from compliance.actions.decisions import withdraw as withdraw_request
+from compliance.actions.identity import confirm_code, open_challenge
+from compliance.actions.requests import file_request
 from compliance.errors import CodeRefusedError, WorkflowError
 from compliance.forms import CodeForm, PrivacyForm
 from compliance.models import Challenge, Request

@@ -11,13 +11,15 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
+from accounts.auth import actor_of
 from accounts.models import User
 from audit.doors import page
 from audit.queries import actor_names, entries_for
 from audit.subjects import SubjectRef
-from compliance.actions import requests as request_actions
+from compliance.actions import decisions, identity
 from compliance.actions.erasure import execute
 from compliance.actions.plans import amend_plan, approve_plan, start_discovery
+from compliance.actions.requests import file_request
 from compliance.errors import WorkflowError
 from compliance.forms import ReasonForm, RefuseForm, RetainForm, StaffRequestForm, VerifyForm
 from compliance.models import Plan, Request
@@ -81,14 +83,14 @@ def new(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         given = form.cleaned_data
         try:
-            filed = request_actions.file_request(
+            filed = file_request(
                 rights=["erasure"],
                 subjects=[SubjectRef(given["subject_type"], given["subject_value"])],
                 contact=given["contact"],
                 regime=given["regime"],
                 received_at=given["received_at"],
                 channel=Request.Channel.STAFF,
-                by=request.user,
+                by=actor_of(request),
             )
         except WorkflowError as exc:
             form.add_error(exc.field if exc.field in form.fields else None, str(exc))
@@ -121,14 +123,14 @@ def _page(
             "plan_steps": _plan_steps(plan),
             "approvals": plan.approvals.select_related("approver") if plan else [],
             "missing": approvals_missing(plan) if plan else [],
-            "why_not_approve": may_approve(request.user, plan) if plan else "",
+            "why_not_approve": may_approve(actor_of(request), plan) if plan else "",
             "steps": case.steps.select_related("connector", "dataset").filter(
                 plan__superseded_at=None
             ),
             "notices": case.notices.select_related("model_version__dataset"),
-            "identity": _identity(request.user, case),
+            "identity": _identity(actor_of(request), case),
             "timeline": _timeline(entries),
-            "may": _verbs(request.user, case),
+            "may": _verbs(actor_of(request), case),
             "working": case.state
             in (State.DISCOVERY, State.EXECUTING, State.VERIFYING_ERASURE, State.RESPONDING),
             "overdue": case.is_open and case.due_at < timezone.now(),
@@ -222,7 +224,7 @@ def _timeline(entries: list[Any]) -> list[dict[str, Any]]:
 def _verbs(user: User, case: Request) -> dict[str, bool]:
     """What this person may do with the request as it stands."""
     possible = {
-        verb: case.state in row.sources and bool(row.permission) and user.has_perm(row.permission)
+        verb: case.state in row.sources and user.has_perm(row.permission or "")
         for verb, row in TRANSITIONS.items()
     }
     decides = user.has_perm("requests.decide") and case.is_open
@@ -243,7 +245,7 @@ def _retained(case: Request) -> list[dict[str, str]]:
 
 
 def _do_verify(case: Request, form: Any, by: User) -> None:
-    request_actions.verify(case, **form.cleaned_data, by=by)
+    identity.verify(case, **form.cleaned_data, by=by)
 
 
 def _do_retain(case: Request, form: Any, by: User) -> None:
@@ -268,32 +270,32 @@ _ACTIONS: dict[str, tuple[str | None, Callable[..., Any], str]] = {
     ),
     "refuse": (
         "refuse",
-        lambda case, form, by: request_actions.refuse(case, **form.cleaned_data, by=by),
+        lambda case, form, by: decisions.refuse(case, **form.cleaned_data, by=by),
         "The request is refused; the person is told why.",
     ),
     "hold": (
         "hold",
-        lambda case, form, by: request_actions.hold(case, **form.cleaned_data, by=by),
+        lambda case, form, by: decisions.hold(case, **form.cleaned_data, by=by),
         "The request is held. Nothing is erased until you release it.",
     ),
     "release": (
         None,
-        lambda case, form, by: request_actions.release(case, by=by),
+        lambda case, form, by: decisions.release(case, by=by),
         "The hold is lifted.",
     ),
     "extend": (
         "extend",
-        lambda case, form, by: request_actions.extend(case, **form.cleaned_data, by=by),
+        lambda case, form, by: decisions.extend(case, **form.cleaned_data, by=by),
         "The period is extended; the person is told why.",
     ),
     "withdraw": (
         None,
-        lambda case, form, by: request_actions.withdraw(case, by=by),
+        lambda case, form, by: decisions.withdraw(case, by=by),
         "The request is withdrawn.",
     ),
     "reopen": (
         "reopen",
-        lambda case, form, by: request_actions.reopen(case, **form.cleaned_data, by=by),
+        lambda case, form, by: decisions.reopen(case, **form.cleaned_data, by=by),
         "The request is open again.",
     ),
 }
@@ -308,16 +310,16 @@ def act(request: HttpRequest, reference: str, verb: str) -> HttpResponse:
     name, action, done = _ACTIONS[verb]
     form = _bound(name, request, case) if name else None
     if form is not None and not form.is_valid():
-        return _page(request, case, {name: form})
+        return _page(request, case, {str(name): form})
     try:
         if verb == "approve":
-            approve_plan(case, plan_hash=request.POST.get("plan_hash", ""), by=request.user)
+            approve_plan(case, plan_hash=request.POST.get("plan_hash", ""), by=actor_of(request))
         else:
-            action(case, form, request.user)
+            action(case, form, actor_of(request))
     except WorkflowError as exc:
         if form is not None:
             form.add_error(exc.field if exc.field in form.fields else None, str(exc))
-            return _page(request, case, {name: form})
+            return _page(request, case, {str(name): form})
         messages.error(request, str(exc))
     else:
         messages.success(request, done)

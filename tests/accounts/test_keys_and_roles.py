@@ -23,7 +23,9 @@ def test_an_administrator_makes_a_key_that_works_and_is_shown_once(admin: User, 
     )
     assert answer.status_code == 201
     key = answer.json()["key"]
-    assert Client(headers={"Authorization": f"Bearer {key}"}).get("/api/v1/events").status_code == 200
+    assert (
+        Client(headers={"Authorization": f"Bearer {key}"}).get("/api/v1/events").status_code == 200
+    )
     listed = api(admin).get("/api/v1/keys").content.decode()
     assert key not in listed
     assert key not in repr(list(ApiKey.objects.values()))

@@ -174,9 +174,7 @@ def check_notice(running: Installation, chromium: Browser) -> None:
     assert owner.faults == []
 
 
-def check_auditor(
-    running: Installation, chromium: Browser, reference: str, tmp_path: Path
-) -> None:
+def check_auditor(running: Installation, chromium: Browser, reference: str, tmp_path: Path) -> None:
     auditor = Person(chromium, running, "auditor")
     page = auditor.page
     auditor.look("home-auditor")
