@@ -1,0 +1,1 @@
+"""Reading datasheets and model cards: nouns, and nothing here writes."""
