@@ -9,10 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from audit.ledger.verify import Verdict, verify_bundle, verify_pdf
-
-# PDF readers accept some bytes before the header.
-_PDF_HEADER_WITHIN = 1024
+from audit.ledger.verify import Verdict, verify_file
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,8 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         data = Path(options.file).read_bytes()
     except OSError as error:
         parser.error(f"cannot read {options.file}: {error.strerror}")
-    judge = verify_pdf if b"%PDF-" in data[:_PDF_HEADER_WITHIN] else verify_bundle
-    verdict = judge(data, trusted_vkey=options.vkey)
+    verdict = verify_file(data, trusted_vkey=options.vkey)
     if options.json:
         text = json.dumps({"file": options.file, **verdict.as_dict()}, indent=2)
     else:
@@ -41,10 +37,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     verify = commands.add_parser(
         "verify",
-        help="check an evidence bundle (JSON) or a PDF that carries one",
-        description="Checks an evidence bundle. Exit status 0: valid. 1: not valid. 2: no file.",
+        help="check a certificate or report (PDF or JSON) or a bare evidence bundle",
+        description="Checks the evidence in a file. Exit status 0: valid. 1: not. 2: no such file.",
     )
-    verify.add_argument("file", metavar="FILE", help="evidence bundle (JSON) or PDF with one")
+    verify.add_argument(
+        "file", metavar="FILE", help="PDF or JSON document with evidence, or an evidence bundle"
+    )
     verify.add_argument(
         "--vkey",
         metavar="KEY",

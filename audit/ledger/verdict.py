@@ -1,7 +1,7 @@
 """What a verification found: named checks with sentences for people, and how far they reach."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from audit.ledger.checkpoint import Checkpoint
@@ -27,6 +27,16 @@ class Check:
     sentence: str
 
 
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """An entry that commits to the statement: who recorded what, when."""
+
+    seq: int
+    type: str
+    actor: str
+    time: str
+
+
 @dataclass(slots=True)
 class Verdict:
     """The checks, in order, and notes that say what the evidence cannot show.
@@ -41,6 +51,7 @@ class Verdict:
     checkpoint: Checkpoint | None = None
     entries: list[int] = field(default_factory=list)
     statement: dict[str, Any] | None = None
+    commitments: list[Commitment] = field(default_factory=list)
 
     @property
     def valid(self) -> bool:
@@ -68,10 +79,7 @@ class Verdict:
         checkpoint = self.checkpoint
         return {
             "valid": self.valid,
-            "checks": [
-                {"name": check.name, "ok": check.ok, "sentence": check.sentence}
-                for check in self.checks
-            ],
+            "checks": [asdict(check) for check in self.checks],
             "notes": list(self.notes),
             "purpose": self.purpose,
             "vkey": self.vkey,
@@ -83,4 +91,5 @@ class Verdict:
             },
             "entries": list(self.entries),
             "statement": self.statement,
+            "commitments": [asdict(item) for item in self.commitments],
         }

@@ -24,21 +24,29 @@ from audit.ledger.bundle import (
 )
 from audit.ledger.chain import ChainError, ChainStateError, ChainVerifier
 from audit.ledger.checkpoint import Checkpoint, InvalidNoteError, parse_vkey, verify_note
+from audit.ledger.document import EVIDENCE_MEMBER, document_faults
 from audit.ledger.hashing import leaf_hash
 from audit.ledger.leaf import GENESIS, Leaf, LeafError, unpack
 from audit.ledger.tree import InvalidProofError, verify_inclusion
-from audit.ledger.verdict import Check, Verdict
+from audit.ledger.verdict import Check, Commitment, Verdict
 
 __all__ = [
     "ChainError",
     "ChainStateError",
     "ChainVerifier",
     "Check",
+    "Commitment",
     "Verdict",
     "verify_bundle",
+    "verify_document",
+    "verify_file",
     "verify_pdf",
 ]
 
+# PDF readers accept some bytes before the header.
+_PDF_HEADER_WITHIN = 1024
+# A note names this many entries; the rest it counts.
+_LISTED = 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _NOTE_KEY = (
@@ -47,6 +55,7 @@ _NOTE_KEY = (
 )
 _NOTE_PURPOSE = "The purpose {purpose} is the file's own label; no entry commits to it."
 _NOTE_NO_STATEMENT = "The file makes no statement: it proves the entries in it and nothing else."
+_NOTE_UNPROVEN = "The statement names entries that the file does not prove: {entries}."
 _NOTE_COMPLETE = (
     "The evidence shows that these entries are in the log, not that the log holds nothing else."
 )
@@ -59,9 +68,7 @@ _NOTE_PAGES = (
 _Read = tuple[BundleEntry, Leaf, dict[str, Any]]
 
 
-def verify_bundle(
-    bundle: Mapping[str, Any] | bytes | str, *, trusted_vkey: str | Iterable[str] | None = None
-) -> Verdict:
+def verify_bundle(bundle: object, *, trusted_vkey: str | Iterable[str] | None = None) -> Verdict:
     """Judge an evidence bundle, given as JSON text or as the object in it. Never raises.
 
     `trusted_vkey`: one or more verifier keys that came from elsewhere; one of them must have
@@ -88,6 +95,31 @@ def verify_bundle(
     return verdict
 
 
+def verify_document(
+    document: Mapping[str, Any], *, trusted_vkey: str | Iterable[str] | None = None
+) -> Verdict:
+    """Judge a certificate or report in JSON by the bundle that it carries. Never raises."""
+    evidence = document.get(EVIDENCE_MEMBER)
+    if not isinstance(evidence, dict):
+        evidence = {}
+    verdict = verify_bundle(evidence, trusted_vkey=trusted_vkey)
+    if verdict.checkpoint is None:
+        return verdict
+    try:
+        faults = list(
+            document_faults(
+                document,
+                verdict.statement,
+                checkpoint=evidence["checkpoint"],
+                commits=[item.seq for item in verdict.commitments],
+            )
+        )
+    except canonical.CanonicalError as error:
+        faults = [f"The document has no canonical form: {error}."]
+    verdict.record("document", faults, "The document says what the statement says.")
+    return verdict
+
+
 def verify_pdf(
     source: str | Path | bytes, *, trusted_vkey: str | Iterable[str] | None = None
 ) -> Verdict:
@@ -103,6 +135,19 @@ def verify_pdf(
     verdict.checks.insert(0, attached)
     verdict.note(_NOTE_PAGES)
     return verdict
+
+
+def verify_file(data: bytes, *, trusted_vkey: str | Iterable[str] | None = None) -> Verdict:
+    """Judge a file by its content: a PDF, a bundle, or a JSON document with one. Never raises."""
+    if b"%PDF-" in data[:_PDF_HEADER_WITHIN]:
+        return verify_pdf(data, trusted_vkey=trusted_vkey)
+    try:
+        value = decode(data)
+    except BundleError:
+        return verify_bundle(data, trusted_vkey=trusted_vkey)
+    if isinstance(value, dict) and EVIDENCE_MEMBER in value:
+        return verify_document(value, trusted_vkey=trusted_vkey)
+    return verify_bundle(value, trusted_vkey=trusted_vkey)
 
 
 def _check_checkpoint(verdict: Verdict, bundle: Bundle) -> Checkpoint | None:
@@ -202,21 +247,48 @@ def _check_statement(verdict: Verdict, bundle: Bundle, read: list[_Read]) -> Non
         verdict.note(_NOTE_NO_STATEMENT)
         return
     digest = statement_digest(statement)
-    commits = [item for item in read if _committed_digest(item[2]) == digest]
+    verdict.commitments = [
+        _commitment(item) for item in read if _committed_digest(item[2]) == digest
+    ]
     faults = list(_statement_faults(bundle, statement))
-    if not commits:
+    if not verdict.commitments:
         faults.insert(0, "No entry commits to the statement: the log does not vouch for it.")
-    verdict.record("statement", faults, " ".join(_commitment(item) for item in commits))
+    sentences = [
+        f"Entry {item.seq} ({item.type} by {item.actor}, {item.time}) commits to the statement."
+        for item in verdict.commitments
+    ]
+    verdict.record("statement", faults, " ".join(sentences))
+    unproven = sorted(set(_named_entries(statement)) - set(verdict.entries))
+    if unproven:
+        verdict.note(_NOTE_UNPROVEN.format(entries=_listed(unproven)))
 
 
 def _statement_faults(bundle: Bundle, statement: dict[str, Any]) -> Iterator[str]:
     if "purpose" in statement and statement["purpose"] != bundle.purpose:
         yield f"The statement is for another purpose than {_shown(bundle.purpose)}."
-    named = statement.get("entries")
-    if isinstance(named, list):
-        missing = {seq for seq in named if type(seq) is int} - {item.seq for item in bundle.entries}
-        for seq in sorted(missing):
+    rests_on = statement.get("entries")
+    if isinstance(rests_on, list):
+        present = {entry.seq for entry in bundle.entries}
+        for seq in sorted({seq for seq in rests_on if type(seq) is int} - present):
             yield f"The statement rests on entry {seq}, which is missing."
+
+
+def _named_entries(value: Any) -> Iterator[int]:
+    """The numbers under "entry" anywhere in a statement."""
+    if isinstance(value, dict):
+        if type(value.get("entry")) is int:
+            yield value["entry"]
+        for item in value.values():
+            yield from _named_entries(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _named_entries(item)
+
+
+def _listed(numbers: list[int]) -> str:
+    more = len(numbers) - _LISTED
+    listed = ", ".join(map(str, numbers[:_LISTED]))
+    return f"{listed} and {more} more" if more > 0 else listed
 
 
 def _committed_digest(event: dict[str, Any]) -> object:
@@ -224,11 +296,13 @@ def _committed_digest(event: dict[str, Any]) -> object:
     return details.get(STATEMENT_FIELD) if isinstance(details, dict) else None
 
 
-def _commitment(item: _Read) -> str:
+def _commitment(item: _Read) -> Commitment:
     _, leaf, event = item
-    return (
-        f"Entry {leaf.seq} ({_shown(event.get('type'))} by {_shown(event.get('actor'))},"
-        f" {_time(leaf.timestamp_us)}) commits to the statement."
+    return Commitment(
+        seq=leaf.seq,
+        type=_shown(event.get("type")),
+        actor=_shown(event.get("actor")),
+        time=_time(leaf.timestamp_us),
     )
 
 

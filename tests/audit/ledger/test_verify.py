@@ -250,6 +250,14 @@ def test_a_verdict_can_be_written_as_json() -> None:
         "size": 12,
         "root": verdict.checkpoint.root.hex(),
     }
+    assert written["commitments"] == [
+        {
+            "seq": 10,
+            "type": "request.filed",
+            "actor": "user:7",
+            "time": "2026-09-21 14:13:30 UTC",
+        }
+    ]
     assert json.loads(json.dumps(verify_bundle(b"x").as_dict()))["checkpoint"] is None
 
 
