@@ -68,3 +68,8 @@ class Connector(models.Model):
     def resource(self) -> str:
         """How the log names this connector."""
         return f"connector:{self.pk}"
+
+    @property
+    def dataset_node(self) -> str:
+        """How lineage and the log name the dataset that the store holds."""
+        return f"dataset:{self.dataset_namespace}:{self.dataset_name}"

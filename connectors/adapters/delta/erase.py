@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -70,7 +70,7 @@ class _Replacement:
 
 def erase_rows(
     folder: LocalFolder,
-    search_columns: Mapping[str, str],
+    subject_columns: Iterable[str],
     plan: ErasePlan,
     needles: Needles,
     progress: Progress,
@@ -82,7 +82,7 @@ def erase_rows(
         return _remembered(history, plan)
     _refuse_other_state(folder, head, plan)
     check_head(folder, history, folder.entries())
-    search = Search(folder, history, search_columns, needles)
+    search = Search(folder, history, subject_columns, needles)
     affected = _affected(search, head, plan, progress)
     if not affected:
         return Erased(plan.snapshot, 0, (), (), {"note": "no row in the current version"})

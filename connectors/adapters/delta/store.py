@@ -51,7 +51,8 @@ class DeltaStore:
 
     Options: `orphan_grace_minutes` (how long files that no version ever named are left alone by a
     purge, because a writer may be about to commit them; 60), `unrelated_columns` (columns whose
-    texts may equal a short identifier by chance, such as a postal code).
+    texts may equal a short identifier by chance, such as a postal code). A store that is not
+    `writable` refuses to erase and to purge.
     """
 
     kind = "delta"
@@ -61,7 +62,10 @@ class DeltaStore:
         location: str,
         subject_columns: Iterable[str],
         options: Mapping[str, Any] | None = None,
+        *,
+        writable: bool = True,
     ) -> None:
+        self.writable = writable
         try:
             self.folder = LocalFolder(local_path(location))
         except LocationError as exc:
@@ -250,11 +254,16 @@ class DeltaStore:
 
         Raises PlanOutdatedError (nothing was changed), ResidueError, StoreError.
         """
-        columns = dict.fromkeys(self.subject_columns, "")
-        return erase_rows(self.folder, columns, plan, needles, progress or _silent)
+        self._refuse_if_read_only()
+        return erase_rows(self.folder, self.subject_columns, plan, needles, progress or _silent)
+
+    def _refuse_if_read_only(self) -> None:
+        if not self.writable:
+            raise StoreError(f"The table {self.folder.root} was opened for reading only.")
 
     def purge_history(self, plan: ErasePlan, progress: Progress | None = None) -> Erased:
         """Remove every older version, and what the log says of it. Raises StoreError."""
+        self._refuse_if_read_only()
         return Purge(self.folder, self.subject_columns, plan, progress or _silent, self.grace).run()
 
     def verify_erased(
@@ -274,6 +283,41 @@ class DeltaStore:
             progress or _silent,
             self.unrelated_columns,
         )
+
+    def identifier_values(self, column: str, version: str) -> Iterable[str]:
+        """The distinct identifiers in a column of one version, as text, in no order.
+
+        Raises StoreError when the version is not retained or never had the column.
+        """
+        history = read_history(self.folder)
+        snapshot = self._snapshot(history, version)
+        if snapshot.column(column) is None:
+            raise StoreError(
+                f"Version {version} of the table {self.folder.root} has no column {column}."
+            )
+        seen: set[str] = set()
+        for file in snapshot.files.values():
+            new = self._values(file, snapshot, column) - seen
+            seen |= new
+            yield from new
+
+    def _values(self, file: DataFile, snapshot: Snapshot, column: str) -> set[str]:
+        found = snapshot.column(column)
+        physical = found.physical if found else column
+        location = self.folder.locate(file.path)
+        try:
+            schema = dict(pl.read_parquet_schema(location))
+            expression, _ = column_expression(physical, schema)
+            frame = pl.scan_parquet(location, glob=False, hive_partitioning=False)
+            values = frame.select(expression.alias("v").drop_nulls().unique()).collect()["v"]
+        except KeyError:  # a partition column, or a column that this file is older than
+            value = file.partition_values.get(physical)
+            return {value} if value is not None else set()
+        except (OSError, pl.exceptions.PolarsError) as exc:
+            raise StoreError(
+                f"The file {masked(file.path, self.subject_columns)} cannot be read: it is damaged."
+            ) from exc
+        return {identifier_text(value) for value in values.to_list()}
 
     def control_subject(self, needles: Needles) -> tuple[str, str] | None:
         """(column, identifier) of somebody else in the current version; None when nobody is left.
