@@ -89,6 +89,20 @@ def test_any_of_several_trusted_keys_will_do_but_not_a_key_of_another_name() -> 
     assert "verifier key is written" in failed(verify_bundle(WRITTEN, trusted_vkey="x"))["key"]
 
 
+def test_the_key_of_a_witness_does_not_stand_for_the_logs_own() -> None:
+    note = certificate_log().note()
+    text = note.partition("\n\n")[0] + "\n"
+    blob = checkpoint.key_id("witness.example", OTHER_KEY.public_key()) + OTHER_KEY.sign(
+        text.encode()
+    )
+    cosigned = f"{note}— witness.example {b64encode(blob).decode()}\n"
+    bundle_cosigned = with_digest({**certificate_bundle(), "checkpoint": cosigned})
+    witness = checkpoint.vkey("witness.example", OTHER_KEY.public_key())
+
+    assert verify_bundle(bundle_cosigned, trusted_vkey=vkey()).valid
+    assert set(failed(verify_bundle(bundle_cosigned, trusted_vkey=witness))) == {"key"}
+
+
 def test_entries_without_a_statement_are_valid_and_the_purpose_is_said_to_be_unproven() -> None:
     verdict = verify_bundle(log_of(5).bundle([0, 1, 4]))
 
