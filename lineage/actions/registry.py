@@ -14,6 +14,7 @@ from audit.actions import record
 from lineage.actions.merging import PERSON, REPORTED, merge, merge_date
 from lineage.actions.timeline import relink
 from lineage.events import (
+    DATASET_DESCRIBED,
     DATASET_OWNER_SET,
     DATASET_REGISTERED,
     MODEL_PUT_IN_USE,
@@ -212,6 +213,8 @@ def describe(dataset: Dataset, *, title: str = "", description: str = "", by: Us
     said = {"title": title, "description": description}
     if merge(locked, said, rank=PERSON, at=timezone.now()):
         locked.save()
+        fields = [name for name, value in said.items() if value]
+        record(DATASET_DESCRIBED, by=by, resource=dataset.node, details={"fields": fields})
 
 
 def _require_model(version: Version) -> None:

@@ -1,0 +1,195 @@
+"""Reading a store's versions into the registry."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import User
+from audit.actions import record
+from connectors.adapters.base import StoreVersion
+from connectors.models import Connector
+from connectors.queries import open_store
+from lineage.actions.merging import STORE, merge, merge_date
+from lineage.actions.registry import ensure_dataset, record_version
+from lineage.actions.timeline import relink_all
+from lineage.events import (
+    STORE_SYNCED,
+    VERSION_CHANGED,
+    VERSION_PURGED,
+    VERSION_RETURNED,
+)
+from lineage.models import Dataset, Edge, Version
+from lineage.nodes import canonical
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """What a sync found: how many versions the store retains, and what is new about them."""
+
+    dataset: Dataset
+    versions: int
+    added: tuple[str, ...]
+    purged: tuple[str, ...]
+    returned: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
+def sync_connector(connector: Connector, *, by: User, because: str = "") -> SyncResult:
+    """Bring the registry up to what the store retains.
+
+    A version that the store no longer has is marked as purged; one whose content changed under its
+    name, or that came back, is a finding in the log. `because` names the request that this belongs
+    to. Raises `connectors.adapters.base.StoreError` when the store cannot be read.
+    """
+    found = open_store(connector, role="reader").versions()
+    with transaction.atomic():
+        return _take_over(connector, found, by=by, because=because)
+
+
+def _take_over(
+    connector: Connector, found: Sequence[StoreVersion], *, by: User, because: str
+) -> SyncResult:
+    now = timezone.now()
+    dataset = _dataset_of(connector, by=by)
+    known = {v.version: v for v in Version.objects.filter(dataset=dataset)}
+    why = {"because": because} if because else {}
+    added: list[str] = []
+    changed: list[str] = []
+    returned: list[str] = []
+    for store_version in found:
+        version = known.get(store_version.id)
+        if version is None:
+            version = known[store_version.id] = Version(
+                dataset=dataset, version=store_version.id, created_at=store_version.created_at
+            )
+            added.append(store_version.id)
+        elif version.in_store:
+            _note_findings(version, store_version, changed, returned, by=by, why=why)
+        _merge(version, store_version, now)
+    _save(known, found, set(added))
+    for name in added:
+        record_version(known[name], by=by, source=connector.kind)
+    purged = _mark_purged(dataset, {v.id for v in found}, now, by=by, why=why)
+    _join_parents(known, found)
+    relink_all(dataset)
+    record(
+        STORE_SYNCED, by=by, resource=connector.resource,
+        details={
+            "dataset": dataset.node, "versions": len(found), "added": len(added),
+            "purged": len(purged), "returned": len(returned), "changed": len(changed), **why,
+        },
+    )  # fmt: skip
+    return SyncResult(
+        dataset, len(found), tuple(added), tuple(purged), tuple(returned), tuple(changed)
+    )
+
+
+def _dataset_of(connector: Connector, *, by: User) -> Dataset:
+    """The connector's dataset, the same row that OpenLineage events of this name speak of."""
+    namespace, name = canonical(connector.dataset_namespace, connector.dataset_name)
+    made = ensure_dataset(Dataset.Kind.DATASET, namespace, name, stated=True, by=by)
+    dataset = Dataset.objects.select_for_update().get(pk=made.pk)
+    dataset.connector = connector
+    dataset.kind_stated = True
+    dataset.personal_data = dataset.personal_data or bool(connector.subject_columns)
+    if dataset.owner_id is None:
+        dataset.owner = connector.owner
+    dataset.title = dataset.title or connector.name
+    dataset.save()
+    return dataset
+
+
+def _note_findings(
+    version: Version,
+    store_version: StoreVersion,
+    changed: list[str],
+    returned: list[str],
+    *,
+    by: User,
+    why: Mapping[str, str],
+) -> None:
+    digest = store_version.digest or ""
+    if version.purged_at is not None:
+        version.purged_at = None
+        returned.append(version.version)
+        record(
+            VERSION_RETURNED, by=by, resource=version.dataset.node,
+            resource_version=version.version,
+            details={"digest": digest, "rows": store_version.rows, **why},
+        )  # fmt: skip
+    if version.digest and digest and version.digest != digest:
+        changed.append(version.version)
+        record(
+            VERSION_CHANGED, by=by, resource=version.dataset.node,
+            resource_version=version.version,
+            details={"digest_before": version.digest, "digest_after": digest, **why},
+        )  # fmt: skip
+
+
+def _merge(version: Version, store_version: StoreVersion, now: datetime) -> None:
+    version.in_store = True
+    merge_date(version, store_version.created_at, dated_by=Version.DatedBy.STORE)
+    facts = {
+        "operation": store_version.operation,
+        "refs": list(store_version.refs),
+        "objects": len(store_version.objects),
+    }
+    said = {
+        "rows": store_version.rows,
+        "bytes": store_version.bytes,
+        "digest": store_version.digest,
+        "schema": [{"name": name, "type": kind} for name, kind in store_version.schema],
+        "facts": {key: value for key, value in facts.items() if value},
+    }
+    merge(version, said, rank=STORE, at=now)
+
+
+def _save(known: Mapping[str, Version], found: Sequence[StoreVersion], added: set[str]) -> None:
+    Version.objects.bulk_create([known[v.id] for v in found if v.id in added], batch_size=500)
+    Version.objects.bulk_update(
+        [known[v.id] for v in found if v.id not in added],
+        [
+            "in_store", "created_at", "dated_by", "rows", "bytes", "digest", "schema", "facts",
+            "told_at", "purged_at",
+        ],
+        batch_size=200,
+    )  # fmt: skip
+
+
+def _mark_purged(
+    dataset: Dataset, retained: set[str], now: datetime, *, by: User, why: Mapping[str, str]
+) -> list[str]:
+    gone = [
+        version
+        for version in Version.objects.filter(dataset=dataset, in_store=True, purged_at=None)
+        if version.version not in retained
+    ]
+    Version.objects.filter(pk__in=[v.pk for v in gone]).update(purged_at=now)
+    for version in gone:
+        details = {"digest": version.digest, "rows": version.rows, **why}
+        record(
+            VERSION_PURGED, by=by, resource=dataset.node, resource_version=version.version,
+            details=details,
+        )  # fmt: skip
+    return [version.version for version in gone]
+
+
+def _join_parents(known: Mapping[str, Version], found: Sequence[StoreVersion]) -> None:
+    Edge.objects.bulk_create(
+        [
+            Edge(
+                source=known[parent],
+                target=known[version.id],
+                kind=Edge.Kind.VERSION,
+                created_at=version.created_at,
+            )
+            for version in found
+            for parent in version.parents
+            if parent in known and parent != version.id
+        ],
+        ignore_conflicts=True,
+        batch_size=500,
+    )
