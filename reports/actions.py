@@ -41,13 +41,15 @@ def request_report(*, kind: str, resource: str, start: str, end: str, by: User) 
     """Makes a report due. Raises ReportRefusedError."""
     if kind not in Report.Kind.values:
         raise ReportRefusedError(
-            "kind", f"There is no report of the kind {kind[:40]!r}.",
+            "kind",
+            f"There is no report of the kind {kind[:40]!r}.",
             f"Known: {', '.join(Report.Kind.values)}.",
         )
     name = resource.strip()
     if not name or len(name) > 512 or not name.isprintable():
         raise ReportRefusedError(
-            "resource", "A resource has 1 to 512 printable characters.",
+            "resource",
+            "A resource has 1 to 512 printable characters.",
             "Name one, as in dataset:shop:purchases.",
         )
     try:
@@ -68,7 +70,10 @@ def request_report(*, kind: str, resource: str, start: str, end: str, by: User) 
         by=by,
         resource=report.log_resource,
         details={
-            "kind": kind, "resource": name, "start": period.start_text, "end": period.end_text,
+            "kind": kind,
+            "resource": name,
+            "start": period.start_text,
+            "end": period.end_text,
         },
     )
     return report
@@ -130,7 +135,7 @@ def renew_claim(document: Document) -> bool:
 
 
 def _own(document: Document) -> Any:
-    return type(document)._default_manager.filter(  # type: ignore[attr-defined]
+    return type(document)._default_manager.filter(
         pk=document.pk, claim=document.claim, state=Document.State.RENDERING
     )
 
@@ -151,11 +156,15 @@ def issue(
 ) -> None:
     """Fixes the statement and binds it to the log, once. Raises ClaimLostError."""
     digest = statement_digest(statement)
-    fixed = _own(document).filter(statement="").update(
-        statement=canonical.encode(dict(statement)).decode(),
-        statement_sha256=digest,
-        issued_at=issued_at,
-        as_of=as_of,
+    fixed = (
+        _own(document)
+        .filter(statement="")
+        .update(
+            statement=canonical.encode(dict(statement)).decode(),
+            statement_sha256=digest,
+            issued_at=issued_at,
+            as_of=as_of,
+        )
     )
     _require_own(fixed, document)
     if isinstance(document, Certificate):
@@ -233,9 +242,7 @@ def finish(
         # A notice may have been closed since this certificate was begun, and another one be due:
         # its row is made before the mark that it answers is taken away.
         make_certificate_due(document.request)
-        certificate_issued(
-            document.request, document.number, document.statement_sha256, by=by
-        )
+        certificate_issued(document.request, document.number, document.statement_sha256, by=by)
     document.refresh_from_db()
 
 
@@ -277,9 +284,11 @@ def fail(document: Certificate | Report, reason: str, *, fault: str, by: User) -
 @transaction.atomic
 def retry(document: Certificate | Report, *, by: User) -> None:
     """A failed document is due again. Raises ReportRefusedError if it has not failed."""
-    again = type(document)._default_manager.filter(  # type: ignore[attr-defined]
-        pk=document.pk, state=Document.State.FAILED
-    ).update(state=Document.State.DUE, attempts=0, failure="", render_after=timezone.now())
+    again = (
+        type(document)
+        ._default_manager.filter(pk=document.pk, state=Document.State.FAILED)
+        .update(state=Document.State.DUE, attempts=0, failure="", render_after=timezone.now())
+    )
     if not again:
         raise ReportRefusedError(
             "state", f"{document} has not failed.", "Only a failed document can be retried."

@@ -138,7 +138,8 @@ def _request(facts: CertificateFacts) -> dict[str, Any]:
         "reference": facts.reference,
         "rights": list(facts.rights),
         "regime": {
-            key: facts.regime[key] for key in ("key", "name", "article", "edition")
+            key: facts.regime[key]
+            for key in ("key", "name", "article", "edition")
             if key in facts.regime
         },
         "channel": facts.channel,

@@ -26,8 +26,17 @@ MOST_EVENTS = 50_000  # above, a PDF with everything inside helps nobody
 MOST_SHOWN = 500  # typesetting costs by the row
 MOST_PROVED = 2_000  # a proof is about 1.5 kB
 EVENT_COLUMNS = (
-    "entry", "timestamp", "event_type", "actor", "resource", "resource_version", "details",
-    "parent_event_id", "event_id", "occurred_at", "recorded_by",
+    "entry",
+    "timestamp",
+    "event_type",
+    "actor",
+    "resource",
+    "resource_version",
+    "details",
+    "parent_event_id",
+    "event_id",
+    "occurred_at",
+    "recorded_by",
 )
 _LIMITS = (
     "The report covers what this log holds. What was never reported to the log is not in it.",

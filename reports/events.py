@@ -4,7 +4,14 @@ from audit.events import define
 
 REPORT_REQUESTED = define("report.requested", "kind", "resource", "start", "end")
 REPORT_ISSUED = define(
-    "report.issued", "kind", "resource", "start", "end", "as_of", "events", "events_sha256",
+    "report.issued",
+    "kind",
+    "resource",
+    "start",
+    "end",
+    "as_of",
+    "events",
+    "events_sha256",
     "statement_sha256",
 )
 REPORT_FAILED = define("report.failed", "fault")

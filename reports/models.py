@@ -1,5 +1,8 @@
 """Documents: rows that are the queue, then the record of what was rendered and where it lies."""
 
+import json
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -43,6 +46,11 @@ class Document(models.Model):
 
     class Meta:
         abstract = True
+
+    @property
+    def content(self) -> dict[str, Any] | None:
+        """The statement, once it is fixed."""
+        return json.loads(self.statement) if self.statement else None
 
     @property
     def is_under_way(self) -> bool:

@@ -56,7 +56,8 @@ def _moment(field: str, text: str) -> tuple[datetime, timedelta]:
         raise PeriodError(field, f"“{written[:40]}” is no date that exists.", fix)
     if not _EARLIEST < found.year < _LATEST:  # away from the edges, where offsets overflow
         raise PeriodError(
-            field, f"The year {found.year} is out of range.",
+            field,
+            f"The year {found.year} is out of range.",
             f"Give a year between {_EARLIEST + 1} and {_LATEST - 1}.",
         )
     if not isinstance(found, datetime):

@@ -3,22 +3,21 @@
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from compliance.models import Request
 from compliance.queries import requests_visible_to
+from lineage.queries import datasets_visible_to, models_visible_to
 from reports.models import Certificate, Document, Report
 
 LEASE = timedelta(seconds=30)  # a worker that has not renewed its claim for so long is gone
 
+_SUGGESTED = 100
+
 
 class DocumentMissingError(Exception):
-    """There is no document yet; `status` says why."""
-
-    def __init__(self, reason: str, *, status: str) -> None:
-        super().__init__(reason)
-        self.status = status
+    """There is no document yet; the message says why."""
 
 
 def reports_visible_to(user: Any) -> QuerySet[Report]:
@@ -36,30 +35,44 @@ def certificates_visible_to(user: Any) -> QuerySet[Certificate]:
     )
 
 
+def resource_suggestions(user: Any) -> list[str]:
+    """Names that a report may be asked for; any other may be typed as well."""
+    datasets = datasets_visible_to(user).order_by("node").values_list("node", flat=True)
+    models = models_visible_to(user).order_by("node").values_list("node", flat=True)
+    requests = requests_visible_to(user).order_by("-pk").values_list("reference", flat=True)
+    return [
+        *datasets[:_SUGGESTED],
+        *models[:_SUGGESTED],
+        *(f"request:{reference}" for reference in requests[:_SUGGESTED]),
+    ]
+
+
 def certificate_of(request: Request) -> Certificate:
     """The newest certificate of a request that is done. Raises DocumentMissingError."""
-    rows = Certificate.objects.filter(request=request).select_related("request", "supersedes")
-    found = rows.filter(state=Document.State.DONE).first()
-    if found is not None:
-        return found
+    done = Certificate.objects.filter(request=request, state=Document.State.DONE)
+    found = done.select_related("request", "supersedes").first()
+    if found is None:
+        raise DocumentMissingError(why_no_certificate(request))
+    return found
+
+
+def why_no_certificate(request: Request) -> str:
+    """Why a request has no certificate yet, and what to do, in sentences."""
     if request.certificate_due_at is None:
-        raise DocumentMissingError(
+        return (
             f"{request.reference} is in the state “{request.get_state_display()}”. A certificate "
             "is issued once every store has been erased and scanned without a trace; before that "
-            "it would be false.",
-            status="not_verified",
+            "it would be false."
         )
-    failed = rows.filter(state=Document.State.FAILED).first()
+    failed = Certificate.objects.filter(request=request, state=Document.State.FAILED).first()
     if failed is not None:
-        raise DocumentMissingError(
+        return (
             f"The erasure of {request.reference} is verified, but the certificate could not be "
-            f"rendered: {failed.failure} Retry it from the page of the certificate.",
-            status="failed",
+            f"rendered: {failed.failure} It can be tried again from the page of the certificate."
         )
-    raise DocumentMissingError(
+    return (
         f"The erasure of {request.reference} is verified; its certificate is being rendered. "
-        "Ask again in a few seconds.",
-        status="rendering",
+        "Ask again in a few seconds."
     )
 
 
@@ -87,10 +100,3 @@ def due_certificates() -> QuerySet[Certificate]:
     """A later certificate waits for the one that it supersedes."""
     waiting = Q(supersedes__state__in=[Document.State.DUE, Document.State.RENDERING])
     return Certificate.objects.filter(claimable()).exclude(waiting).order_by("pk")
-
-
-def unfinished_certificates() -> QuerySet[Certificate]:
-    """Certificates that failed, and that nothing later has replaced."""
-    return Certificate.objects.filter(state=Document.State.FAILED, superseded_by=None).order_by(
-        F("due_at").asc()
-    )

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from audit.ledger import bundle, canonical
+from audit.ledger import bundle
 from audit.ledger.checkpoint import parse
 from audit.queries import entries, entries_for, evidence
 from datasheets.rendering import Attachment, render_pdf
@@ -28,10 +28,9 @@ from reports.compliance_report import (
     compliance_report,
 )
 from reports.models import Certificate, Report
-from reports.texts import event_words
+from reports.texts import details_line, event_words
 
 EVIDENCE = "evidence.json"
-_LONGEST_DETAILS = 400
 
 
 class NotInLogError(Exception):
@@ -79,15 +78,31 @@ def rendered_report(report: Report) -> Rendered:
         subject=f"Events of {report.resource} from {report.start_text} to {report.end_text}",
         at=report.issued_at,
         attachments=[
-            Attachment("events.jsonl", jsonl, "application/jsonl", "Data",
-                       "All events of the report, one canonical JSON object a line"),
-            Attachment("events.csv", content.csv(), "text/csv", "Alternative",
-                       "All events of the report, as a table"),
+            Attachment(
+                "events.jsonl",
+                jsonl,
+                "application/jsonl",
+                "Data",
+                "All events of the report, one canonical JSON object a line",
+            ),
+            Attachment(
+                "events.csv",
+                content.csv(),
+                "text/csv",
+                "Alternative",
+                "All events of the report, as a table",
+            ),
             _evidence_attachment(proofs),
         ],
     )
-    keys = ("resource", "period", "total_events", "events_by_type", "unique_actors",
-            "version_history")
+    keys = (
+        "resource",
+        "period",
+        "total_events",
+        "events_by_type",
+        "unique_actors",
+        "version_history",
+    )
     body = {
         **{key: statement[key] for key in keys},
         "events": list(content.events),
@@ -107,8 +122,11 @@ def rendered_certificate(certificate: Certificate) -> Rendered:
     )
     pdf = _pdf(
         "reports/pdf/certificate.html",
-        {"certificate": statement, **_proof_context(certificate, entry, proofs),
-         "timeline": _worded(statement["timeline"])},
+        {
+            "certificate": statement,
+            **_proof_context(certificate, entry, proofs),
+            "timeline": _worded(statement["timeline"]),
+        },
         title=f"Certificate of erasure {certificate.number}",
         subject=f"Erasure on request {certificate.request.reference}",
         at=certificate.issued_at,
@@ -121,9 +139,7 @@ def rendered_certificate(certificate: Certificate) -> Rendered:
 def _entry_of(document: Certificate | Report) -> int:
     found = entries().filter(event_id=document.event_id).values_list("seq", flat=True).first()
     if found is None:
-        raise NotInLogError(
-            f"{document}: the entry that binds it waits for its place in the log."
-        )
+        raise NotInLogError(f"{document}: the entry that binds it waits for its place in the log.")
     return int(found)
 
 
@@ -142,7 +158,10 @@ def _json(
 
 def _evidence_attachment(proofs: Mapping[str, Any]) -> Attachment:
     return Attachment(
-        EVIDENCE, bundle.dumps(proofs), "application/json", "Supplement",
+        EVIDENCE,
+        bundle.dumps(proofs),
+        "application/json",
+        "Supplement",
         "The log entries of this document with their proofs; python -m audit.ledger verify",
     )
 
@@ -214,14 +233,7 @@ def _report_context(
 
 
 def _printed(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The event with its details as one line, cut where it would fill pages; the files have all."""
-    facts = "; ".join(
-        f"{name}: {value if isinstance(value, str) else canonical.encode(value).decode()}"
-        for name, value in event["details"].items()
-    )
-    if len(facts) > _LONGEST_DETAILS:
-        facts = f"{facts[:_LONGEST_DETAILS]}… [cut; whole in events.jsonl]"
-    return {**event, "facts": facts}
+    return {**event, "facts": details_line(event["details"])}
 
 
 def _worded(timeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
