@@ -10,11 +10,21 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from audit import intake, sealing, sequencer, storage
-from audit.events import KEYS_CREATED, SUBJECT_ERASED, EventType, require_declared
+from audit.events import (
+    KEYS_CREATED,
+    LOG_EXPORTED,
+    LOG_VERIFIED,
+    SUBJECT_ERASED,
+    EventType,
+    require_declared,
+)
 from audit.intake import EventRefusedError, Fault, NewEvent, Prepared, RepeatedEventError
-from audit.models import MAIN_LOG, Entry, Pending, SubjectKey
+from audit.ledger.chain import ChainStateError
+from audit.models import MAIN_LOG, Entry, Pending, SubjectKey, Verification
+from audit.queries import head, latest_verification, stored_log_outcome
 from audit.sequencer import Receipt, Sequenced
 from audit.subjects import SubjectRef, normalise
+from audit.verification import Outcome
 
 log = logging.getLogger(__name__)
 _KEYS_AN_EVENT = 200
@@ -133,6 +143,74 @@ def forget_subject(subject_lookup: str | bytes, *, by: Actor) -> str:
             "sealed_entries": Entry.objects.filter(subject=key.pseudonym).count(),
         },
     )
+
+
+def verify_stored_log(*, by: Actor, full: bool = False) -> Verification:
+    """Check the whole log as it is stored, keep what was found, and record that it was done."""
+    outcome = stored_log_outcome(full=full)
+    with transaction.atomic():
+        row = _keep(outcome, by=by.actor)
+        record(
+            LOG_VERIFIED, by=by, resource=f"log:{intake.LOG_NAME}",
+            details={
+                "size": outcome.size, "entries": outcome.entries,
+                "outcome": "holds" if outcome.ok else "does not hold",
+                "first_bad": outcome.first_bad, "root": outcome.root,
+                "faults": len(outcome.findings),
+            },
+        )
+    if outcome.ok:
+        sequence()
+        row = verify_new_entries() or row  # the record of this check is an entry as well
+    return row
+
+
+def verify_new_entries() -> Verification | None:
+    """Go on from where the newest check ended, if it found the log good; what it finds now.
+
+    An old entry that was changed since is only found by the next whole check.
+    """
+    last = latest_verification()
+    log = head()
+    if last is None or not last.ok or log is None or log.size == last.size:
+        return last
+    try:
+        outcome = stored_log_outcome(state=bytes(last.state))
+    except ChainStateError:
+        outcome = stored_log_outcome()
+    if not outcome.ok:
+        return _keep(outcome, by=last.by)
+    Verification.objects.filter(pk=last.pk).update(**_values(outcome))
+    last.refresh_from_db()
+    return last
+
+
+def _keep(outcome: Outcome, *, by: str) -> Verification:
+    return Verification.objects.create(
+        log_id=MAIN_LOG, started_at=outcome.started_at, by=by, **_values(outcome)
+    )
+
+
+def _values(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "finished_at": outcome.finished_at, "size": outcome.size, "entries": outcome.entries,
+        "root": outcome.root, "ok": outcome.ok, "first_bad": outcome.first_bad,
+        "faults": [str(finding) for finding in outcome.findings], "warnings": outcome.warnings,
+        "state": outcome.state,
+    }
+
+
+def note_export(
+    *, filters: Mapping[str, str], file_format: str, entries: int, size: int, by: Actor
+) -> str:
+    """Record that somebody took entries out of the log."""
+    # What matched entries is in the log already; what matched none may be anything.
+    said = dict(filters) if entries else dict.fromkeys(filters, "")
+    with transaction.atomic():
+        return record(
+            LOG_EXPORTED, by=by, resource=f"log:{intake.LOG_NAME}",
+            details={"format": file_format, "filters": said, "entries": entries, "size": size},
+        )
 
 
 def _append(events: Sequence[NewEvent], *, by: Actor) -> Sequenced:

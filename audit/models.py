@@ -160,6 +160,8 @@ class Verification(models.Model):
     ok = models.BooleanField()
     first_bad = models.BigIntegerField(null=True)
     faults = models.JSONField(default=list)  # sentences, the first hundred
+    warnings = models.JSONField(default=list)
+    state = models.BinaryField(default=bytes)  # where the chain stood, to go on from
     by = models.CharField(max_length=64)
 
     class Meta:

@@ -13,7 +13,10 @@ from django.db.models import QuerySet
 from audit import proofs, sealing, sequencer, signer, verification
 from audit.ledger import bundle, canonical, checkpoint
 from audit.ledger.leaf import unpack
-from audit.models import MAIN_LOG, Entry, Log, SubjectKey
+from audit.models import MAIN_LOG, Entry, Log, SubjectKey, Verification
+
+
+_MAX_SEQ = 2**63 - 1  # what the column can hold
 
 
 class EntryUnknownError(LookupError):
@@ -40,7 +43,7 @@ def entries() -> QuerySet[Entry]:
 
 def entry(seq: int) -> Entry:
     """Raises EntryUnknownError."""
-    found = entries().filter(seq=seq).first()
+    found = entries().filter(seq=seq).first() if 0 <= seq <= _MAX_SEQ else None
     if found is None:
         raise EntryUnknownError(f"The log has no entry {seq}.")
     return found
@@ -164,10 +167,20 @@ def actor_names(actors: Iterable[str]) -> dict[str, str]:
 
 
 def stored_log_outcome(
-    *, full: bool = False, progress: verification.Progress | None = None
+    *, full: bool = False, state: bytes = b"", progress: verification.Progress | None = None
 ) -> verification.Outcome:
-    """Check the whole stored log against this installation's key."""
+    """Check the stored log against this installation's key, all of it or from a state on."""
     return verification.verify_log(
         MAIN_LOG, vkeys=[verifier_key()], remembered=signer.remembered_note(), full=full,
-        progress=progress,
+        state=state, progress=progress,
     )
+
+
+def latest_verification() -> Verification | None:
+    """What the newest check of the log found; None before the first."""
+    return Verification.objects.filter(log_id=MAIN_LOG).order_by("-finished_at", "-pk").first()
+
+
+def key_is_alive(pseudonym: str) -> bool:
+    """Whether the person's key is still there, so that sealed facts can be opened."""
+    return SubjectKey.objects.filter(pseudonym=pseudonym, wrapped_key__isnull=False).exists()

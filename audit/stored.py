@@ -52,12 +52,12 @@ def head(log_id: int) -> Head | None:
     return Head(*map(_plain, rows[0])) if rows else None
 
 
-def entries(log_id: int, end: int) -> Iterator[list[Row]]:
-    """The rows with 0 <= seq < end in order, in chunks: seq, leaf, leaf_hash, then COLUMNS.
+def entries(log_id: int, begin: int, end: int) -> Iterator[list[Row]]:
+    """The rows with begin <= seq < end in order, in chunks: seq, leaf, leaf_hash, then COLUMNS.
 
     Raises UnreadableRowError after the rows before it.
     """
-    for start in range(0, end, CHUNK):
+    for start in range(begin, end, CHUNK):
         stop = min(start + CHUNK, end)
         try:
             yield _chunk(log_id, start, stop)
@@ -82,9 +82,12 @@ def checkpoints(log_id: int) -> list[tuple[Any, Any, Any]]:
     return [(size, _plain(root), note) for size, root, note in rows]
 
 
-def tiles(log_id: int, level: int) -> Iterator[tuple[int, bytes, bytes]]:
-    """(index, hashes, root) of the tiles of a level, in order."""
-    start = -(2**62)
+def tiles(log_id: int, level: int, first: int = 0) -> Iterator[tuple[int, bytes, bytes]]:
+    """(index, hashes, root) of the tiles of a level in order, from tile `first` on.
+
+    With `first` 0 also those with a number below, which no log has.
+    """
+    start = first - 1 if first else -(2**62)
     while True:
         rows = _all(
             'SELECT "index", hashes, root FROM audit_tile WHERE log_id = %s AND level = %s'

@@ -43,13 +43,17 @@ class Finding:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run found. `entries` were checked and found right, of the `size` there must be."""
+    """What a run found. `entries` were checked and found right, of the `size` there must be.
+
+    `state` is where the chain stands after the run: the next one may go on from there.
+    """
 
     started_at: datetime
     finished_at: datetime
     size: int = 0
     entries: int = 0
     root: str = ""
+    state: bytes = b""
     signed: Checkpoint | None = None
     checkpoints: int = 0
     findings: list[Finding] = field(default_factory=list)
@@ -70,12 +74,14 @@ class Outcome:
 
 def verify_log(
     log_id: int, *, vkeys: Sequence[str], remembered: str = "", full: bool = False,
-    progress: Progress | None = None,
+    state: bytes = b"", progress: Progress | None = None,
 ) -> Outcome:
     """Check the stored log against the log's public keys (C2SP vkeys).
 
     `remembered` is a signed note kept outside the database: the log must still contain what it
-    covers. `full` also checks that the bytes of every event are canonical JSON.
+    covers. `full` also checks that the bytes of every event are canonical JSON. With the `state`
+    of an earlier run only what was added since is read; old entries that were changed meanwhile
+    are not found that way. Raises ChainStateError.
     """
     now = timezone.now()
     outcome = Outcome(started_at=now, finished_at=now)
@@ -88,9 +94,10 @@ def verify_log(
         outcome.fault(None, f"the head says that the log has {head.size!r} entries.")
     else:
         outcome.size = head.size
-        signatures = _Signatures(head, vkeys, outcome)
+        chain = ChainVerifier.from_bytes(state) if state else ChainVerifier()
+        signatures = _Signatures(head, vkeys, outcome, chain.size)
         signatures.collect(log_id, remembered)
-        _Run(log_id, head, signatures, outcome, full=full, progress=progress).check()
+        _Run(log_id, head, signatures, outcome, chain, full=full, progress=progress).check()
     _check_guards(log_id, outcome)
     outcome.findings.sort(key=lambda finding: (finding.seq is None, finding.seq or 0))
     outcome.finished_at = timezone.now()
@@ -129,10 +136,12 @@ class _Root:
 class _Signatures:
     """The signed checkpoints that the log must live up to, by size."""
 
-    def __init__(self, head: stored.Head, vkeys: Sequence[str], outcome: Outcome) -> None:
+    def __init__(
+        self, head: stored.Head, vkeys: Sequence[str], outcome: Outcome, start: int
+    ) -> None:
         self._head, self._vkeys, self._outcome = head, vkeys, outcome
         self._roots: list[_Root] = []
-        self.last_good = 0
+        self.last_good = start
 
     def collect(self, log_id: int, remembered: str) -> None:
         head, outcome = self._head, self._outcome
@@ -157,7 +166,11 @@ class _Signatures:
                 )
         if remembered:
             self._verified(remembered, "the checkpoint remembered beside the key")
-        self._roots.sort(key=lambda signed: signed.size)
+        start = self.last_good
+        self._roots = sorted(
+            (signed for signed in self._roots if signed.size >= start),
+            key=lambda signed: signed.size,
+        )
         beyond = [signed for signed in self._roots if signed.size > head.size]
         if beyond:
             outcome.fault(
@@ -199,20 +212,23 @@ class _Run:
     """One pass over the entries, in order, until the chain breaks."""
 
     def __init__(
-        self, log_id: int, head: stored.Head, signatures: _Signatures, outcome: Outcome, *,
-        full: bool, progress: Progress | None,
+        self, log_id: int, head: stored.Head, signatures: _Signatures, outcome: Outcome,
+        chain: ChainVerifier, *, full: bool, progress: Progress | None,
     ) -> None:
         self._log_id, self._head, self._outcome = log_id, head, outcome
         self._signatures, self._full, self._progress = signatures, full, progress
-        self._chain = ChainVerifier()
-        self._tiles = _Tiles(log_id, outcome)
+        self._chain = chain
+        self._tiles = _Tiles(log_id, outcome, chain.size)
         self._broken = False
 
     def check(self) -> None:
         size = self._head.size
+        self._outcome.entries = self._chain.size
+        if size < self._chain.size:
+            self._break(size, "it is missing: the check before this one has seen it.")
         self._compare_signed()
         try:
-            for rows in stored.entries(self._log_id, size):
+            for rows in stored.entries(self._log_id, self._chain.size, size):
                 self._read(rows)
                 if self._broken:
                     break
@@ -227,6 +243,7 @@ class _Run:
         if not self._broken:
             self._tiles.finish(self._chain.frontier)
         self._outcome.root = self._chain.root().hex()
+        self._outcome.state = self._chain.to_bytes()
 
     def _read(self, rows: list[stored.Row]) -> None:
         start = self._chain.size
@@ -313,17 +330,23 @@ class _Run:
 class _Tiles:
     """Compares the stored hash tiles with the hashes of the leaves."""
 
-    def __init__(self, log_id: int, outcome: Outcome) -> None:
+    def __init__(self, log_id: int, outcome: Outcome, start: int) -> None:
         self._log_id, self._outcome = log_id, outcome
-        self._stored = stored.tiles(log_id, 0)
-        self._waiting: list[bytes] = []
+        self._first = start // _TILE
+        self._stored = stored.tiles(log_id, 0, self._first)
+        # The entries of the tile that the earlier run left unfilled.
+        self._waiting = [
+            leaf_hash(bytes(row[1]))
+            for rows in stored.entries(log_id, self._first * _TILE, start)
+            for row in rows
+        ]
         self._roots: list[bytes] = []
 
     def compare(self, hashes: Iterable[bytes]) -> None:
         self._waiting += hashes
         at = 0
         while len(self._waiting) - at >= _TILE:
-            self._compare_tile(len(self._roots), self._waiting[at : at + _TILE])
+            self._compare_tile(self._first + len(self._roots), self._waiting[at : at + _TILE])
             at += _TILE
         del self._waiting[:at]
 
@@ -346,6 +369,9 @@ class _Tiles:
         if any(type(root) is not bytes or len(root) != 32 for root in roots):
             self._outcome.fault(None, "a root beside a hash tile is no hash.")
             return
+        if self._first:
+            self._blame_root()  # the earlier run has checked the tiles above
+            return
         # The roots of full tiles are the leaves of the tree's upper part: equal peaks, equal all.
         upper = Frontier()
         upper.extend(roots)
@@ -364,7 +390,7 @@ class _Tiles:
         return [root for _, _, root in expected]
 
     def _blame_root(self) -> None:
-        for index, held, root in stored.tiles(self._log_id, 0):
+        for index, held, root in stored.tiles(self._log_id, 0, self._first):
             if root_of([held[at : at + 32] for at in range(0, len(held), 32)]) != root:
                 self._outcome.fault(index * _TILE, "the root beside its hash tile is another.")
 

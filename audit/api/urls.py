@@ -1,3 +1,19 @@
-from django.urls import URLPattern
+"""The log's REST doors, below /api/v1/; each answers with and without a trailing slash."""
 
-urlpatterns: list[URLPattern] = []
+from django.urls import re_path
+
+from audit.api import doors, reading, schema
+
+schema.describe()
+
+urlpatterns = [
+    re_path(r"^events/?$", doors.events, name="events"),
+    re_path(r"^events/(?P<seq>\d{1,18})/?$", reading.one_event, name="event"),
+    re_path(
+        r"^events/(?P<seq>\d{1,18})/proof/?$", reading.inclusion_proof, name="event-proof"
+    ),
+    re_path(r"^log/checkpoint/?$", reading.checkpoint, name="log-checkpoint"),
+    re_path(r"^log/vkey/?$", reading.vkey, name="log-vkey"),
+    re_path(r"^log/consistency/?$", reading.consistency, name="log-consistency"),
+    re_path(r"^log/(?P<path>tile/.+?)/?$", reading.tile, name="log-tile"),
+]

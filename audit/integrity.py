@@ -1,0 +1,81 @@
+"""The integrity strip of the auditor's pages: what is verified, and how far.
+
+`{% include "components/integrity.html" with kind=integrity.kind word=integrity.word
+verified=integrity.entries total=integrity.size at=integrity.verification.finished_at
+facts=integrity.facts %}`
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from audit.models import Verification
+from audit.queries import (
+    Checkpoint,
+    head,
+    latest_checkpoint,
+    latest_verification,
+    verifier_key,
+)
+from audit.templatetags.vestige import ago, hash_text
+
+
+@dataclass(frozen=True, slots=True)
+class Integrity:
+    """What the last check of the log says about the log of now."""
+
+    verification: Verification | None
+    size: int
+    checkpoint: Checkpoint | None
+    key_id: str
+    refusal: str
+
+    @property
+    def sound(self) -> bool:
+        return self.verification is not None and self.verification.ok
+
+    @property
+    def entries(self) -> int:
+        return self.verification.entries if self.verification else 0
+
+    @property
+    def kind(self) -> str:
+        """Green only when every entry there is was checked, and nothing is amiss."""
+        found = self.verification
+        if (found is not None and not found.ok) or self.refusal:
+            return "bad"
+        if found is None or self.entries < self.size or found.warnings:
+            return "warn"
+        return "ok"
+
+    @property
+    def word(self) -> str:
+        if self.verification is None:
+            return "never verified"
+        words = {"ok": "verified", "warn": "partial", "bad": "does not hold"}
+        return words[self.kind] if self.sound else "does not hold"
+
+    @property
+    def facts(self) -> list[tuple[str, Any]]:
+        """(label, value) pairs for the strip."""
+        found: list[tuple[str, Any]] = []
+        if self.checkpoint:
+            found += [
+                ("Signed checkpoint", f"over {self.checkpoint.size:,} entries"),
+                ("Root", hash_text(self.checkpoint.root)),
+                ("Signed", ago(self.checkpoint.signed_at)),
+            ]
+        found.append(("Key", self.key_id))
+        if self.refusal:
+            found.append(("Signer", self.refusal))
+        return found
+
+
+def integrity() -> Integrity:
+    log = head()
+    return Integrity(
+        verification=latest_verification(),
+        size=log.size if log else 0,
+        checkpoint=latest_checkpoint(),
+        key_id=verifier_key().split("+")[1],
+        refusal=log.refusal if log else "",
+    )

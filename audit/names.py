@@ -1,0 +1,59 @@
+"""What a resource string of the log is called, and where its page is.
+
+The log keeps opaque strings that outlive what they name. Apps above register how theirs are
+looked up: `resolve("dataset", dataset_names)` in the app's `ready`.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from django.urls import NoReverseMatch, reverse
+
+# Whose page can be addressed by what the string says already.
+_PAGES = {
+    "request": "compliance:request",
+    "notice": "compliance:notice",
+    "connector": "connectors:store",
+    "report": "reports:report",
+}
+
+
+class Named(NamedTuple):
+    """How people call it, and its page if it has one."""
+
+    label: str
+    url: str = ""
+
+
+Resolver = Callable[[Sequence[str]], Mapping[str, Named]]
+_resolvers: dict[str, Resolver] = {}
+
+
+def resolve(kind: str, resolver: Resolver) -> None:
+    """Resources "<kind>:…" are named by this function from now on."""
+    _resolvers[kind] = resolver
+
+
+def names_of(resources: Iterable[str]) -> dict[str, Named]:
+    """A name for every one of these resources; what is gone keeps the words of its string."""
+    by_kind: dict[str, list[str]] = defaultdict(list)
+    for resource in set(resources):
+        by_kind[resource.partition(":")[0]].append(resource)
+    named: dict[str, Named] = {}
+    for kind, some in by_kind.items():
+        known = _resolvers[kind](some) if kind in _resolvers else {}
+        for resource in some:
+            named[resource] = known.get(resource) or _spelled(kind, resource)
+    return named
+
+
+def _spelled(kind: str, resource: str) -> Named:
+    rest = resource[len(kind) + 1 :]
+    if not rest:
+        return Named(resource)
+    try:
+        url = reverse(_PAGES[kind], args=[rest]) if kind in _PAGES else ""
+    except NoReverseMatch:
+        url = ""
+    return Named(rest.replace(":", " / "), url)

@@ -1,0 +1,23 @@
+"""The log's pages, and the addresses that stand at the root by standard or custom."""
+
+from django.urls import path, re_path
+
+from audit import views
+from audit.api import reading
+
+app_name = "audit"
+urlpatterns = [
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+    path("log/", views.log, name="log"),
+    path("log/<int:seq>/", views.log_entry, name="entry"),
+    path("log/<int:seq>/evidence.json", views.entry_evidence, name="entry_evidence"),
+    path("log/verification/", views.verification, name="verification"),
+    path("log/verify/", views.verify_now, name="verify_now"),
+    re_path(r"^log/export\.(?P<file_format>csv|jsonl)$", views.export_log, name="export"),
+    re_path(r"^log/checkpoint/?$", reading.checkpoint, name="checkpoint"),
+    re_path(r"^log/vkey/?$", reading.vkey, name="vkey"),
+    re_path(r"^log/consistency/?$", reading.consistency, name="consistency"),
+    re_path(r"^log/(?P<path>tile/.+?)/?$", reading.tile, name="tile"),
+    path("verify/", views.verify_document, name="verify"),
+]
