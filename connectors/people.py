@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 import polars as pl
+from polars.datatypes import DataTypeClass
 
 _INTEGER = re.compile(r"[+-]?\d{1,38}")
 
@@ -59,7 +60,7 @@ def column_expression(path: str, schema: Mapping[str, pl.DataType]) -> tuple[pl.
     return expression, kind
 
 
-def _instance(kind: pl.DataType | type[pl.DataType]) -> pl.DataType:
+def _instance(kind: pl.DataType | DataTypeClass) -> pl.DataType:
     return kind if isinstance(kind, pl.DataType) else kind()
 
 

@@ -8,7 +8,8 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO
+from contextlib import closing
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -21,6 +22,11 @@ _STREAMS = {
 }
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _TAR_MARK, _TAR_AT = b"ustar", 257
+
+
+class _Stream(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+    def close(self) -> None: ...
 
 
 class ContainerError(ValueError):
@@ -54,7 +60,7 @@ def members(kind: str, data: bytes) -> Iterator[tuple[str, bytes]]:
         raise ContainerError(f"the {kind} file cannot be unpacked: {exc}") from exc
 
 
-def _stream(kind: str, data: bytes) -> IO[bytes]:
+def _stream(kind: str, data: bytes) -> _Stream:
     source = io.BytesIO(data)
     if kind == "gzip":
         return gzip.open(source)
@@ -62,11 +68,12 @@ def _stream(kind: str, data: bytes) -> IO[bytes]:
         return bz2.open(source)
     if kind == "xz":
         return lzma.open(source)
-    return pa.CompressedInputStream(pa.BufferReader(data), "zstd")
+    unzipped: _Stream = pa.CompressedInputStream(pa.BufferReader(data), "zstd")
+    return unzipped
 
 
-def _limited(stream: IO[bytes]) -> bytes:
-    with stream:
+def _limited(stream: _Stream) -> bytes:
+    with closing(stream):
         unpacked = stream.read(MAX_UNPACKED + 1)
     if len(unpacked) > MAX_UNPACKED:
         raise ContainerError(f"unpacked it is larger than {MAX_UNPACKED:,} bytes")

@@ -6,9 +6,11 @@ readers, yet its bytes are there.
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from urllib.parse import unquote
 
 import polars as pl
@@ -216,7 +218,9 @@ class Search:
 
 def identifier_text(value: object) -> str:
     """An identifier as people write it: 4.0 from a float column is the number 4."""
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, float | Decimal) and value == int(value):
         return str(int(value))
     if isinstance(value, bytes):
         try:

@@ -217,7 +217,7 @@ def _leaves(
 
 
 def _has_order(kind: pa.DataType) -> bool:
-    return (
+    return bool(
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
         or pa.types.is_decimal(kind)

@@ -1,0 +1,57 @@
+from typing import Any
+
+from rest_framework import serializers
+
+from connectors.models import Connector
+
+
+class DatasetNameSerializer(serializers.Serializer[Any]):
+    namespace = serializers.CharField(
+        max_length=255, required=False, allow_blank=True, help_text='By default "stores".'
+    )
+    name = serializers.CharField(
+        max_length=1024,
+        required=False,
+        allow_blank=True,
+        help_text="By default the last part of the location.",
+    )
+
+
+class NewConnectorSerializer(serializers.Serializer[Any]):
+    """A store to connect."""
+
+    kind = serializers.CharField(
+        max_length=20, help_text='"delta". Others are named here as they become available.'
+    )
+    location = serializers.CharField(max_length=2000)
+    subject_columns = serializers.DictField(
+        child=serializers.CharField(max_length=100),
+        allow_empty=False,
+        help_text='Column → type of identifier, as in {"customer_id": "customer"}.',
+    )
+    options = serializers.DictField(
+        required=False, help_text="Of the kind's own; no secrets: name them by reference."
+    )
+    dataset = DatasetNameSerializer(required=False)
+    name = serializers.CharField(max_length=255, required=False, allow_blank=True)
+    queue = serializers.CharField(max_length=100, required=False, allow_blank=True)
+
+
+class ConnectorSerializer(serializers.ModelSerializer[Connector]):
+    dataset = serializers.SerializerMethodField()
+    subject_columns = serializers.DictField(child=serializers.CharField())
+    options = serializers.DictField()
+
+    class Meta:
+        model = Connector
+        fields = [
+            "id", "kind", "name", "location", "dataset", "subject_columns", "options", "queue",
+            "created_at", "disabled_at",
+        ]  # fmt: skip
+
+    def get_dataset(self, connector: Connector) -> dict[str, str]:
+        return {
+            "namespace": connector.dataset_namespace,
+            "name": connector.dataset_name,
+            "node": connector.dataset_node,
+        }

@@ -1,0 +1,12 @@
+from django.urls import path
+
+from connectors import views
+
+app_name = "connectors"
+urlpatterns = [
+    path("stores/", views.stores, name="stores"),
+    path("stores/connect/", views.connect, name="connect"),
+    path("stores/<int:pk>/", views.store, name="store"),
+    path("stores/<int:pk>/test/", views.test, name="test"),
+    path("stores/<int:pk>/disable/", views.disable, name="disable"),
+]
