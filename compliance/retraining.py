@@ -71,7 +71,7 @@ def _old_version_out_of_use(notice: Notice) -> Check:
         not old.in_use,
         f"Version {old.version} is out of use."
         if not old.in_use
-        else f"Version {old.version} is still in use. Put the new one in use or retire the old.",
+        else f"Version {old.version} is still in use. Retire it on the model's page.",
     )
 
 

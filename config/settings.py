@@ -21,7 +21,13 @@ VESTIGE_HOME = Path(env.str("VESTIGE_HOME", default=_home)).resolve()
 VESTIGE_KEYS = VESTIGE_HOME / "keys"
 VESTIGE_DOCUMENTS = VESTIGE_HOME / "documents"
 VESTIGE_MAIL = VESTIGE_HOME / "mail"
-for folder in (VESTIGE_HOME, VESTIGE_KEYS, VESTIGE_DOCUMENTS, VESTIGE_MAIL):
+for folder in (
+    VESTIGE_HOME,
+    VESTIGE_KEYS,
+    VESTIGE_DOCUMENTS,
+    VESTIGE_MAIL,
+    VESTIGE_HOME / "static",
+):
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
 

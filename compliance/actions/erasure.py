@@ -284,12 +284,17 @@ def _finish_if_clean(request: Request, *, by: User) -> None:
         },
     )
     issue_notices(request, plan, by=by)
-    if retained:
-        return  # what is kept by an exemption still needs its key and its usage records
+    if not retained:  # what is kept by an exemption still needs its key and usage records
+        _shred(request, by=by)
+
+
+def _shred(request: Request, *, by: User) -> None:
+    """Destroys the keys of the person's sealed facts, and the usage records that lead to them."""
     people = identifiers_of(request)
-    names = sorted(key.pseudonym for key in live_keys(people).values())
-    Request.objects.filter(pk=request.pk).update(pseudonyms=names)
-    lookups = [lookup(ref) for ref in people]
-    forget_usage(lookups, by=by)
-    for subject in lookups:
-        forget_subject(subject, by=by)
+    keyed = live_keys(people)  # those identifiers of whom the log holds sealed facts
+    Request.objects.filter(pk=request.pk).update(
+        pseudonyms=sorted(key.pseudonym for key in keyed.values())
+    )
+    forget_usage([lookup(ref) for ref in people], by=by)
+    for ref in keyed:
+        forget_subject(lookup(ref), by=by)

@@ -195,7 +195,7 @@ class NoticeViewSet(
 ):
     """Retraining notices and their answers."""
 
-    required_permission = "notices.read"
+    required_permissions = {"GET": "notices.read"}
     serializer_class = bodies.NoticeSerializer
     queryset = Notice.objects.none()
 
