@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from django.core import mail
 from django.utils import timezone
+from pytest_django.fixtures import SettingsWrapper
 
 from accounts.models import User
 from accounts.roles import Role
@@ -77,7 +78,7 @@ def test_a_notice_is_issued_for_the_model_that_learned_from_the_person(request_:
 
 
 def test_the_owners_get_one_mail_that_names_no_person(request_: Request, owner: User,
-                                                      settings: object) -> None:  # fmt: skip
+                                                      settings: SettingsWrapper) -> None:  # fmt: skip
     settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
     for _ in range(2):
         issue_due_notices()
@@ -85,7 +86,7 @@ def test_the_owners_get_one_mail_that_names_no_person(request_: Request, owner: 
     ours = [m for m in mail.outbox if m.to == [owner.email]]
     assert len(ours) == 1
     assert "again version 1" in ours[0].body
-    assert "00004" not in ours[0].body + ours[0].subject
+    assert "00004" not in f"{ours[0].body}{ours[0].subject}"
 
 
 def test_an_open_notice_is_reminded_of_after_a_week(request_: Request, owner: User) -> None:

@@ -7,8 +7,10 @@ import pytest
 from django.core import mail
 from django.test import Client
 from django.utils import timezone
+from pytest_django.fixtures import SettingsWrapper
 
 from accounts.queries import system_user
+from audit.subjects import SubjectRef
 from compliance.actions import requests as actions
 from compliance.errors import TooManyRequestsError
 from compliance.models import Challenge, Request
@@ -20,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _mail_in_memory(settings: pytest.FixtureRequest) -> None:
+def _mail_in_memory(settings: SettingsWrapper) -> None:
     settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 
 
@@ -33,7 +35,7 @@ def file(browser: Client, email: str = "c00004@customers.example") -> str:
 
 def code_in_mail() -> str:
     send_due_mail()
-    found = re.search(r"code is (\d{6})", mail.outbox[-1].body)
+    found = re.search(r"code is (\d{6})", str(mail.outbox[-1].body))
     assert found
     return found.group(1)
 
@@ -190,7 +192,7 @@ def test_many_requests_about_one_person_in_an_hour_are_refused(browser: Client) 
     with pytest.raises(TooManyRequestsError):
         actions.file_request(
             rights=["erasure"],
-            subjects=[actions.SubjectRef("email", "c00004@customers.example")],
+            subjects=[SubjectRef("email", "c00004@customers.example")],
             by=system_user("public-form"),
             channel=Request.Channel.FORM,
         )

@@ -1,4 +1,4 @@
-"""The whole application in processes of its own, with the sample company, as `make run` starts it."""
+"""The whole application in processes of its own, with the sample company."""
 
 import json
 import os
