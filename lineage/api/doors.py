@@ -201,7 +201,7 @@ class WireUsage(Struct, forbid_unknown_fields=True):
 class _Envelope(Struct):
     """Tells {"usage": […]} from a single record without reading either."""
 
-    usage: msgspec.Raw | None = None
+    usage: msgspec.Raw = msgspec.Raw()
 
 
 _one = msgspec.json.Decoder(WireUsage)
@@ -274,7 +274,7 @@ def _json(body: bytes) -> tuple[list[WireUsage], bool]:
         if body.lstrip()[:1] == b"[":
             return _many.decode(body), False
         inside = _envelope.decode(body).usage
-        if inside is not None:
+        if inside:
             return _many.decode(inside), False
         return [_one.decode(body)], True
     except msgspec.ValidationError as exc:

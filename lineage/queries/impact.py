@@ -34,9 +34,10 @@ def downstream_models(
 ) -> list[AffectedModel]:
     """Every model version that descends from one of the versions, those in use first.
 
-    A path longer than PATH_DEPTH is given by its ends.
+    A path longer than PATH_DEPTH is given by its end, and its beginning if there is but one.
     """
-    start, given = ids(version_ids)
+    sources = set(version_ids)
+    start, given = ids(sources)
     past, times = moment(as_of)
     reached = rows(
         f"""
@@ -56,13 +57,18 @@ def downstream_models(
     models = [pk for (pk,) in reached]
     if not models:
         return []
-    paths = _shortest_paths(set(version_ids), models, as_of)
-    steps = {pk for path in paths.values() for pk in path}
+    paths = _shortest_paths(sources, models, as_of)
+    steps = {pk for path in paths.values() for pk in path} | (
+        sources if len(sources) == 1 else set()
+    )
     named = Version.objects.select_related("dataset__owner").in_bulk([*steps, *models])
+    far = [*(named[pk].node for pk in sources if len(sources) == 1), "…"]
     affected = [
         AffectedModel(
             version=named[pk],
-            path=[named[step].node for step in paths[pk]] if pk in paths else ["…", named[pk].node],
+            path=[named[step].node for step in paths[pk]]
+            if pk in paths
+            else [*far, named[pk].node],
             in_use=named[pk].in_use,
         )
         for pk in models
