@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import orjson
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import User
 from audit.actions import record
+from audit.ledger.bundle import statement_digest
 from connectors.adapters.base import StoreError
+from connectors.queries import open_store
 from datasheets import events
 from datasheets.catalog import Question, catalogue
 from datasheets.models import Answer, Profile, Sheet
@@ -149,6 +152,22 @@ def confirm_answer(sheet: Sheet, question_id: str, *, by: User) -> Answer:
 
 
 @transaction.atomic
+def issue_document(dataset: Dataset, document: Mapping[str, Any], *, by: User) -> str:
+    """Bind the document, as JSON, to the log by its digest. Returns the event's id."""
+    return record(
+        events.DATASHEET_ISSUED,
+        by=by,
+        resource=dataset.node,
+        resource_version=(document["version"] or {}).get("version", ""),
+        details={
+            "kind": document["kind"],
+            "percent": document["completeness"]["percent"],
+            "statement_sha256": statement_digest(document),
+        },
+    )
+
+
+@transaction.atomic
 def note_export(dataset: Dataset, format_name: str, data: bytes, *, by: User) -> None:
     """Record that the document left in this form: by whom, and the digest of what they got."""
     record(
@@ -187,8 +206,6 @@ def measure_profile(profile_id: int, *, by: User) -> bool:
 
     Reading the store happens outside any transaction: it may take minutes.
     """
-    from connectors.queries import open_store
-
     if not _claim(profile_id):
         return False
     profile = Profile.objects.select_related("version__dataset__connector").get(pk=profile_id)
@@ -196,7 +213,7 @@ def measure_profile(profile_id: int, *, by: User) -> bool:
     try:
         if connector is None:
             raise StoreError("No store is connected to this dataset any more.")
-        body = _plain(open_store(connector).profile(profile.version.version))
+        body = _plain(open_store(connector, role="reader").profile(profile.version.version))
     except StoreError as exc:
         _failed(profile, str(exc))
         return False
@@ -228,7 +245,7 @@ def _measured(profile: Profile, body: dict[str, Any], *, by: User) -> None:
         details={
             "sha256": digest,
             "rows": body.get("rows"),
-            "columns": len(body.get("nulls", {})),
+            "columns": len(body["columns"]),
             "duplicates": body.get("duplicates"),
         },
     )
@@ -246,8 +263,6 @@ def _failed(profile: Profile, failure: str) -> None:
 
 def _plain(profile: Mapping[str, Any]) -> dict[str, Any]:
     """The profile as JSON; what an adapter gives besides (dates, tuples) as text and lists."""
-    import orjson
-
     plain: dict[str, Any] = orjson.loads(orjson.dumps(dict(profile), default=str))
     return plain
 

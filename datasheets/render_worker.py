@@ -93,7 +93,7 @@ def _bundled(url: str) -> bytes:
 @cache
 def _drawable() -> frozenset[int]:
     """The characters that every weight of Plex Sans has, or every weight of Plex Mono."""
-    from fontTools.ttLib import TTFont
+    from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
 
     of_family: dict[str, set[int]] = {}
     for name, path in _FONTS.items():
@@ -152,11 +152,12 @@ def _finisher(job: Job) -> Any:
 
 def render(job: Job) -> tuple[bytes, list[str]]:
     """The PDF of a job, and what WeasyPrint had to say about its page."""
-    from weasyprint import CSS, HTML
+    # WeasyPrint has no types.
+    from weasyprint import CSS, HTML  # type: ignore[import-untyped]
     from weasyprint import Attachment as Embedded
-    from weasyprint.logger import LOGGER
-    from weasyprint.text.fonts import FontConfiguration
-    from weasyprint.urls import URLFetcher, URLFetcherResponse
+    from weasyprint.logger import LOGGER  # type: ignore[import-untyped]
+    from weasyprint.text.fonts import FontConfiguration  # type: ignore[import-untyped]
+    from weasyprint.urls import URLFetcher, URLFetcherResponse  # type: ignore[import-untyped]
 
     class BundledOnly(URLFetcher):  # type: ignore[misc]  # WeasyPrint ships no types
         def fetch(self, url: str, headers: Any = None) -> Any:

@@ -178,7 +178,10 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         shown = ["" if c is None else _number(c).replace("\n", " ") for c in cells]
         return f"| {' | '.join(shown)} |"
 
-    numeric = [bool(rows) and all(_counts(row[i]) for row in rows) for i in range(len(columns))]
+    numeric = [
+        any(row[i] is not None for row in rows) and all(_counts(row[i]) for row in rows)
+        for i in range(len(columns))
+    ]
     rule = f"| {' | '.join('---:' if n else '---' for n in numeric)} |"
     return "\n".join([line(columns), rule, *(line(row) for row in rows)])
 

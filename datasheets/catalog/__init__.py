@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 import yaml
 
-DATASHEET, MODEL_CARD = "datasheet", "model_card"
 Kind = Literal["datasheet", "model_card"]
+DATASHEET: Literal["datasheet"] = "datasheet"
+MODEL_CARD: Literal["model_card"] = "model_card"
 # How an answer is written down; see `datasheets.values`.
 Shape = Literal["text", "list", "yes_no", "choice"]
 

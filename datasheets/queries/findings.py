@@ -20,6 +20,11 @@ class Evidence:
     text: str
     version_id: int | None = None
     seq: int | None = None
+    joint: str = "entry"
+
+    @property
+    def label(self) -> str:
+        return self.text if self.seq is None else f"{self.text}, {self.joint} {self.seq:,}"
 
 
 @dataclass(frozen=True)
@@ -62,9 +67,16 @@ class Finders:
 
         return keep
 
+    def __or__(self, other: "Finders") -> "Finders":
+        return Finders(self.by_question | other.by_question)
+
     def all_of(self, facts: Facts) -> Mapping[str, Finding]:
         found = ((key, finder(facts)) for key, finder in self.by_question.items())
         return {key: finding for key, finding in found if finding is not None}
+
+    def one_of(self, question_id: str, facts: Facts) -> Finding | None:
+        finder = self.by_question.get(question_id)
+        return finder(facts) if finder else None
 
 
 def current_version_evidence(facts: Facts) -> tuple[Evidence, ...]:
@@ -81,8 +93,9 @@ def log_evidence(facts: Facts) -> tuple[Evidence, ...]:
     log = facts.log
     if log.first is None:
         return ()
-    many = "entry" if log.count == 1 else "entries"
-    return (Evidence(f"{log.count:,} {many} in the log, the first", seq=log.first),)
+    if log.count == 1:
+        return (Evidence("In the log", seq=log.first),)
+    return (Evidence(f"{log.count:,} entries in the log", seq=log.first, joint="from entry"),)
 
 
 def version_evidence(versions: Iterable[Version]) -> tuple[Evidence, ...]:

@@ -1,14 +1,16 @@
 """What can be computed for a datasheet's later sections: uses, distribution, upkeep, evidence."""
 
+from typing import Any
+
 from django.conf import settings
 from django.db.models import Count
 from django.urls import reverse
 
 from compliance.models import Step
-from datasheets.queries.dataset_findings import DATASET_FINDERS
 from datasheets.queries.facts import Facts
 from datasheets.queries.findings import (
     Evidence,
+    Finders,
     Finding,
     counted,
     current_version_evidence,
@@ -20,7 +22,8 @@ from datasheets.queries.findings import (
 from datasheets.values import digest_of
 from lineage.models import Usage
 
-_finds = DATASET_FINDERS.finds
+GOVERNANCE = Finders()
+_finds = GOVERNANCE.finds
 
 
 @_finds("ds.uses.used_already")
@@ -162,7 +165,7 @@ def version(facts: Facts) -> Finding | None:
     if current is None:
         return None
     parents = [e.source for e in facts.closure.into(current)]
-    rows = [
+    rows: list[list[Any]] = [
         ["Version", current.version],
         ["Made", current.created_at.isoformat()],
         ["How its name is known", current.get_known_by_display()],
@@ -180,10 +183,11 @@ def profile(facts: Facts) -> Finding | None:
     found = facts.profile
     if found is None or found.measured_at is None:
         return None
-    rows = [
+    rows: list[list[Any]] = [
         ["Measured", found.measured_at.isoformat()],
-        ["Rows read", found.body.get("rows")],
-        ["Method", found.body.get("method")],
+        ["Rows read, all of them", found.body.get("rows")],
+        ["Files", found.body.get("files")],
+        ["Bytes", found.body.get("bytes")],
         ["SHA-256", found.digest],
     ]
     value = table(["Fact", "Value"], [row for row in rows if row[1] is not None])
@@ -213,7 +217,7 @@ def closure_finding(facts: Facts) -> Finding | None:
         if e.source_id in names and e.target_id in names
     )
     digest = digest_of(joined)
-    rows = [
+    rows: list[list[Any]] = [
         ["SHA-256", digest],
         ["Versions", len(closure.versions)],
         ["Edges", len(joined)],

@@ -21,8 +21,8 @@ from datasheets.queries.governance_findings import checkpoint_finding, closure_f
 from lineage.models import Run, Usage, Version
 from lineage.queries import training_data
 
-MODEL_FINDERS = Finders()
-_finds = MODEL_FINDERS.finds
+MODEL = Finders()
+_finds = MODEL.finds
 
 
 @_finds("mc.details.name")
@@ -75,7 +75,9 @@ def version(facts: Facts) -> Finding | None:
         was = _measure(before, metric) if before else None
         rows.append([metric, _measure(current, metric), was])
     rows.append(["Made of", _inputs_text(current), _inputs_text(before) if before else None])
-    value = table(["Fact", "This version", "The one before"], rows)
+    columns = ["Fact", "This version", "The one before"]
+    shown = rows if before else [row[:2] for row in rows]
+    value = table(columns if before else columns[:2], shown)
     return Finding(value, [current.version, current.digest], current_version_evidence(facts))
 
 
@@ -102,7 +104,7 @@ def training(facts: Facts) -> Finding | None:
         return None
     code = run.job.facts.get("source_code") or {}
     parameters = run.facts.get("parameters") or {}
-    rows = [
+    rows: list[list[Any]] = [
         ["Job", run.job.name],
         ["What it does", run.job.description],
         ["Code", code.get("repoUrl") or code.get("url")],

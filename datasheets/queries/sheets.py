@@ -12,13 +12,15 @@ from django.db.models import QuerySet
 from datasheets.catalog import DATASHEET, MODEL_CARD, Catalogue, Kind, Question, catalogue
 from datasheets.guide import DataSheet
 from datasheets.models import Answer, Sheet
+from datasheets.queries.content_findings import CONTENT
 from datasheets.queries.facts import Facts
 from datasheets.queries.findings import Finding
-from datasheets.queries.governance_findings import DATASET_FINDERS
-from datasheets.queries.model_findings import MODEL_FINDERS
+from datasheets.queries.governance_findings import GOVERNANCE
+from datasheets.queries.model_findings import MODEL
 from datasheets.values import Value, as_markdown
 from lineage.models import Dataset, Version
 
+_FINDERS = {DATASHEET: CONTENT | GOVERNANCE, MODEL_CARD: MODEL}
 # What rests on people's knowledge is asked again after a year. A proposal, like the weights.
 REVIEW_AFTER = timedelta(days=365)
 
@@ -140,6 +142,15 @@ class SectionView:
     def done(self) -> int:
         return sum(1 for e in self.entries if e.status in COMPLETE)
 
+    @property
+    def open(self) -> list[Entry]:
+        """What nobody stated and nothing was computed for, though it applies."""
+        return [e for e in self.entries if e.status == Status.UNANSWERED]
+
+    @property
+    def skipped(self) -> list[Entry]:
+        return [e for e in self.entries if not e.applies]
+
 
 @dataclass(frozen=True)
 class SheetView:
@@ -202,8 +213,7 @@ def sheet_view(dataset: Dataset) -> SheetView:
     """The document of this dataset or model, whether or not anybody answered anything yet."""
     kind = kind_of(dataset)
     facts = Facts(dataset)
-    finders = DATASET_FINDERS if kind == DATASHEET else MODEL_FINDERS
-    findings = finders.all_of(facts)
+    findings = _FINDERS[kind].all_of(facts)
     answers = {
         answer.question_id: answer
         for answer in Answer.objects.filter(sheet__dataset=dataset, sheet__kind=kind)
@@ -230,9 +240,7 @@ def sheet_view(dataset: Dataset) -> SheetView:
 
 def finding_of(facts: Facts, question_id: str) -> Finding | None:
     """What is computed for one question now."""
-    finders = DATASET_FINDERS if kind_of(facts.dataset) == DATASHEET else MODEL_FINDERS
-    finder = finders.by_question.get(question_id)
-    return finder(facts) if finder else None
+    return _FINDERS[kind_of(facts.dataset)].one_of(question_id, facts)
 
 
 def kind_of(dataset: Dataset) -> Kind:
@@ -273,7 +281,8 @@ def _relates_to_people(answers: Mapping[str, Answer], findings: Mapping[str, Fin
     gate = "dsx.gate.relates_to_people"
     if _said(gate, answers) is not False:
         return True
-    return gate in findings and not answers[gate].value["text"]
+    value = answers[gate].value or {}
+    return gate in findings and not value.get("text")
 
 
 def _guide_value(name: str, entry: Entry) -> Any:

@@ -19,8 +19,8 @@ from datasheets.queries.findings import (
 )
 from lineage.models import Run, Version
 
-DATASET_FINDERS = Finders()
-_finds = DATASET_FINDERS.finds
+CONTENT = Finders()
+_finds = CONTENT.finds
 
 
 @_finds("ds.motivation.creators")
@@ -105,43 +105,56 @@ def _profiled(facts: Facts) -> tuple[Evidence, ...]:
 
 @_finds("ds.composition.missing_information")
 def missing(facts: Facts) -> Finding | None:
-    if facts.profile is None or "nulls" not in facts.profile.body:
+    if facts.profile is None:
         return None
-    rows, nulls = facts.profile.body["rows"], facts.profile.body["nulls"]
-    found = {column: n for column, n in nulls.items() if n}
-    if not found:
-        value: Any = {"answer": None, "text": f"No empty value in {counted(rows, 'row')}."}
-    else:
-        value = table(
+    rows, columns = facts.profile.body["rows"], facts.profile.body["columns"]
+    found = {name: c["nulls"] for name, c in columns.items() if c["nulls"]}
+    uncounted = sorted(name for name, c in columns.items() if c["nulls"] is None)
+    if found:
+        value: Any = table(
             ["Column", "Rows without a value", "Share"],
-            [[column, n, share(n, rows)] for column, n in sorted(found.items())],
+            [[name, n, share(n, rows)] for name, n in sorted(found.items())],
         )
-    basis = {column: 2 * round(50 * n / rows) if rows else 0 for column, n in found.items()}
-    return Finding(
-        value, basis, _profiled(facts), complete=False, note="Why a value is missing is for people."
-    )
+    else:
+        text = f"No empty value in {counted(rows, 'row')} of {counted(len(columns), 'column')}."
+        value = {"answer": None, "text": text}
+    basis = {name: 2 * round(50 * n / rows) if rows else 0 for name, n in found.items()}
+    note = "Why a value is missing is for people to say."
+    if uncounted:
+        note = f"Not counted: {', '.join(uncounted)}. {note}"
+    return Finding(value, basis, _profiled(facts), complete=False, note=note)
 
 
 @_finds("ds.composition.relationships")
 def relationships(facts: Facts) -> Finding | None:
     if not facts.subject_columns:
         return None
-    named = [f"{column} (identifies a {kind})" for column, kind in facts.subject_columns.items()]
+    named = [f"{column} ({kind})" for column, kind in facts.subject_columns.items()]
     value = {"answer": True, "text": f"Rows of one person share {' and '.join(named)}."}
     return Finding(value, facts.subject_columns, current_version_evidence(facts))
 
 
 @_finds("ds.composition.errors_noise_redundancies")
 def errors(facts: Facts) -> Finding | None:
-    if facts.profile is None or "duplicates" not in facts.profile.body:
+    if facts.profile is None or facts.profile.body.get("duplicates") is None:
         return None
     rows, duplicates = facts.profile.body["rows"], facts.profile.body["duplicates"]
+    columns = facts.profile.body["columns"]
+    constant = sorted(n for n, c in columns.items() if c.get("distinct") == 1) if rows > 1 else []
     text = (
         f"{counted(duplicates, 'row')} of {rows:,} ({share(duplicates, rows)}) repeat another row"
-        " exactly. Near duplicates and wrong values were not looked for."
+        " exactly."
     )
-    basis = round(100 * duplicates / rows) if rows else 0
-    return Finding({"answer": None, "text": text}, basis, _profiled(facts), complete=False)
+    if constant:
+        text += f" The same value in every row: {', '.join(constant)}."
+    basis = {"duplicates": round(100 * duplicates / rows) if rows else 0, "constant": constant}
+    return Finding(
+        {"answer": None, "text": text},
+        basis,
+        _profiled(facts),
+        complete=False,
+        note="Near duplicates and wrong values were not looked for.",
+    )
 
 
 @_finds("ds.composition.self_contained")
@@ -200,17 +213,12 @@ def mechanisms(facts: Facts) -> Finding | None:
 
 @_finds("ds.collection.timeframe")
 def timeframe(facts: Facts) -> Finding | None:
-    """When it was written and, where the profile has them, the first and last dates in it."""
+    """When it was written. When what it speaks of happened, is for people to say."""
     if not facts.versions:
         return None
     first, last = facts.versions[-1].created_at, facts.versions[0].created_at
     text = f"Versions written from {day(first)} to {day(last)}."
-    ranges = facts.profile.body.get("ranges", {}) if facts.profile else {}
-    dated = {c: r for c, r in sorted(ranges.items()) if r}
-    text += "".join(
-        f" {column} runs from {low} to {high}." for column, (low, high) in dated.items()
-    )
-    basis = {c: list(r) for c, r in dated.items()} or {"first": first.date().isoformat()}
+    basis = {"first": first.date().isoformat()}
     return Finding(text, basis, current_version_evidence(facts), complete=False)
 
 
