@@ -32,7 +32,7 @@ class Dataset:
     title: str
     description: str
     owner: str  # the sample sign-in of who answers for it
-    # Columns that name a person -> what kind of identifier they hold; empty: not a store of ours.
+    # Columns that name a person -> what kind of identifier they hold.
     subject_columns: dict[str, str]
     columns: dict[str, str]  # column -> what it holds
     namespace: str = NAMESPACE
@@ -102,7 +102,7 @@ SOURCE = Dataset(
         "CDNOW (Fader and Hardie, 2001). It holds customer numbers, no names and no addresses."
     ),
     owner="data-owner",
-    subject_columns={},
+    subject_columns={"customer_id": SUBJECT_TYPE},
     columns={
         "customer_id": "Customer number in the full file",
         "sample_id": "Customer number in the sample",

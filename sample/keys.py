@@ -6,10 +6,11 @@ from typing import Any
 
 from sample.rest import Vestige
 
-# What each of the company's programs may do. One key for both would approve its own plans.
+# What each of the company's programs may do: none more than it needs.
 PIPELINE = "Northgate pipelines"
 DATA_OWNER = "Northgate data platform"
-ROLES = {PIPELINE: ["pipeline"], DATA_OWNER: ["data_owner"]}
+MODEL_OWNER = "Northgate model team"
+ROLES = {PIPELINE: ["pipeline"], DATA_OWNER: ["data_owner"], MODEL_OWNER: ["model_owner"]}
 
 
 class NoKeyError(Exception):
@@ -19,7 +20,7 @@ class NoKeyError(Exception):
 def keys_of(home: Path, url: str, admin_token: str) -> dict[str, str]:
     """The keys by name; missing or dead ones are made anew and kept in `home`/keys.json (0600)."""
     path = home / "keys.json"
-    kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    kept = kept_keys(home)
     for name, roles in ROLES.items():
         if name in kept and _works(url, kept[name]):
             continue
@@ -31,6 +32,12 @@ def keys_of(home: Path, url: str, admin_token: str) -> dict[str, str]:
         kept[name] = _made(url, admin_token, name, roles)
         _keep(path, kept)
     return kept
+
+
+def kept_keys(home: Path) -> dict[str, str]:
+    path = home / "keys.json"
+    found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    return found
 
 
 def _works(url: str, key: str) -> bool:

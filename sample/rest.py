@@ -1,7 +1,7 @@
 """A running Vestige, spoken to by REST as any customer's program speaks to it."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -9,7 +9,7 @@ import httpx
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _TRIES = 8
-JSON = Mapping[str, Any]
+JSON = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
 class VestigeRefusedError(Exception):
@@ -65,6 +65,12 @@ class Vestige:
                 return
             page = self.get(page["next"])
 
+    def entry(self, registry: str, namespace: str, name: str) -> dict[str, Any]:
+        """The dataset or model ("datasets", "models") of this name. Raises VestigeRefusedError."""
+        for found in self.listed(f"/api/v1/{registry}", namespace=namespace, name=name):
+            return found
+        raise VestigeRefusedError(f"{self.url} knows no {namespace}:{name} in its {registry}.")
+
     def knows_the_key(self) -> bool:
         """False if nobody signs in with this key (any more)."""
         try:
@@ -77,7 +83,12 @@ class Vestige:
         return True
 
     def _call(
-        self, method: str, path: str, *, body: JSON | None = None, query: JSON | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: JSON | None = None,
+        query: Mapping[str, str] | None = None,
     ) -> Any:
         what = f"{method} {path}"
         for left in reversed(range(_TRIES)):
@@ -94,14 +105,14 @@ class Vestige:
 
 
 def _problem(answer: httpx.Response) -> str:
-    """What a problem+json says, with the faults of single fields; else the start of the text."""
+    """What a problem+json says, with the faults of single fields."""
     text = f"{answer.status_code} {answer.reason_phrase}"
     try:
         problem = answer.json()
     except ValueError:
-        return f"{text}: {answer.text[:300]}"
+        return text  # a page for people
     if not isinstance(problem, dict):
-        return f"{text}: {answer.text[:300]}"
+        return text
     faults = [
         f"{fault.get('field')}: {fault.get('reason')}" for fault in problem.get("errors") or []
     ]

@@ -6,6 +6,7 @@ connected, and usage goes by batches that are checked before.
 
 import uuid
 from collections.abc import Iterable, Iterator
+from http.client import NOT_FOUND
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from sample.company import (
     Dataset,
 )
 from sample.events import events_of, run_id
-from sample.rest import Vestige, trusts_environment
+from sample.rest import Vestige, VestigeRefusedError, trusts_environment
 from sample.runs import Ran
 from sample.tables import current_version, has_table, read
 from sample.training import TOP_SHARE, TrainedModel, predictions_of
@@ -67,6 +68,7 @@ def connect_tables(vestige: Vestige, store: Path) -> dict[str, int]:
     known = {
         (found["dataset"]["namespace"], found["dataset"]["name"]): found["id"]
         for found in vestige.listed("/api/v1/connectors")
+        if not found["disabled_at"]
     }
     connected = {}
     for table in TABLES:
@@ -96,9 +98,6 @@ def sync_tables(vestige: Vestige, connectors: dict[str, int]) -> None:
 
 def send_usage(vestige: Vestige, store: Path, model: TrainedModel) -> int:
     """One record per customer and model version: learned from, and scored. Returns how many."""
-    scored = predictions_of(store, model)
-    if scored.is_empty():
-        return 0
     records = [
         {
             "subject": {"type": SUBJECT_TYPE, "value": customer},
@@ -106,11 +105,29 @@ def send_usage(vestige: Vestige, store: Path, model: TrainedModel) -> int:
             "model_id": f"{resource_of(MODEL)}@{model.version}",
             "prediction_id": prediction,
         }
-        for customer, prediction in scored.select("customer_id", "prediction_id").iter_rows()
+        for customer, prediction in predictions_of(store, model)
+        .select("customer_id", "prediction_id")
+        .sort("customer_id")
+        .iter_rows()
     ]
+    sent = 0
     for start in range(0, len(records), _BATCH):
-        vestige.post("/api/v1/usage", {"usage": records[start : start + _BATCH]})
-    return len(records)
+        batch = records[start : start + _BATCH]
+        # A batch is taken whole or not at all, so one record tells whether it arrived before.
+        if not _knows_prediction(vestige, str(batch[-1]["prediction_id"])):
+            vestige.post("/api/v1/usage", batch)
+            sent += len(batch)
+    return sent
+
+
+def _knows_prediction(vestige: Vestige, prediction: str) -> bool:
+    try:
+        vestige.get(f"/api/v1/predictions/{prediction}/explanation")
+    except VestigeRefusedError as exc:
+        if exc.status != NOT_FOUND:
+            raise
+        return False
+    return True
 
 
 def send_events(vestige: Vestige, store: Path, runs: Iterable[Ran]) -> int:

@@ -21,7 +21,7 @@ commit (`northgate.*`), so that a second process can report it.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from typing import Any, Literal
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError
 
 from sample.company import (
     CUTOFFS,
@@ -206,8 +206,11 @@ def _clean(store: Path) -> None:
     write(store, PURCHASES, cleaned(before), mode="overwrite", facts=facts)
 
 
-def build_features(store: Path, cutoff: date) -> int:
-    """Writes a version of `customer_features` from the current purchases; returns its number."""
+def build_features(store: Path, cutoff: date, *, without: Collection[str] = ()) -> int:
+    """Writes a version of `customer_features` from the current purchases; returns its number.
+
+    `without`: customers to leave out.
+    """
     started = now().isoformat()
     source = DeltaTable(str(store / PURCHASES.name)).version()
     facts = {
@@ -216,7 +219,9 @@ def build_features(store: Path, cutoff: date) -> int:
         "as_of": cutoff.isoformat(),
         "purchases_version": str(source),
     }
-    frame = features_as_of(read(store, PURCHASES, source), cutoff)
+    purchases = read(store, PURCHASES, source)
+    wanted = purchases.filter(~pl.col("customer_id").is_in(list(without)))
+    frame = features_as_of(wanted, cutoff)
     return write(store, FEATURES, frame, mode="overwrite", facts=facts)
 
 
@@ -276,12 +281,12 @@ def _table(store: Path, dataset: Dataset, version: int | None = None) -> DeltaTa
     path = store / dataset.name
     try:
         return DeltaTable(str(path), version=version)
-    except TableNotFoundError as exc:
-        raise SampleTableError(
-            f"There is no table at {path}. Load the sample company first: python -m sample.load"
-        ) from exc
     except DeltaError as exc:
+        if version is None or not has_table(store, dataset):
+            raise SampleTableError(
+                f"There is no table at {path}. Load the sample company first: python -m sample.load"
+            ) from exc
         raise SampleTableError(
-            f"{dataset.name} has no version {version} any more: erasures purge the history. "
-            f"The current one is {DeltaTable(str(path)).version()}."
+            f"{dataset.name} has no version {version} any more: erasures purge the history."
+            f" The current one is {current_version(store, dataset)}."
         ) from exc
