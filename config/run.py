@@ -86,7 +86,7 @@ def start_broker() -> Child | None:
         [
             _redis_binary(), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "600",
             "--save", "", "--appendonly", "no", "--daemonize", "no", "--loglevel", "warning",
-            "--dir", str(settings.VESTIGE_HOME),
+            "--dir", str(settings.VESTIGE_HOME), "--logfile", "redis.log",
         ],
         stop=signal.SIGTERM,
     )  # fmt: skip
@@ -124,7 +124,7 @@ def start_web(host: str) -> Child:
             PYTHON, "-m", "granian", "--interface", "wsgi", "config.wsgi:application",
             "--host", host, "--port", str(settings.PORT),
             "--workers", os.environ.get("WEB_WORKERS", "1"), "--blocking-threads", "8",
-            "--no-access-log", "--log-level", "warning",
+            "--no-access-log", "--log-level", "error",
         ],
         stop=signal.SIGTERM,
     )  # fmt: skip
@@ -135,7 +135,8 @@ def start_worker() -> Child:
     return Child(
         "Worker",
         [
-            PYTHON, "-m", "celery", "-A", "config", "worker", "-P", "threads",
+            PYTHON, "-W", "ignore:You're running the worker",
+            "-m", "celery", "-q", "-A", "config", "worker", "-P", "threads",
             "-c", os.environ.get("WORKER_THREADS", "4"), "-B", "-l", "warning",
             "--without-gossip", "--without-mingle",
         ],

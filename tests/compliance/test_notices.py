@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from django.core import mail
 from django.utils import timezone
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django.fixtures import Settings
 
 from accounts.models import User
 from accounts.roles import Role
@@ -78,7 +78,7 @@ def test_a_notice_is_issued_for_the_model_that_learned_from_the_person(request_:
 
 
 def test_the_owners_get_one_mail_that_names_no_person(request_: Request, owner: User,
-                                                      settings: SettingsWrapper) -> None:  # fmt: skip
+                                                      settings: Settings) -> None:  # fmt: skip
     settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
     for _ in range(2):
         issue_due_notices()

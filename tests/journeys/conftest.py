@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,13 @@ def free_port() -> int:
 class Installation:
     url: str
     home: Path
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     environment: dict[str, str]
-    output: str = ""
+    clients: list[httpx.Client] = field(default_factory=list)
+
+    @property
+    def output(self) -> str:
+        return (self.home / "run.log").read_text()
 
     @property
     def sign_ins(self) -> dict[str, tuple[str, str]]:
@@ -47,11 +51,14 @@ class Installation:
                 headers={"Authorization": f"Bearer {self.admin_token}"},
             )
         assert answer.status_code == 201, answer.text
-        return httpx.Client(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {answer.json()['key']}"},
-            timeout=60,
+        self.clients.append(
+            httpx.Client(
+                base_url=self.url,
+                headers={"Authorization": f"Bearer {answer.json()['key']}"},
+                timeout=60,
+            )
         )
+        return self.clients[-1]
 
     @property
     def admin_token(self) -> str:
@@ -64,6 +71,8 @@ class Installation:
         )  # fmt: skip
 
     def stop(self) -> None:
+        for client in self.clients:
+            client.close()
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(timeout=60)
 
@@ -74,17 +83,19 @@ def start(home: Path, *, port: int | None = None, **extra: str) -> Installation:
     environment = {
         k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL", "PORT")
     } | {"VESTIGE_HOME": str(home), "PORT": str(port), "PYTHONUNBUFFERED": "1", **extra}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "config.run"],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    home.mkdir(exist_ok=True)
+    with (home / "run.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "config.run"],
+            cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
     running = Installation(f"http://127.0.0.1:{port}", home, process, environment)
-    assert process.stdout
-    for line in process.stdout:
-        running.output += line
-        if "Ctrl-C stops everything" in line:
-            return running
-    raise AssertionError(f"the installation did not start:\n{running.output}")
+    wait_for(
+        lambda: "Ctrl-C stops everything" in running.output or process.poll() is not None,
+        seconds=120,
+    )
+    assert process.poll() is None, running.output
+    return running
 
 
 def stores(home: Path) -> dict[str, Path]:
