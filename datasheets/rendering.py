@@ -65,11 +65,11 @@ def render_pdf(
     """
     _check_names(attachments)
     job = {
-        "html": html,
-        "title": title,
-        "language": language,
-        "author": author,
-        "subject": subject,
+        "html": _plain(html),
+        "title": _plain(title),
+        "language": _plain(language),
+        "author": _plain(author),
+        "subject": _plain(subject),
         "created": created.astimezone(UTC).isoformat(timespec="seconds"),
         "attachments": [asdict(a) for a in sorted(attachments, key=lambda a: a.name)],
     }
@@ -97,6 +97,11 @@ def render_pdf(
     for warning in answer.warnings:
         _log.warning("PDF %s: %s", title, warning)
     return answer.pdf
+
+
+def _plain(text: str) -> str:
+    """A bare `str` (Django's templates give SafeString), without halves of surrogate pairs."""
+    return text.encode(errors="replace").decode()
 
 
 def _check_names(attachments: Sequence[Attachment]) -> None:
