@@ -255,6 +255,7 @@ _COPY_CHUNK = 512
 
 def _copy_entries(log_id: int, rows: Sequence[Row]) -> None:
     with (
+        connection.wrap_database_errors,
         connection.cursor() as cursor,
         cursor.copy(f"COPY audit_entry ({_ENTRY_COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy,
     ):

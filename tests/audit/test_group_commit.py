@@ -1,0 +1,81 @@
+"""Many submitters at once, in threads and processes, on a database of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import connection
+from psycopg import sql
+
+_ROOT = Path(__file__).resolve().parents[2]
+_WORKER = Path(__file__).with_name("append_in_threads.py")
+
+
+@pytest.fixture
+def installation(tmp_path: Path, db: None) -> Iterator[dict[str, str]]:
+    """The environment of an empty installation with a database of its own."""
+    environment = os.environ | {"VESTIGE_HOME": str(tmp_path), "PYTHONPATH": str(_ROOT)}
+    environment.pop("DJANGO_SETTINGS_MODULE", None)
+    if connection.vendor != "postgresql":
+        environment.pop("DATABASE_URL", None)
+        yield migrated(environment)
+        return
+    name = f"vestige_test_{uuid4().hex[:12]}"
+    old = settings.DATABASE_URL
+    parameters = connection.get_connection_params()
+    server = {key: parameters[key] for key in ("host", "port", "user", "password")
+              if parameters.get(key)}
+    with psycopg.connect(dbname="postgres", autocommit=True, **server) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield migrated(environment | {"DATABASE_URL": f"{old.rpartition('/')[0]}/{name}"})
+        finally:
+            admin.execute(
+                sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
+            )
+
+
+def migrated(environment: dict[str, str]) -> dict[str, str]:
+    manage(environment, "migrate", "--skip-checks", "-v0")
+    return environment
+
+
+def manage(environment: dict[str, str], *arguments: str) -> str:
+    command = [sys.executable, str(_ROOT / "manage.py"), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def submit(environment: dict[str, str], processes: int, threads: int, rounds: int) -> list[Any]:
+    command = [sys.executable, str(_WORKER), str(threads), str(rounds)]
+    running = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(processes)
+    ]
+    said = [json.loads(process.communicate(timeout=120)[0]) for process in running]
+    assert [fault for part in said for fault in part["faults"]] == []
+    return [receipt for part in said for thread in part["receipts"] for receipt in thread]
+
+
+def test_sixteen_threads_get_dense_places_of_their_own(installation: dict[str, str]) -> None:
+    receipts = submit(installation, processes=1, threads=16, rounds=20)
+    assert len({receipt[1] for receipt in receipts}) == 16 * 20
+    assert all(size > seq for _, seq, size in receipts)
+    # 16 threads recorded in 4 of their rounds; what was recorded is in the log as well.
+    assert "384 of 384 entries verified" in manage(installation, "verify_log", "--full")
+
+
+def test_two_processes_append_to_one_log_without_a_fork(installation: dict[str, str]) -> None:
+    receipts = submit(installation, processes=2, threads=4, rounds=20)
+    assert len({receipt[1] for receipt in receipts}) == 2 * 4 * 20
+    assert all(size > seq for _, seq, size in receipts)
+    assert "192 of 192 entries verified" in manage(installation, "verify_log", "--full")
