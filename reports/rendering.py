@@ -31,6 +31,7 @@ from reports.models import Certificate, Report
 from reports.texts import details_line, event_words
 
 EVIDENCE = "evidence.json"
+_LONGEST_LIST = 50
 
 
 class NotInLogError(Exception):
@@ -178,7 +179,7 @@ def _pdf(
     if at is None:
         raise NotInLogError(f"{title} has not been issued.")
     pdf = render_pdf(
-        render_to_string(template, dict(context)),
+        render_to_string(template, dict(context)) + "",  # plain text: a SafeString cannot travel
         title=title,
         subject=subject,
         author=settings.VESTIGE_ORGANISATION,
@@ -224,12 +225,25 @@ def _report_context(
     return {
         "report": statement,
         "number": report.pk,
-        "first_events": [_printed(event) for event in first],
-        "last_events": [_printed(event) for event in last],
-        "shown": len(first) + len(last),
-        "left_out": len(content.events) - len(first) - len(last),
+        "events": {
+            "first": [_printed(event) for event in first],
+            "last": [_printed(event) for event in last],
+            "shown": len(first) + len(last),
+            "left_out": len(content.events) - len(first) - len(last),
+        },
+        "types": _ends(list(statement["events_by_type"].items())),
+        "actors": _ends(statement["unique_actors"]),
+        "versions": _ends(statement["version_history"]),
         **_proof_context(report, entry, proofs),
     }
+
+
+def _ends(rows: Sequence[Any]) -> dict[str, Any]:
+    """The first and last of a list that may be long; a page costs by the row."""
+    if len(rows) <= _LONGEST_LIST:
+        return {"first": rows, "last": [], "left_out": 0}
+    half = _LONGEST_LIST // 2
+    return {"first": rows[:half], "last": rows[-half:], "left_out": len(rows) - 2 * half}
 
 
 def _printed(event: Mapping[str, Any]) -> dict[str, Any]:
