@@ -5,8 +5,6 @@ import re
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
-import pyarrow as pa
-
 from connectors.scan.containers import ContainerError, container_kind, members
 from connectors.scan.parquet import ParquetFormatError, is_parquet, scan_parquet
 from connectors.scan.raw import scan_raw
@@ -21,9 +19,6 @@ _MAX_PACKED = 1 << 30
 _CHECKSUM = b"crc\x00"  # Hadoop's checksum files hold four bytes a block of another file
 _VECTORS = re.compile(r"(^|/)deletion_vector_[0-9a-f-]{36}\.bin$")  # row numbers, no values
 
-# What a damaged file makes decoders raise. MemoryError: a length field that asks for terabytes.
-FAILURES = (OSError, ValueError, KeyError, IndexError, TypeError, pa.ArrowException, MemoryError)
-
 
 class UnknownFormatError(ValueError):
     """No decoder knows these bytes."""
@@ -32,7 +27,7 @@ class UnknownFormatError(ValueError):
 def scan_content(data: Bytes, path: str, record: Record, depth: int = 0) -> None:
     """Note every identifier in the bytes.
 
-    Raises one of FAILURES when any part of them cannot be decoded.
+    Raises when any part of them cannot be decoded; the type of error depends on the damage.
     """
     if not len(data):
         return

@@ -1,12 +1,13 @@
 """Scanning a folder: every file and every name."""
 
+import contextlib
 import hashlib
 import mmap
 
 from connectors.adapters.base import Progress, ScanReport
 from connectors.clock import now
 from connectors.folders import FileEntry, LocalFolder
-from connectors.scan.content import FAILURES, Bytes, reason, scan_content, scan_name
+from connectors.scan.content import Bytes, reason, scan_content, scan_name
 from connectors.scan.identifiers import Identifiers
 from connectors.scan.parquet import prefixes_in_use
 from connectors.scan.record import Record
@@ -69,7 +70,7 @@ class FolderScan:
                 self.digests[entry.path] = hashlib.sha256(data).hexdigest()
                 self.bytes += len(data)
                 scan_content(data, entry.path, self.record)
-        except FAILURES as exc:
+        except Exception as exc:  # noqa: BLE001 (whatever damage raises: the file was not read)
             self.record.fail(entry.path, reason(exc))
         if self._is_metadata(entry.path):
             self.record.control_found = control_before
@@ -86,9 +87,7 @@ class FolderScan:
                 break
             if entry.link or self._is_metadata(entry.path) or not entry.path.endswith(".parquet"):
                 continue
-            try:
+            with contextlib.suppress(Exception):  # named as unreadable already
                 data = self.folder.read(entry.path)
                 explained |= prefixes_in_use(data, prefixes - explained, self.record.identifiers)
-            except FAILURES:
-                continue  # named as unreadable already
         return explained

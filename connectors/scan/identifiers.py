@@ -106,12 +106,17 @@ class Identifiers:
         identity_columns: Iterable[str] = (),
         unrelated_columns: Iterable[str] = (),
         control: tuple[str, str] | None = None,
+        control_columns: Iterable[str] = (),
     ) -> None:
+        """`identity_columns`, `control_columns`: logical and physical names. `control`: a column
+        and a surviving person's identifier in it."""
         self.sought = [Identifier(v) for v in dict.fromkeys(values) if v.strip()]
         if control is not None:
             self.sought.append(Identifier(control[1], control=True))
-        self.control_column = control[0].lower() if control else ""
-        names = {c.lower() for c in identity_columns} | ({self.control_column} - {""})
+        self.control_names = {c.lower() for c in control_columns}
+        if control is not None:
+            self.control_names.add(control[0].lower())
+        names = {c.lower() for c in identity_columns} | self.control_names
         self.identity_names = names | {n.rpartition(".")[2] for n in names}
         self.unrelated_names = {c.lower() for c in unrelated_columns}
         self._exact: dict[str, list[Identifier]] = {}
@@ -141,8 +146,8 @@ class Identifiers:
         return not self.identity_names.isdisjoint(parts)
 
     def is_control_column(self, path: Path) -> bool:
-        parts = [p.lower() for p in path]
-        return self.control_column in parts or ".".join(parts).endswith(self.control_column)
+        whole = ".".join(p.lower() for p in path)
+        return any(whole == name or whole.endswith(f".{name}") for name in self.control_names)
 
     @cached_property
     def fragments(self) -> list[str]:

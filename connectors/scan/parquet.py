@@ -244,7 +244,6 @@ def leaves(path: tuple[str, ...], array: pa.Array) -> Iterator[Leaf]:
     elif pa.types.is_nested(kind):
         yield from leaves(path, array.flatten())
     elif pa.types.is_dictionary(kind):
-        yield from leaves(path, array.dictionary)
         yield Leaf(path, array.dictionary_decode())
     else:
         yield Leaf(path, array)

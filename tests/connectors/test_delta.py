@@ -7,6 +7,8 @@ import pytest
 from deltalake import DeltaTable
 
 from connectors.adapters.base import PlanOutdatedError, StoreError, StoreNotFoundError
+from connectors.adapters.delta import DeltaStore
+from connectors.adapters.delta import erase as erase_module
 from tests.connectors.builders import (
     CHANGES,
     EVERY_NEEDLE,
@@ -199,8 +201,6 @@ def test_an_unknown_version_is_refused_with_those_that_exist(table: Path) -> Non
 
 def test_an_object_store_address_is_refused_with_what_to_give_instead() -> None:
     with pytest.raises(StoreError, match='"s3://" cannot be opened yet'):
-        from connectors.adapters.delta import DeltaStore
-
         DeltaStore("s3://bucket/table", ["customer_id"])
 
 
@@ -289,17 +289,15 @@ def test_a_commit_between_search_and_plan_asks_for_a_new_search(table: Path) -> 
 def test_a_commit_during_the_erasure_wins_and_nothing_is_left_behind(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from connectors.adapters.delta import erase as module
-
     opened = store(table)
     plan = opened.plan_erase(opened.find_subject(PERSON), mode="purge")
-    real = module.write_commit
+    real = erase_module.write_commit
 
     def slow(*args: object, **kwargs: object) -> int:
         append(table, customers(900, 910))
         return real(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "write_commit", slow)
+    monkeypatch.setattr(erase_module, "write_commit", slow)
     with pytest.raises(PlanOutdatedError, match="Another writer committed version 5"):
         opened.erase(plan, PERSON)
     assert not list(table.glob("*vestige*"))
@@ -321,8 +319,6 @@ def test_keeping_history_is_refused_as_not_available_yet(table: Path) -> None:
 
 
 def test_a_store_opened_for_reading_does_not_erase(table: Path) -> None:
-    from connectors.adapters.delta import DeltaStore
-
     reader = DeltaStore(str(table), ["customer_id", "email"], writable=False)
     plan = reader.plan_erase(reader.find_subject(PERSON), mode="purge")
     with pytest.raises(StoreError, match="opened for reading only"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from deltalake import DeltaTable
 
 from connectors.adapters.base import ErasePlan
 from connectors.adapters.delta import DeltaStore, purge
+from connectors.adapters.delta import erase as erase_module
 from connectors.folders import LocalFolder
 from tests.connectors.builders import (
     CHANGES,
@@ -39,7 +41,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     path = table_with_person(tmp_path / "customers")
-    DeltaTable(str(path)).alter.set_table_properties({"delta.logRetentionDuration": "interval 7 days"})
+    DeltaTable(str(path)).alter.set_table_properties(
+        {"delta.logRetentionDuration": "interval 7 days"}
+    )
     return path
 
 
@@ -78,12 +82,18 @@ def _table_with(hook: Callable[[str], None]) -> type:
     return HookedTable
 
 
+def erase_and_purge(path: Path, plan: ErasePlan) -> DeltaStore:
+    opened = store(path)
+    opened.erase(plan, PERSON)
+    opened.purge_history(plan)
+    return opened
+
+
 def steps_of(path: Path, plan: ErasePlan) -> list[str]:
     names: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         hooked(patch, names.append)
-        store(path).erase(plan, PERSON)
-        store(path).purge_history(plan)
+        erase_and_purge(path, plan)
     return names
 
 
@@ -95,8 +105,7 @@ def test_killed_at_any_step_and_run_again_the_erasure_ends_the_same(tmp_path: Pa
     plan = store(template).plan_erase(store(template).find_subject(PERSON), mode="purge")
 
     def copy(name: str) -> Path:
-        subprocess.run(["cp", "-a", str(template), str(tmp_path / name)], check=True)
-        return tmp_path / name
+        return Path(shutil.copytree(template, tmp_path / name))
 
     whole = copy("whole")
     steps = steps_of(whole, plan)
@@ -108,12 +117,9 @@ def test_killed_at_any_step_and_run_again_the_erasure_ends_the_same(tmp_path: Pa
         with pytest.MonkeyPatch.context() as patch:
             hooked(patch, killed_at(step))
             with pytest.raises(KilledError):
-                store(path).erase(plan, PERSON)
-                store(path).purge_history(plan)
+                erase_and_purge(path, plan)
         name = f"killed before step {step}, {steps[step]}"
-        resumed = store(path)
-        resumed.erase(plan, PERSON)
-        resumed.purge_history(plan)
+        resumed = erase_and_purge(path, plan)
         assert rows_of(path).equals(expected), name
         report = resumed.verify_erased(EVERY_NEEDLE, ("customer_id", "c-000210"))
         assert report.clean, (name, report)
@@ -140,19 +146,17 @@ def test_running_a_finished_erasure_again_changes_nothing(table: Path) -> None:
 def test_two_workers_with_the_same_plan_do_no_harm(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from connectors.adapters.delta import erase as module
-
     expected = without_person(rows_of(table))
     plan = store(table).plan_erase(store(table).find_subject(PERSON), mode="purge")
-    real = module.write_commit
+    real = erase_module.write_commit
     twin: list[object] = []
 
     def beaten(*args: object, **kwargs: object) -> int:
-        monkeypatch.setattr(module, "write_commit", real)
+        monkeypatch.setattr(erase_module, "write_commit", real)
         twin.append(store(table).erase(plan, PERSON))
         return real(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "write_commit", beaten)
+    monkeypatch.setattr(erase_module, "write_commit", beaten)
     assert [store(table).erase(plan, PERSON)] == twin
     store(table).purge_history(plan)
     assert rows_of(table).equals(expected)
@@ -189,7 +193,7 @@ from tests.connectors.test_delta_resume import _die_at, hooked
 import pytest
 from connectors.adapters.base import ErasePlan
 from connectors.adapters.delta import DeltaStore
-path, step, plan, needles = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4])
+path, step, plan, needles = sys.argv[1], *map(json.loads, sys.argv[2:])
 plan = ErasePlan(**{k: tuple(v) if isinstance(v, list) else v for k, v in plan.items()})
 hooked(pytest.MonkeyPatch(), _die_at(step))
 store = DeltaStore(path, ["customer_id", "email"])

@@ -20,7 +20,7 @@ from connectors.adapters.delta.log import COMMIT, LOG
 from connectors.adapters.delta.snapshot import Column, History, is_absolute
 from connectors.folders import FileEntry, LocalFolder
 from connectors.people import as_integer, column_expression, person_rows, same_identifier
-from connectors.scan.content import FAILURES, scan_content
+from connectors.scan.content import scan_content
 from connectors.scan.identifiers import Identifiers
 from connectors.scan.record import Record
 
@@ -295,7 +295,7 @@ def log_findings(
     for entry in entries:
         if not entry.path.startswith(f"{LOG}/") or entry.link:
             continue
-        with contextlib.suppress(*FAILURES):  # a leftover of a crash; the scan will name it
+        with contextlib.suppress(Exception):  # a leftover of a crash; the scan will name it
             scan_content(folder.read(entry.path), entry.path, record)
         if any(path == entry.path for path, _ in record.counts):
             version = COMMIT.match(entry.path.rpartition("/")[2])

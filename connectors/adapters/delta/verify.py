@@ -35,6 +35,7 @@ def scan_table(
         identity_columns=columns | physical_columns(folder, columns),
         unrelated_columns=unrelated_columns,
         control=control,
+        control_columns=physical_columns(folder, {control[0]}) if control else (),
     )
     scan = FolderScan(folder, identifiers, metadata_folders=METADATA)
     return scan.run(progress, with_control=control is not None)
