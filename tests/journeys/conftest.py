@@ -84,7 +84,7 @@ def start(home: Path, *, port: int | None = None, **extra: str) -> Installation:
         k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL", "PORT")
     } | {"VESTIGE_HOME": str(home), "PORT": str(port), "PYTHONUNBUFFERED": "1", **extra}
     home.mkdir(exist_ok=True)
-    with (home / "run.log").open("ab") as log:
+    with (home / "run.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "config.run"],
             cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT,
