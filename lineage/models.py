@@ -61,7 +61,7 @@ class Dataset(models.Model):
                 condition=~Q(namespace="") & ~Q(name=""), name="dataset_has_name"
             ),
         ]
-        indexes = [models.Index(fields=["kind", "name"], name="dataset_by_kind")]
+        indexes = [models.Index(fields=["kind", "name", "id"], name="dataset_by_name")]
 
     def __str__(self) -> str:
         return self.title or self.name

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from accounts.models import User
 from lineage.models import DEFAULT_MODEL_NAMESPACE, Dataset, Job, Version
@@ -66,16 +67,23 @@ def written_versions() -> QuerySet[Version]:
 
 
 def with_versions(datasets: QuerySet[Dataset]) -> QuerySet[Dataset]:
-    """Adds `version_count`, `purged_count`, `latest_version`, `latest_at`, `latest_rows`."""
+    """Adds `version_count`, `purged_count`, `latest_version`, `latest_at`, `latest_rows`.
+
+    Counted by subqueries, which a page of a long list pays for its own rows only.
+    """
     own = written_versions().filter(dataset=OuterRef("pk")).order_by("-created_at", "-pk")
-    live = Q(versions__superseded_by=None, versions__read_by=None)
     return datasets.annotate(
-        version_count=Count("versions", filter=live),
-        purged_count=Count("versions", filter=live & Q(versions__purged_at__isnull=False)),
+        version_count=_counted(own),
+        purged_count=_counted(own.filter(purged_at__isnull=False)),
         latest_version=Subquery(own.values("version")[:1]),
         latest_at=Subquery(own.values("created_at")[:1]),
         latest_rows=Subquery(own.values("rows")[:1]),
     )
+
+
+def _counted(versions: QuerySet[Version]) -> Coalesce:
+    grouped = versions.order_by().values("dataset").annotate(n=Count("pk")).values("n")
+    return Coalesce(Subquery(grouped), 0)
 
 
 def with_use(models: QuerySet[Dataset]) -> QuerySet[Dataset]:
