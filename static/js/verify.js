@@ -1,0 +1,107 @@
+// The page /verify/: reads the chosen file here, verifies it here, sends nothing anywhere.
+"use strict";
+
+import { Fault, verifyBundle, verifyDocument } from "./ledger.js";
+import { attachedEvidence } from "./pdf.js";
+
+const SHOWN_ENTRIES = 200;
+const at = (id) => document.getElementById(id);
+const latin1 = new TextDecoder("latin1");
+
+function item(kind, text) {
+  const line = document.createElement("li");
+  const tag = document.createElement("span");
+  tag.className = `tag ${kind}`;
+  tag.textContent = kind === "ok" ? "holds" : "fails";
+  line.append(tag, ` ${text}`);
+  return line;
+}
+
+function parsed(bytes) {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    throw new Fault("The file is neither a PDF nor JSON.");
+  }
+}
+
+async function judge(bytes, trusted) {
+  if (!globalThis.crypto?.subtle) {
+    throw new Fault(
+      "The browser only verifies over https or on this machine itself. Use the command instead.",
+    );
+  }
+  if (latin1.decode(bytes.subarray(0, 1024)).includes("%PDF-")) {
+    const verdict = await verifyBundle(parsed(await attachedEvidence(bytes)), trusted);
+    verdict.checks.unshift({ ok: true, sentence: "The PDF carries one evidence bundle." });
+    verdict.notes.push(
+      "The proof covers the attached evidence, not the printed pages: compare them with the statement.",
+    );
+    return verdict;
+  }
+  const value = parsed(bytes);
+  const carries = value !== null && typeof value === "object" && "evidence" in value;
+  return carries ? verifyDocument(value, trusted) : verifyBundle(value, trusted);
+}
+
+function row(entry) {
+  const line = document.createElement("tr");
+  const time = new Date(Number(entry.time / 1000n)).toISOString().replace(/\.\d+Z$/, " UTC");
+  const cells = [entry.seq, time.replace("T", " "), entry.event.type, entry.event.resource];
+  cells.push(entry.proven ? "yes" : "no");
+  for (const [column, text] of cells.entries()) {
+    const cell = document.createElement(column ? "td" : "th");
+    if (!column) cell.scope = "row";
+    if (!column) cell.className = "num";
+    cell.textContent = String(text ?? "");
+    line.append(cell);
+  }
+  return line;
+}
+
+function show(name, verdict) {
+  const card = at("verdict");
+  card.hidden = false;
+  card.className = `card ${verdict.valid ? "ok" : "bad"}`;
+  at("verdict-title").textContent = `${name}: ${verdict.valid ? "valid" : "NOT valid"}`;
+  at("checks").replaceChildren(
+    ...verdict.checks.map((check) => item(check.ok ? "ok" : "bad", check.sentence)),
+  );
+  at("notes").replaceChildren(
+    ...verdict.notes.map((text) => {
+      const note = document.createElement("p");
+      note.className = "muted";
+      note.textContent = text;
+      return note;
+    }),
+  );
+  at("statement").hidden = !verdict.statement;
+  at("statement").querySelector("pre").textContent = JSON.stringify(verdict.statement, null, 2);
+  at("entries").hidden = !verdict.entries.length;
+  at("entries")
+    .querySelector("tbody")
+    .replaceChildren(...verdict.entries.slice(0, SHOWN_ENTRIES).map(row));
+  at("verdict-title").focus();
+}
+
+async function verify() {
+  const file = at("file").files[0];
+  if (!file) return;
+  let verdict = null;
+  try {
+    verdict = await judge(new Uint8Array(await file.arrayBuffer()), at("vkey").value.trim());
+  } catch (error) {
+    const known = error instanceof Fault;
+    const sentence = known ? error.message : "The file is broken in a way that cannot be read.";
+    const checks = [{ ok: false, sentence }];
+    verdict = { valid: false, checks, notes: [], entries: [], statement: null };
+  }
+  show(file.name, verdict);
+}
+
+at("file").addEventListener("change", verify);
+at("vkey").addEventListener("change", verify);
+at("verify-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  verify();
+});

@@ -1,0 +1,281 @@
+"""The public page /verify/ in a real browser: it agrees with the offline verifier, and sends
+nothing. The page and its scripts are handed to the browser by the test; there is no server."""
+
+import copy
+import json
+import random
+import shutil
+from base64 import b64decode, b64encode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pikepdf
+import pytest
+from django.conf import settings
+from django.http import HttpResponse
+from django.test import Client
+from django.db import transaction
+from playwright.sync_api import Browser, Page, Route, sync_playwright
+
+from accounts.models import User
+from audit.actions import record, sequence
+from audit.events import define
+from audit.ledger import bundle, canonical
+from audit.ledger.checkpoint import Checkpoint, parse, sign
+from audit.ledger.verify import verify_file
+from audit.queries import entries, evidence, verifier_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.audit.builders import log_with
+
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.skipif(not shutil.which("chromium"), reason="Chromium is not installed"),
+]
+STATED = define("test.stated", "statement_sha256")
+ADDRESS = "https://vestige.test"
+
+
+class VerifyPage:
+    """The page, open in a browser that asks nobody but the test.
+
+    Playwright occupies its thread with an event loop, in which Django would refuse to work: so
+    the browser has a thread of its own.
+    """
+
+    def __init__(self, answer: HttpResponse, browser: Browser, thread: ThreadPoolExecutor) -> None:
+        self.asked: list[str] = []
+        self._answer, self._thread = answer, thread
+        self._page: Page = thread.submit(self._open, browser).result()
+        self.asked.clear()
+
+    def _open(self, browser: Browser) -> Page:
+        page = browser.new_page()
+        page.route("**/*", self._fulfil)
+        page.goto(f"{ADDRESS}/verify/")
+        page.wait_for_load_state("networkidle")
+        return page
+
+    def _fulfil(self, route: Route) -> None:
+        path = route.request.url.removeprefix(ADDRESS)
+        self.asked.append(f"{route.request.method} {path}")
+        if path == "/verify/":
+            headers = {"Content-Security-Policy": self._answer["Content-Security-Policy"]}
+            route.fulfill(body=self._answer.content, content_type="text/html", headers=headers)
+        elif path.startswith("/static/"):
+            route.fulfill(path=Path(settings.BASE_DIR) / path[1:])
+        else:
+            route.abort()
+
+    def trust(self, vkey: str) -> None:
+        def fill() -> None:
+            if not self._page.is_visible("#vkey"):
+                self._page.click("summary:has-text('Compare with a key')")
+            self._page.fill("#vkey", vkey)
+
+        self._thread.submit(fill).result()
+
+    def judge(self, content: bytes, name: str = "evidence.json") -> tuple[bool, str]:
+        """Whether the browser says valid, and all that it says."""
+        return self._thread.submit(self._judge, content, name).result()
+
+    def _judge(self, content: bytes, name: str) -> tuple[bool, str]:
+        page = self._page
+        page.locator("#verdict").evaluate("node => node.hidden = true")
+        page.set_input_files("#file", {"name": name, "mimeType": "", "buffer": content})
+        page.wait_for_selector("#verdict:not([hidden])")
+        return ": valid" in page.inner_text("#verdict-title"), page.inner_text("#verdict")
+
+    def close(self) -> None:
+        self._thread.submit(self._page.close).result()
+
+
+@pytest.fixture(scope="module")
+def thread() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as executor:
+        yield executor
+
+
+@pytest.fixture(scope="module")
+def chromium(thread: ThreadPoolExecutor) -> Iterator[Browser]:
+    playwright = thread.submit(sync_playwright().start).result()
+    launch = thread.submit(
+        playwright.chromium.launch, executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+    )
+    yield launch.result()
+    thread.submit(launch.result().close).result()
+    thread.submit(playwright.stop).result()
+
+
+@pytest.fixture
+def page(chromium: Browser, thread: ThreadPoolExecutor, client: Client) -> Iterator[VerifyPage]:
+    answer = client.get("/verify/")
+    assert answer.status_code == 200
+    opened = VerifyPage(answer, chromium, thread)  # type: ignore[arg-type]
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def made(analyst: User) -> dict[str, Any]:
+    """A bundle with a statement, in a log of 300 entries."""
+    log_with(300)
+    statement = {"purpose": "certificate", "text": "Grüße, \u2028 \U0001f600", "numbers": [1, -7, 0.5],
+                 "entries": [7, 8]}
+    with transaction.atomic():
+        record(STATED, by=analyst, resource="report:1",
+               details={"statement_sha256": bundle.statement_digest(statement)})
+    sequence()
+    stated = entries().get(type=STATED.name).seq
+    return evidence([0, 7, 8, 9, 255, stated], purpose="certificate", statement=statement)
+
+
+def stating(made: dict[str, Any]) -> int:
+    """The entry that commits to the statement."""
+    return int(made["entries"][-1]["seq"])
+
+
+def test_a_good_bundle_is_valid_and_nothing_is_sent(page: VerifyPage, made: dict[str, Any]) -> None:
+    valid, said = page.judge(bundle.dumps(made))
+    assert valid, said
+    assert "6 entries proven" in said
+    assert f"Entry {stating(made)} (test.stated) commits to the statement." in said
+    assert page.asked == []
+
+
+def test_a_known_key_is_compared(page: VerifyPage, made: dict[str, Any]) -> None:
+    page.trust(verifier_key())
+    valid, said = page.judge(bundle.dumps(made))
+    assert valid
+    assert "The key that you gave has signed" in said
+    page.trust(verifier_key().replace("+A", "+B"))
+    assert not page.judge(bundle.dumps(made))[0]
+
+
+def pdf_with(content: bytes, *, name: str = "evidence.json", **options: Any) -> bytes:
+    pdf = pikepdf.new()
+    pdf.add_blank_page()
+    pdf.attachments["readme.txt"] = b"1 0 obj << /EF 9 0 R >> stream"
+    pdf.attachments[name] = content
+    target = BytesIO()
+    pdf.save(target, **options)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"object_stream_mode": pikepdf.ObjectStreamMode.disable},
+        {"object_stream_mode": pikepdf.ObjectStreamMode.generate},
+        {"compress_streams": False},
+        {"linearize": True},
+    ],
+    ids=["plain", "object streams", "uncompressed", "linearized"],
+)
+def test_the_evidence_in_a_pdf_is_found(
+    page: VerifyPage, made: dict[str, Any], options: dict[str, Any]
+) -> None:
+    valid, said = page.judge(pdf_with(bundle.dumps(made), **options), "certificate.pdf")
+    assert valid, said
+    assert "compare them with the statement" in said
+
+
+def test_a_pdf_without_evidence_or_with_damage_is_not_valid(
+    page: VerifyPage, made: dict[str, Any]
+) -> None:
+    whole = bundle.dumps(made)
+    assert "carries no attachment" in page.judge(pdf_with(whole, name="other.json"))[1]
+    pdf = bytearray(pdf_with(whole))
+    at = pdf.rindex(b"stream", 0, len(pdf) // 2) + 60
+    pdf[at] ^= 1
+    assert page.judge(bytes(pdf))[0] is verify_file(bytes(pdf)).valid
+    assert not page.judge(pdf_with(whole.replace(b"certificate", b"certificatf", 1)))[0]
+
+
+def test_a_document_in_json_is_compared_with_its_statement(
+    page: VerifyPage, made: dict[str, Any]
+) -> None:
+    document = made["statement"] | {"statement_entry": stating(made), "checkpoint": made["checkpoint"],
+                                    "evidence": made}
+    assert page.judge(canonical.encode(document))[0]
+    for change in ({"text": "other"}, {"statement_entry": 7}, {"extra": 1}, {"checkpoint": ""}):
+        content = canonical.encode(document | change)
+        assert not page.judge(content)[0], change
+        assert not verify_file(content).valid, change
+
+
+def resealed(made: dict[str, Any]) -> dict[str, Any]:
+    """With a digest that fits, as one who changes a bundle would give it."""
+    members = {**made, "digest": None}
+    digest = bundle.sha256(canonical.encode(members)).hexdigest()
+    return {**members, "digest": digest}
+
+
+def flipped(text: str, chance: random.Random) -> str:
+    data = bytearray(b64decode(text))
+    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    return b64encode(bytes(data)).decode()
+
+
+def mutated(made: dict[str, Any], chance: random.Random) -> dict[str, Any]:
+    changed = copy.deepcopy(made)
+    entry = chance.choice(changed["entries"])
+    match chance.randrange(9):
+        case 0:
+            entry["leaf"] = flipped(entry["leaf"], chance)
+        case 1:
+            at = chance.randrange(len(entry["proof"]))
+            entry["proof"][at] = flipped(entry["proof"][at], chance)
+        case 2:
+            entry["proof"].pop()
+        case 3:
+            entry["seq"] += chance.choice([-1, 1, 1000])
+        case 4:
+            changed["statement"]["text"] += "!"
+        case 5:
+            head, _, signature = changed["checkpoint"].rstrip("\n").rpartition(" ")
+            changed["checkpoint"] = f"{head} {flipped(signature, chance)}\n"
+        case 6:
+            size = stating(made) + 1
+            changed["checkpoint"] = changed["checkpoint"].replace(f"\n{size}\n", f"\n{size + 1}\n")
+        case 7:
+            changed["log"]["origin"] += "x"
+        case 8:
+            changed["entries"].remove(entry)
+    return resealed(changed) if chance.random() < 0.8 else changed
+
+
+def test_the_browser_agrees_with_the_offline_verifier_on_changed_bundles(
+    page: VerifyPage, made: dict[str, Any]
+) -> None:
+    chance = random.Random(11)  # noqa: S311  # a test's choice of changes
+    for turn in range(80):
+        content = json.dumps(mutated(made, chance)).encode()
+        expected = verify_file(content)
+        found, said = page.judge(content)
+        assert found is expected.valid, f"turn {turn}: {said}\n{expected.as_dict()}"
+
+
+def test_a_forger_with_a_key_of_their_own_is_only_caught_by_the_known_key(
+    page: VerifyPage, made: dict[str, Any]
+) -> None:
+    from audit.ledger.checkpoint import vkey
+
+    forger = Ed25519PrivateKey.generate()
+    said, _ = parse(made["checkpoint"])
+    forged = {**made, "checkpoint": sign(Checkpoint(said.origin, said.size, said.root), forger),
+              "log": {"origin": said.origin, "vkey": vkey(said.origin, forger.public_key())}}
+    assert page.judge(canonical.encode(resealed(forged)))[0]
+    page.trust(verifier_key())
+    assert not page.judge(canonical.encode(resealed(forged)))[0]
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"{", b"null", b"7", b"[]", b'{"evidence": 3}', b'{"format": "vestige-evidence/1"}',
+    b"%PDF-1.7", b"%PDF-1.7\n1 0 obj << /EF << /F 1 0 R >> /F (evidence.json) >> endobj",
+    b"%PDF-1.4\n" + b"(" * 5000, b"\xff\xfe\x00", b'{"evidence": null}',
+])
+def test_nonsense_is_not_valid_and_breaks_nothing(page: VerifyPage, content: bytes) -> None:
+    assert not page.judge(content)[0]
