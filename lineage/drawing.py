@@ -46,9 +46,10 @@ def draw(graph: Mapping[str, Any], urls: Mapping[str, str], *, title: str) -> Dr
     source = _dot(nodes, edges, urls, here=graph["node"])
     try:
         drawn = _run(source)
-    except (OSError, subprocess.SubprocessError):
+        svg = _for_page(drawn, title, f"{len(nodes)} nodes, {len(edges)} edges")
+    except (OSError, subprocess.SubprocessError, ET.ParseError):
         return Drawing(reason="graphviz could not draw this graph. The table below says the same.")
-    return Drawing(svg=_for_page(drawn, title, f"{len(nodes)} nodes, {len(edges)} edges"))
+    return Drawing(svg=svg)
 
 
 def _dot(
@@ -124,7 +125,9 @@ def _shortened(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    # graphviz writes "&" into addresses as it is, and takes what looks like an entity for one.
+    escaped = text.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
+    escaped = escaped.replace("\n", "\\n")
     return f'"{escaped}"'
 
 

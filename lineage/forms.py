@@ -24,9 +24,8 @@ class ModelFilterForm(forms.Form):
 
 
 class GraphForm(forms.Form):
-    """Which part of the graph to show; the version is hidden because it is chosen by links."""
+    """Which part of the graph to show."""
 
-    tab = forms.CharField(widget=forms.HiddenInput, initial="lineage", required=False)
     version = forms.CharField(widget=forms.HiddenInput, required=False, max_length=256)
     direction = forms.ChoiceField(
         label="Direction",
@@ -37,7 +36,6 @@ class GraphForm(forms.Form):
         label="Depth",
         required=False,
         coerce=int,
-        empty_value=3,
         choices=[(number, str(number)) for number in DEPTHS],
     )
     as_of = forms.DateTimeField(

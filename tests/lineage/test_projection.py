@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from typing import Any
 
 import pytest
 
@@ -126,7 +127,7 @@ def test_an_unnamed_read_follows_the_newest_version_at_that_time(pipeline: User)
 
 
 def test_an_unnamed_write_adds_to_the_one_before_unless_it_replaced_all(pipeline: User) -> None:
-    overwrite = {"lifecycleStateChange": {"lifecycleStateChange": "OVERWRITE"}}
+    overwrite: dict[str, Any] = {"lifecycleStateChange": {"lifecycleStateChange": "OVERWRITE"}}
     for number, facets in enumerate([{}, {}, overwrite]):
         take_in(
             run_event("load", f"r{number}", minutes=number, outputs=[dataset("raw", **facets)]),
@@ -137,7 +138,7 @@ def test_an_unnamed_write_adds_to_the_one_before_unless_it_replaced_all(pipeline
 
 
 def test_what_a_facet_says_of_sources_outweighs_the_list_of_inputs(pipeline: User) -> None:
-    columns = {
+    columns: dict[str, Any] = {
         "columnLineage": {
             "fields": {
                 "total": {

@@ -1,6 +1,7 @@
 """Datasets, models and versions by REST, and what owners decide about models."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from pytest_django import DjangoAssertNumQueries
@@ -164,7 +165,7 @@ def test_a_registered_version_joins_what_events_say(churn: Dataset, pipeline: Us
 def test_words_of_a_person_outweigh_those_of_a_pipeline(
     data_owner: User, pipeline: User, api: Api
 ) -> None:
-    told = {"documentation": {"description": "from the pipeline"}}
+    told: dict[str, Any] = {"documentation": {"description": "from the pipeline"}}
     take_in(run_event("a", "r1", outputs=[dataset("x", "1", **told)]), pipeline)
     table = Dataset.objects.get()
 
