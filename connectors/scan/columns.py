@@ -7,10 +7,56 @@ import polars as pl
 import pyarrow as pa
 
 from connectors.scan.identifiers import Identifiers, Path
+from connectors.scan.raw import ByteSearch
 from connectors.scan.record import Record
 from connectors.scan.texts import scan_json
 
 _TEMPORAL_OR_BOOLEAN = (pl.Date, pl.Time, pl.Boolean, pl.Null)
+
+
+class ColumnScan:
+    """The columns of one file. Values that arrive as a dictionary are looked at once each."""
+
+    def __init__(self, path: str, record: Record) -> None:
+        self.path = path
+        self.record = record
+        # Column → its dictionary and whether that holds anything. Keeping the dictionary itself
+        # keeps its memory from being given to another one with the same address.
+        self._seen: dict[Path, tuple[pa.Array, bool]] = {}
+
+    def scan(self, values: pa.Array, column: tuple[str, ...]) -> None:
+        if pa.types.is_dictionary(values.type):
+            if not self._promising(values.dictionary, column):
+                return
+            values = values.dictionary_decode()
+        scan_column(values, column, self.path, f"column {'.'.join(column)}", self.record)
+
+    def _promising(self, dictionary: pa.Array, column: tuple[str, ...]) -> bool:
+        texts = pl.Series(values=dictionary)
+        if texts.dtype != pl.String:
+            return True
+        known = self._seen.get(column)
+        if known is not None and _same_memory(known[0], dictionary):
+            return known[1]
+        identity = self.record.identifiers.is_identity(column)
+        promising = _text_candidates(texts, self.record.identifiers, identity=identity).any()
+        self._seen[column] = (dictionary, bool(promising))
+        return bool(promising)
+
+
+def _same_memory(left: pa.Array, right: pa.Array) -> bool:
+    places = [
+        [b.address if b else 0 for b in array.buffers()] + [len(array), array.offset]
+        for array in (left, right)
+    ]
+    return places[0] == places[1]
+
+
+def may_hold(data: bytes, column: Path, identifiers: Identifiers) -> bool:
+    """Whether texts stored one after the other in these bytes can hold anything of interest."""
+    identity = identifiers.is_identity(column)
+    patterns = [*identifiers.text_patterns(identity=identity), *identifiers.cut_fragments]
+    return ByteSearch(p.encode() for p in patterns).found(data)
 
 
 def scan_column(values: pa.Array, column: Path, path: str, where: str, record: Record) -> None:
@@ -52,20 +98,17 @@ def _scan_texts(series: pl.Series, column: Path, path: str, where: str, record: 
 
 def _text_candidates(series: pl.Series, identifiers: Identifiers, *, identity: bool) -> pl.Series:
     """True for every text that may hold an identifier, and for few others."""
-    texts = series.str
     mask = pl.repeat(value=False, n=len(series), dtype=pl.Boolean, eager=True)
-    if identifiers.fragments:
-        mask |= texts.contains_any(identifiers.fragments, ascii_case_insensitive=True)
+    if patterns := identifiers.fragments_and_names:
+        mask |= series.str.contains_any(patterns, ascii_case_insensitive=True)
     if exact := identifiers.exact_texts(identity=identity):
         mask |= series.is_in(exact)
-    names = sorted(identifiers.identity_names)
-    if names:  # a document or an expression that names an identity column
-        mask |= texts.contains_any(names, ascii_case_insensitive=True)
     if identifiers.cut_fragments:
-        documents = texts.starts_with("{") | texts.starts_with("[")
-        mask |= documents & texts.contains_any(
-            identifiers.cut_fragments, ascii_case_insensitive=True
-        )
+        documents = series.str.starts_with("{") | series.str.starts_with("[")
+        if documents.any():
+            mask |= documents & series.str.contains_any(
+                identifiers.cut_fragments, ascii_case_insensitive=True
+            )
     return mask.fill_null(value=False)
 
 

@@ -21,6 +21,7 @@ surviving whole value begins the same way; then it tells nothing about the erase
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -40,6 +41,11 @@ _EXPRESSION_ID = re.compile(r"#\d+L?")  # Spark writes columns as customer_id#12
 _CUT_RUN = re.compile(r"[^\s'\"`,;=<>()\[\]{}|\\\x00-\x1f]+")
 
 Path = Sequence[str]
+
+
+def _raised(text: str) -> str:
+    """Lower case but for letters outside ASCII, which searches "in any case" leave as they are."""
+    return "".join(c.lower() if c.isascii() else c.upper() for c in text)
 
 
 def _is_word(character: str) -> bool:
@@ -72,6 +78,8 @@ class Identifier:
         if found := as_uuid(self.text):
             forms |= {str(found), found.hex}
         if self.distinctive:
+            # An accented letter is one character or two, and looks the same.
+            forms |= {unicodedata.normalize(n, f) for f in forms for n in ("NFC", "NFD")}
             forms |= {form.strip().casefold() for form in forms}
         return frozenset(forms)
 
@@ -110,15 +118,18 @@ class Identifiers:
     ) -> None:
         """`identity_columns`, `control_columns`: logical and physical names. `control`: a column
         and a surviving person's identifier in it."""
-        self.sought = [Identifier(v) for v in dict.fromkeys(values) if v.strip()]
+        self._values = tuple(dict.fromkeys(values))
+        self._identity_columns = tuple(identity_columns)
+        self._unrelated_columns = tuple(unrelated_columns)
+        self.sought = [Identifier(v) for v in self._values if v.strip()]
         if control is not None:
             self.sought.append(Identifier(control[1], control=True))
         self.control_names = {c.lower() for c in control_columns}
         if control is not None:
             self.control_names.add(control[0].lower())
-        names = {c.lower() for c in identity_columns} | self.control_names
+        names = {c.lower() for c in self._identity_columns} | self.control_names
         self.identity_names = names | {n.rpartition(".")[2] for n in names}
-        self.unrelated_names = {c.lower() for c in unrelated_columns}
+        self.unrelated_names = {c.lower() for c in self._unrelated_columns}
         self._exact: dict[str, list[Identifier]] = {}
         self._folded: dict[str, list[Identifier]] = {}
         self._numbers: dict[int, list[Identifier]] = {}
@@ -132,6 +143,17 @@ class Identifiers:
         self.cuttable = [i for i in self.sought if len(i.text) > _SHORTEST_CUT]
         self._within = self._pattern([f for i in self.distinctive for f in i.spellings])
         self._naming = self._pattern(self.identity_names)
+
+    @cached_property
+    def without_control(self) -> "Identifiers":
+        """Only what must be gone: where finding the survivor would prove nothing."""
+        if not self.control_names:
+            return self
+        return Identifiers(
+            self._values,
+            identity_columns=self.identity_names,
+            unrelated_columns=self._unrelated_columns,
+        )
 
     @staticmethod
     def _pattern(texts: Iterable[str]) -> re.Pattern[str] | None:
@@ -151,12 +173,23 @@ class Identifiers:
 
     @cached_property
     def fragments(self) -> list[str]:
-        """Lower-case texts one of which is inside every text that holds a distinctive one."""
-        return sorted({f.lower() for i in self.distinctive for f in i.spellings})
+        """Texts one of which, in any case of its ASCII letters, is inside every text that holds a
+        distinctive identifier."""
+        spellings = {f for i in self.distinctive for f in i.spellings}
+        return sorted({f.lower() for f in spellings} | {_raised(f) for f in spellings})
 
     @cached_property
     def cut_fragments(self) -> list[str]:
         return sorted({i.text[:_SHORTEST_CUT].lower() for i in self.cuttable})
+
+    @cached_property
+    def fragments_and_names(self) -> list[str]:
+        """What makes a text worth a slow look: an identifier, or the name of an identity column,
+        as in a document or an expression, where short identifiers count."""
+        return sorted({*self.fragments, *self.identity_names})
+
+    def text_patterns(self, *, identity: bool) -> list[str]:
+        return [*self.fragments_and_names, *self.exact_texts(identity=identity)]
 
     def exact_texts(self, *, identity: bool) -> list[str]:
         """The short identifiers' spellings that count in a text column."""

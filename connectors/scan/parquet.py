@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from connectors.scan.columns import scan_column, shares_prefix
+from connectors.scan.columns import ColumnScan, may_hold, scan_column, shares_prefix
 from connectors.scan.identifiers import Identifiers, Path
-from connectors.scan.physical import Element, decoded_bound, plain_values
+from connectors.scan.physical import BYTES, Element, decoded_bound, plain_values
 from connectors.scan.record import Record
 from connectors.scan.texts import scan_text
 from connectors.scan.thrift import Reader, ThriftError
@@ -29,6 +29,7 @@ _BATCH_ROWS = 131_072
 _CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 5: "lz4", 6: "zstd", 7: "lz4_raw"}
 _DICTIONARY_PAGE = 2
 _MAX_HEADER = 1 << 20
+_MAX_DICTIONARY = 1 << 30
 
 
 class ParquetFormatError(ValueError):
@@ -51,11 +52,28 @@ def scan_parquet(data: "bytes | mmap.mmap", path: str, record: Record) -> None:
     for group in footer.get(4, []):
         for element, chunk in zip(elements, group[1], strict=True):
             _Chunk(data, element, chunk, path, record).scan()
-    with pq.ParquetFile(_buffer(data)) as file:
+    columns = ColumnScan(path, record)
+    with pq.ParquetFile(_buffer(data), read_dictionary=_text_columns(data)) as file:
         for batch in file.iter_batches(batch_size=_BATCH_ROWS):
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
                 for leaf in leaves((name,), column):
-                    scan_leaf(leaf, path, record)
+                    columns.scan(leaf.values, leaf.path)
+
+
+def _text_columns(data: "bytes | mmap.mmap") -> list[str]:
+    """Columns of plain text, which are read as dictionaries: each different value once."""
+    with pq.ParquetFile(_buffer(data)) as file:
+        groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+        # Arrow's dictionaries end at 2 GB; such a column is read value by value.
+        if any(group.total_byte_size > _MAX_DICTIONARY for group in groups):
+            return []
+        return [f.name for f in file.schema_arrow if _is_text(f.type)]
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
 
 
 def prefixes_in_use(
@@ -205,10 +223,14 @@ class _Chunk:
             if codec not in _CODECS:
                 raise ParquetFormatError(f"unknown compression {codec}")
             raw = pa.decompress(raw, header.get(2, 0), codec=_CODECS[codec], asbytes=True)
+        column = self.element.path
+        identifiers = self.record.identifiers.without_control
+        if self.element.physical == BYTES and not may_hold(raw, column, identifiers):
+            return
         count = header.get(7, {}).get(1, 0)
         values = plain_values(raw, count, self.element)
-        leaf = Leaf(self.element.path, values)
-        scan_leaf(leaf, self.path, self.record, prefix="dictionary page of ")
+        where = f"dictionary page of column {'.'.join(column)}"
+        scan_column(values, column, self.path, where, self.record)
 
 
 def _scan_value(value: Any, column: Path, path: str, where: str, record: Record) -> None:
@@ -243,8 +265,6 @@ def leaves(path: tuple[str, ...], array: pa.Array) -> Iterator[Leaf]:
         yield from _map_leaves(path, array)
     elif pa.types.is_nested(kind):
         yield from leaves(path, array.flatten())
-    elif pa.types.is_dictionary(kind):
-        yield Leaf(path, array.dictionary_decode())
     else:
         yield Leaf(path, array)
 
@@ -258,8 +278,3 @@ def _map_leaves(path: tuple[str, ...], array: pa.MapArray) -> Iterator[Leaf]:
         return
     for key in keys.unique().to_pylist():
         yield from leaves((*path, str(key)), items.filter(pa.compute.equal(keys, key)))
-
-
-def scan_leaf(leaf: Leaf, path: str, record: Record, prefix: str = "") -> None:
-    where = f"{prefix}column {'.'.join(leaf.path)}"
-    scan_column(leaf.values, leaf.path, path, where, record)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-_INT32, _INT64, _INT96, _FLOAT, _DOUBLE, _BYTES, _FIXED = range(1, 8)
+_INT32, _INT64, _INT96, _FLOAT, _DOUBLE, BYTES, _FIXED = range(1, 8)
 _NUMBERS = {
     _INT32: ("<i", pa.int32()),
     _INT64: ("<q", pa.int64()),
@@ -28,7 +28,7 @@ class Element(NamedTuple):
 
 def decoded_bound(raw: bytes, element: Element) -> Value:
     """A lowest or highest value from statistics; None for types that name nobody."""
-    if element.scale is not None and element.physical in (_BYTES, _FIXED):
+    if element.scale is not None and element.physical in (BYTES, _FIXED):
         return Decimal(int.from_bytes(raw, "big", signed=True)).scaleb(-element.scale)
     if element.physical in _NUMBERS:
         code = _NUMBERS[element.physical][0]
@@ -36,7 +36,7 @@ def decoded_bound(raw: bytes, element: Element) -> Value:
             return None
         number: int | float = struct.unpack(code, raw)[0]
         return Decimal(number).scaleb(-element.scale) if element.scale else number
-    if element.physical in (_BYTES, _FIXED):
+    if element.physical in (BYTES, _FIXED):
         try:
             return raw.decode()
         except UnicodeDecodeError:
@@ -55,7 +55,7 @@ def plain_values(raw: bytes, count: int, element: Element) -> pa.Array:
         if element.scale:
             return pa.array([Decimal(n).scaleb(-element.scale) for n in numbers.to_pylist()])
         return numbers
-    if element.physical == _BYTES:
+    if element.physical == BYTES:
         return _as_text(_prefixed(raw, count))
     if element.physical == _FIXED and element.length:
         parts = [

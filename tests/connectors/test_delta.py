@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 
 from connectors.adapters.base import PlanOutdatedError, StoreError, StoreNotFoundError
 from connectors.adapters.delta import DeltaStore
-from connectors.adapters.delta import erase as erase_module
+from connectors.adapters.delta.commit import write_commit
 from tests.connectors.builders import (
     CHANGES,
     EVERY_NEEDLE,
@@ -291,13 +291,12 @@ def test_a_commit_during_the_erasure_wins_and_nothing_is_left_behind(
 ) -> None:
     opened = store(table)
     plan = opened.plan_erase(opened.find_subject(PERSON), mode="purge")
-    real = erase_module.write_commit
 
     def slow(*args: object, **kwargs: object) -> int:
         append(table, customers(900, 910))
-        return real(*args, **kwargs)  # type: ignore[arg-type]
+        return write_commit(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(erase_module, "write_commit", slow)
+    monkeypatch.setattr("connectors.adapters.delta.erase.write_commit", slow)
     with pytest.raises(PlanOutdatedError, match="Another writer committed version 5"):
         opened.erase(plan, PERSON)
     assert not list(table.glob("*vestige*"))

@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 
 from connectors.adapters.base import ErasePlan
 from connectors.adapters.delta import DeltaStore, purge
-from connectors.adapters.delta import erase as erase_module
+from connectors.adapters.delta.commit import write_commit
 from connectors.folders import LocalFolder
 from tests.connectors.builders import (
     CHANGES,
@@ -30,6 +30,8 @@ from tests.connectors.builders import (
     table_with_person,
     without_person,
 )
+
+COMMIT = "connectors.adapters.delta.erase.write_commit"
 
 
 @pytest.fixture(autouse=True)
@@ -148,15 +150,14 @@ def test_two_workers_with_the_same_plan_do_no_harm(
 ) -> None:
     expected = without_person(rows_of(table))
     plan = store(table).plan_erase(store(table).find_subject(PERSON), mode="purge")
-    real = erase_module.write_commit
     twin: list[object] = []
 
     def beaten(*args: object, **kwargs: object) -> int:
-        monkeypatch.setattr(erase_module, "write_commit", real)
+        monkeypatch.setattr(COMMIT, write_commit)
         twin.append(store(table).erase(plan, PERSON))
-        return real(*args, **kwargs)  # type: ignore[arg-type]
+        return write_commit(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(erase_module, "write_commit", beaten)
+    monkeypatch.setattr(COMMIT, beaten)
     assert [store(table).erase(plan, PERSON)] == twin
     store(table).purge_history(plan)
     assert rows_of(table).equals(expected)

@@ -12,9 +12,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from connectors.adapters.base import StoreError
-from connectors.adapters.delta import erase as erase_module
 from connectors.adapters.delta import purge
-from connectors.folders import LocalFolder
 from tests.connectors.builders import (
     EVERY_NEEDLE,
     PERSON,
@@ -342,10 +340,3 @@ def test_the_version_2_to_3_gap_of_a_cleaned_log_is_not_guessed(tmp_path: Path) 
     (path / "_delta_log" / f"{3:020d}.checkpoint.parquet").unlink()
     with pytest.raises(StoreError, match="has a gap before version 3"):
         store(path).versions()
-
-
-def test_masks_are_read_only_for_files_that_have_vectors(tmp_path: Path) -> None:
-    path = tmp_path / "t"
-    append(path, customers(0, 5))
-    files = store(path)._snapshot(erase_module.read_history(LocalFolder(path)), None).files
-    assert erase_module.deletion_masks(LocalFolder(path), list(files.values())) == {}

@@ -6,6 +6,7 @@ import io
 import json
 import lzma
 import tarfile
+import unicodedata
 import uuid
 import zipfile
 from collections.abc import Iterable
@@ -262,6 +263,17 @@ def test_utf_16_text_is_found(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_bytes(f"x {EMAIL.upper()} y".encode("utf-16-le"))
     report = scan(tmp_path, [EMAIL])
     assert {t.path for t in report.traces} == {"a.txt", "b.txt"}
+
+
+@pytest.mark.parametrize("spelling", ["NFC", "NFD"])
+def test_letters_outside_ascii_are_found_in_any_case(tmp_path: Path, spelling: str) -> None:
+    needle = "jürgen.müller@straße.example"
+    stored = unicodedata.normalize(spelling, "Jürgen.MÜLLER@straße.example")
+    parquet(tmp_path / "a.parquet", {"memo": [f"to {stored}"]}, compression="zstd")
+    (tmp_path / "a.txt").write_text(f"to {stored}")
+    (tmp_path / f"to {stored}").write_text("")
+    found = {where for _, where in places(scan(tmp_path, [needle]))}
+    assert found >= {"column memo", "text", "file name"}
 
 
 def test_text_with_escapes_is_decoded_before_it_is_compared(tmp_path: Path) -> None:
