@@ -8,6 +8,8 @@ facts=integrity.facts %}`
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.html import format_html
+
 from audit.models import Verification
 from audit.queries import (
     Checkpoint,
@@ -60,9 +62,14 @@ class Integrity:
         found: list[tuple[str, Any]] = []
         if self.checkpoint:
             found += [
-                ("Signed checkpoint", f"over {self.checkpoint.size:,} entries"),
+                (
+                    "Signed checkpoint",
+                    format_html(
+                        "{} entries, {}", f"{self.checkpoint.size:,}",
+                        ago(self.checkpoint.signed_at),
+                    ),
+                ),
                 ("Root", hash_text(self.checkpoint.root)),
-                ("Signed", ago(self.checkpoint.signed_at)),
             ]
         found.append(("Key", self.key_id))
         if self.refusal:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from django.urls import NoReverseMatch, reverse
 
+from audit.queries import actor_names
+
 # Whose page can be addressed by what the string says already.
 _PAGES = {
     "request": "compliance:request",
@@ -27,7 +29,17 @@ class Named(NamedTuple):
 
 
 Resolver = Callable[[Sequence[str]], Mapping[str, Named]]
-_resolvers: dict[str, Resolver] = {}
+
+
+def _users(resources: Sequence[str]) -> dict[str, Named]:
+    return {resource: Named(name) for resource, name in actor_names(resources).items()}
+
+
+def _nobody(resources: Sequence[str]) -> dict[str, Named]:
+    return {}
+
+
+_resolvers: dict[str, Resolver] = {"user": _users}
 
 
 def resolve(kind: str, resolver: Resolver) -> None:
@@ -42,7 +54,7 @@ def names_of(resources: Iterable[str]) -> dict[str, Named]:
         by_kind[resource.partition(":")[0]].append(resource)
     named: dict[str, Named] = {}
     for kind, some in by_kind.items():
-        known = _resolvers[kind](some) if kind in _resolvers else {}
+        known = _resolvers.get(kind, _nobody)(some)
         for resource in some:
             named[resource] = known.get(resource) or _spelled(kind, resource)
     return named

