@@ -41,13 +41,15 @@ class ReportForm(forms.Form):
     )
     period = forms.ChoiceField(choices=[])
     start_date = forms.DateField(
-        label="First day", required=False, widget=forms.DateInput(attrs={"type": "date"})
+        label="First day",
+        required=False,
+        help_text="Both days count, and only for own dates.",
+        widget=forms.DateInput(attrs={"type": "date"}),
     )
     end_date = forms.DateField(
         label="Last day",
         required=False,
         widget=forms.DateInput(attrs={"type": "date"}),
-        help_text="Both days only for own dates.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -201,8 +201,9 @@ def story(said: Mapping[str, Any], certificate_entry: int | None) -> list[dict[s
         },
     ]
     if told:
+        # What is still open stands last, what is done before the certificate that says so.
         items.insert(
-            4,
+            len(items) if open_models else len(items) - 1,
             {
                 "title": "Models dealt with" if not open_models else "Retraining",
                 "text": f"{len(told) - len(open_models)} of {len(told)} notices closed",

@@ -32,7 +32,7 @@ from reports.queries import (
 from reports.rendering import file_name
 from reports.texts import details_line
 
-_EVENTS_ON_PAGE = 100
+_EVENTS_ON_PAGE = 50
 # Above this size the check of a document would make its page slow: then it waits for a click.
 _CHECK_AT_ONCE = 2_000_000
 
