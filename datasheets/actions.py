@@ -21,15 +21,13 @@ from datasheets import events
 from datasheets.catalog import Question, catalogue
 from datasheets.models import Answer, Profile, Sheet
 from datasheets.queries.facts import Facts
-from datasheets.queries.findings import Finding
 from datasheets.queries.sheets import finding_of, kind_of
 from datasheets.values import (
     AnswerError,
     Value,
+    adopted,
     answer_digest,
-    as_markdown,
     digest_of,
-    escaped,
     parsed,
 )
 from lineage.models import Dataset, Version
@@ -127,7 +125,7 @@ def confirm_answer(sheet: Sheet, question_id: str, *, by: User) -> Answer:
     answer = Answer.objects.select_for_update().filter(sheet=sheet, question_id=question_id).first()
     finding = finding_of(Facts(sheet.dataset), question_id)
     if answer is None and finding is not None and question.fill == "assisted":
-        value = _as_own(question, finding)
+        value = adopted(question, finding.value)
         return answer_question(sheet, question_id, value, State.CONFIRMED, by=by)
     if answer is None or answer.value is None:
         raise AnswersRefusedError(
@@ -333,16 +331,6 @@ def _digest(question_id: str, content: Mapping[str, Any], salt: str) -> str:
 
 def _reported(answer: Answer) -> dict[str, str]:
     return {"question": answer.question_id, "state": answer.state, "sha256": answer.digest}
-
-
-def _as_own(question: Question, finding: Finding) -> Value:
-    """A computed value as a person's answer: its plain texts become Markdown."""
-    value = finding.value
-    if question.shape == "list":
-        return [escaped(str(v)) for v in value] if isinstance(value, list) else finding.markdown
-    if isinstance(value, dict) and "answer" in value and question.shape != "text":
-        return {"answer": value["answer"], "text": escaped(value["text"])}
-    return as_markdown(value, plain=True)
 
 
 def _withdraw(sheet: Sheet, keys: list[str], *, by: User) -> None:

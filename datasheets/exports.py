@@ -10,7 +10,7 @@ from audit.intake import time_text
 from datasheets.catalog import DATASHEET
 from datasheets.guide import NOT_STATED
 from datasheets.models import Answer
-from datasheets.queries.findings import Evidence, Finding
+from datasheets.queries.findings import Evidence, Finding, day
 from datasheets.queries.sheets import COMPLETE, Entry, SheetView, Status
 from datasheets.values import escaped
 
@@ -178,8 +178,8 @@ def _entry(entry: Entry) -> str:
         parts.append(contained(entry.answer.reason))
     elif not entry.is_measured and entry.applies:
         parts.append(NOT_STATED)
-    if entry.finding and not entry.is_measured and entry.applies:
-        parts.append(f"Computed, not confirmed:\n\n{entry.finding.markdown}")
+    if entry.computed_label and entry.finding:
+        parts.append(f"{entry.computed_label}:\n\n{entry.finding.markdown}")
     if entry.status != Status.UNANSWERED:
         parts.append(f"*{escaped(signature(entry))}*")
     return "\n\n".join(parts)
@@ -196,10 +196,10 @@ def signature(entry: Entry) -> str:
     answer = entry.answer
     if answer and entry.applies:
         if entry.stale_because:
-            parts = [f"{WORDS[Status.STALE]}: {entry.stale_because.rstrip('.')}"]
-        parts.append(f"answered by {answer.author} on {answer.answered_at:%Y-%m-%d}")
+            parts.append(entry.stale_because.rstrip("."))
+        parts.append(f"answered by {answer.author}, {day(answer.answered_at)}")
         if answer.confirmed_by:
-            parts.append(f"confirmed by {answer.confirmed_by} on {answer.confirmed_at:%Y-%m-%d}")
+            parts.append(f"confirmed by {answer.confirmed_by}, {day(answer.confirmed_at)}")
     if entry.finding and entry.applies:
         parts += [item.label for item in entry.finding.evidence]
         if entry.finding.note:

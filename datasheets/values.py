@@ -25,6 +25,7 @@ MAX_CHARACTERS = 20_000
 MAX_ITEMS = 500
 _MARKDOWN_SIGNS = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 _LEADING_SIGNS = re.compile(r"^(\s*)([-+=]|\d+[.)])(?=\s|$)", re.MULTILINE)
+_BEGINS_PLAIN = re.compile(r"(?![-+*]\s|\d+[.)]\s|[#>|`~]|\s)")  # a paragraph, no list or table
 _WORDS = {True: "Yes", False: "No"}
 
 
@@ -160,8 +161,22 @@ def as_markdown(value: Value, *, plain: bool = False) -> str:
     if "answer" in value:
         head = _WORDS.get(value["answer"], value["answer"])
         word = f"**{str(head).replace('_', ' ').capitalize()}.**" if head is not None else ""
-        return "\n\n".join(part for part in (word, written(value["text"])) if part)
-    return "\n".join(f"- {escaped(str(k))}: {_number(v)}" for k, v in value.items())
+        text = written(value["text"])
+        return (" " if _BEGINS_PLAIN.match(text) else "\n\n").join(p for p in (word, text) if p)
+    counts = [f"{_number(n)} {escaped(str(name))}" for name, n in value.items()]
+    return counts[0] if len(counts) == 1 else "\n".join(f"- {text}" for text in counts)
+
+
+def adopted(question: Question, computed: Value) -> Value:
+    """A computed value as a person's answer: its plain texts become Markdown."""
+    if question.shape == "list":
+        if isinstance(computed, list):
+            return [escaped(str(item)) for item in computed]
+        return [as_markdown(computed, plain=True)]
+    if isinstance(computed, dict) and "answer" in computed and question.shape != "text":
+        return {"answer": computed["answer"], "text": escaped(computed["text"])}
+    written = as_markdown(computed, plain=True)
+    return written if question.shape == "text" else {"answer": None, "text": written}
 
 
 def _indented(text: str) -> str:

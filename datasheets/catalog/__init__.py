@@ -5,6 +5,7 @@ The wording of the datasheet's questions is that of Gebru et al., "Datasheets fo
 Reporting", 2019. Each file names its source.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -31,6 +32,7 @@ _EXTENSION_SECTIONS = {
     "art53": ("Training content (AI Act, Article 53)", ("art53",)),
     "evidence": ("Identity, evidence and sign-off", ("identity", "evidence", "quality", "signoff")),
 }
+_EXAMPLES = re.compile(r"\s*\((?:e\.g\.|i\.e\.)[^()]*(?:\([^()]*\)[^()]*)*\)")
 _VOCABULARIES = ("hf", "croissant", "google_mct", "cyclonedx", "spdx3", "maps_to")
 
 
@@ -61,6 +63,11 @@ class Question:
     regulation: tuple[str, ...]
     stale_when: tuple[str, ...]
     vocabularies: Mapping[str, tuple[str, ...]]
+
+    @property
+    def short_title(self) -> str:
+        """The question without its examples in brackets."""
+        return _EXAMPLES.sub("", self.title)
 
     @property
     def shape(self) -> Shape:

@@ -9,6 +9,7 @@ from django.db import connection
 from django.db.models import Count, Max, Min, Q
 from django.utils import timezone
 
+from audit.intake import time_text
 from audit.queries import entries_for, latest_checkpoint
 from datasheets.models import Profile
 from lineage.models import Dataset, Edge, Run, Version
@@ -34,10 +35,13 @@ class Closure:
     versions: dict[int, Version]
     edges: tuple[Edge, ...]
     complete: bool  # False: cut off at MAX_VERSIONS
+    # Versions that go on from the one before in their store, although the store has forgotten
+    # it: what an erasure leaves behind.
+    goes_on: tuple[tuple[Version, Version], ...] = ()
 
     def roots(self) -> list[Version]:
         """The versions that nothing goes into, as far as was reported."""
-        targets = {edge.target_id for edge in self.edges}
+        targets = {edge.target_id for edge in self.edges} | {new.pk for new, _ in self.goes_on}
         return _named(v for pk, v in self.versions.items() if pk not in targets)
 
     def into(self, version: Version) -> list[Edge]:
@@ -83,7 +87,7 @@ def current_of(versions: list[Version]) -> Version | None:
 # erasure left in the table came from the version before.
 _UPSTREAM = f"""
     WITH RECURSIVE reach(id) AS (
-        SELECT id FROM {Version._meta.db_table} WHERE id = %s
+        SELECT id FROM {Version._meta.db_table} WHERE id IN (%s, %s)
         UNION
         SELECT e.source_id FROM reach
         JOIN {Edge._meta.db_table} e ON e.target_id = reach.id
@@ -94,10 +98,14 @@ _UPSTREAM = f"""
 """  # noqa: S608  # no outside text in it
 
 
-def closure_of(version: Version) -> Closure:
-    """What went into the version: at most MAX_VERSIONS versions, and the edges between them."""
+def closure_of(version: Version, goes_on: tuple[Version, Version] | None) -> Closure:
+    """What went into the version: at most MAX_VERSIONS versions, and the edges between them.
+
+    `goes_on`: a version of the same dataset and the one that it goes on from, where no edge says
+    so.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(_UPSTREAM, [version.pk])
+        cursor.execute(_UPSTREAM, [version.pk, goes_on[1].pk if goes_on else version.pk])
         found = [pk for (pk,) in cursor.fetchall()]
     kept = found[:MAX_VERSIONS]
     versions = Version.objects.filter(pk__in=kept).select_related("dataset", "produced_by__job")
@@ -106,7 +114,12 @@ def closure_of(version: Version) -> Closure:
         .select_related("source__dataset", "run__job")
         .order_by("pk")
     )
-    return Closure({v.pk: v for v in versions}, tuple(edges), complete=len(found) == len(kept))
+    return Closure(
+        {v.pk: v for v in versions},
+        tuple(edges),
+        complete=len(found) == len(kept),
+        goes_on=(goes_on,) if goes_on else (),
+    )
 
 
 def log_facts(resource: str, version: str = "") -> LogFacts:
@@ -141,7 +154,18 @@ class Facts:
 
     @cached_property
     def closure(self) -> Closure:
-        return closure_of(self.current) if self.current else Closure({}, (), complete=True)
+        if self.current is None:
+            return Closure({}, (), complete=True)
+        return closure_of(self.current, self._torn_off())
+
+    def _torn_off(self) -> tuple[Version, Version] | None:
+        """The oldest version that the store retains, and the one before it, of which only Vestige
+        still knows: the store was purged of it."""
+        kept = [v for v in self.versions if v.in_store and v.purged_at is None]
+        if self.current not in kept or not kept[-1].keeps_older or kept[-1].edges_in.exists():
+            return None
+        older = [v for v in self.versions if v.created_at < kept[-1].created_at]
+        return (kept[-1], older[0]) if older else None
 
     @cached_property
     def sources(self) -> list[Version]:
@@ -189,7 +213,7 @@ class Facts:
         return {
             "size": found.size,
             "root": found.root.hex(),
-            "signed_at": found.signed_at.isoformat(),
+            "signed_at": time_text(found.signed_at),
             "origin": found.note.split("\n", 1)[0],
         }
 

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db.models import Count
 from django.urls import reverse
 
+from audit.intake import time_text
 from compliance.models import Step
 from datasheets.queries.facts import Facts
 from datasheets.queries.findings import (
@@ -167,7 +168,7 @@ def version(facts: Facts) -> Finding | None:
     parents = [e.source for e in facts.closure.into(current)]
     rows: list[list[Any]] = [
         ["Version", current.version],
-        ["Made", current.created_at.isoformat()],
+        ["Made", time_text(current.created_at)],
         ["How its name is known", current.get_known_by_display()],
         ["Rows", current.rows],
         ["Bytes", current.bytes],
@@ -184,7 +185,7 @@ def profile(facts: Facts) -> Finding | None:
     if found is None or found.measured_at is None:
         return None
     rows: list[list[Any]] = [
-        ["Measured", found.measured_at.isoformat()],
+        ["Measured", time_text(found.measured_at)],
         ["Rows read, all of them", found.body.get("rows")],
         ["Files", found.body.get("files")],
         ["Bytes", found.body.get("bytes")],
@@ -208,7 +209,7 @@ def audit_head(facts: Facts) -> Finding | None:
 def closure_finding(facts: Facts) -> Finding | None:
     """One digest over every version and edge that the current version goes back to."""
     closure = facts.closure
-    if facts.current is None or not closure.edges:
+    if facts.current is None or not (closure.edges or closure.goes_on):
         return None
     names = {pk: [v.node, v.digest] for pk, v in closure.versions.items()}
     joined = sorted(
@@ -216,7 +217,7 @@ def closure_finding(facts: Facts) -> Finding | None:
         for e in closure.edges
         if e.source_id in names and e.target_id in names
     )
-    digest = digest_of(joined)
+    digest = digest_of(joined + [[new.node, old.node] for new, old in closure.goes_on])
     rows: list[list[Any]] = [
         ["SHA-256", digest],
         ["Versions", len(closure.versions)],

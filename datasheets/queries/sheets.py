@@ -17,7 +17,7 @@ from datasheets.queries.facts import Facts
 from datasheets.queries.findings import Finding
 from datasheets.queries.governance_findings import GOVERNANCE
 from datasheets.queries.model_findings import MODEL
-from datasheets.values import Value, as_markdown
+from datasheets.values import Value, adopted, as_markdown
 from lineage.models import Dataset, Version
 
 _FINDERS = {DATASHEET: CONTENT | GOVERNANCE, MODEL_CARD: MODEL}
@@ -100,6 +100,15 @@ class Entry:
         if self.answer is None or self.answer.value is None:
             return ""
         return as_markdown(self.answer.value)
+
+    @property
+    def computed_label(self) -> str:
+        """What to call the computed value beside the answer; "" if it need not be shown."""
+        if self.finding is None or self.is_measured or not self.applies:
+            return ""
+        if self.answer and self.answer.value == adopted(self.question, self.finding.value):
+            return ""
+        return "Computed now" if self.answer else "Computed, not confirmed by anybody"
 
     @property
     def can_be_confirmed(self) -> bool:
@@ -265,7 +274,13 @@ def _said(question_id: str, answers: Mapping[str, Answer]) -> Any:
 def _applies(
     question: Question, answers: Mapping[str, Answer], findings: Mapping[str, Finding]
 ) -> bool:
-    """Only an answer that somebody gave takes a question away: unknown is not No."""
+    """Only an answer that somebody gave takes a question away: unknown is not No.
+
+    A question that somebody answered all the same stays.
+    """
+    given = answers.get(question.id)
+    if given is not None and given.value is not None:
+        return True
     condition = question.applies_if
     if condition == "relates_to_people == true":
         return _relates_to_people(answers, findings)

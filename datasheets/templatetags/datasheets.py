@@ -37,5 +37,5 @@ def status_tag(status: Status) -> SafeString:
 
 @register.filter
 def signed(entry: Entry) -> str:
-    """By whom, when, and on what it rests: one line for paper."""
-    return signature(entry)
+    """By whom, when, and on what it rests: one line for paper, to stand after the state's tag."""
+    return signature(entry).partition(" · ")[2]
