@@ -55,15 +55,16 @@ class Person:
         if username:
             name, password = running.sign_ins[username]
             self.page.goto("/sign-in/")
-            self.page.get_by_label("Username").fill(name)
-            self.page.get_by_label("Password").fill(password)
+            self.page.get_by_label("User name", exact=True).fill(name)
+            self.page.get_by_label("Password", exact=True).fill(password)
             self.page.get_by_role("button", name="Sign in").click()
             expect(self.page).to_have_url(re.compile(r"/$"))
 
     def look(self, name: str) -> None:
         """Checks the page for accessibility in both themes, and keeps pictures of it."""
         for theme in ("light", "dark"):
-            self.page.emulate_media(color_scheme=theme)
+            self.page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+            self.page.wait_for_timeout(250)  # colours fade into each other when the theme changes
             self.page.evaluate(AXE)
             found = self.page.evaluate(
                 "async () => (await axe.run()).violations.map(v => v.id + ': ' + v.nodes[0].html)"
@@ -84,10 +85,9 @@ class Person:
     def press(self, name: str) -> None:
         """Presses a button and, where it asks first, confirms."""
         self.page.get_by_role("button", name=name, exact=True).first.click()
-        confirm = self.page.locator("dialog[open] button[value=confirm], dialog[open] .danger, "
-                                    "dialog[open] button:not(.quiet)")  # fmt: skip
-        if confirm.count():
-            confirm.last.click()
+        yes = self.page.locator("dialog[open] [data-confirm-yes]")
+        if yes.count():
+            yes.click()
 
 
 def code_for(running: Installation) -> str:
