@@ -72,10 +72,16 @@ def record(
         )
     require_declared(event, frozenset(details or ()))
     new = NewEvent(
-        type=event.name, actor=by.actor, resource=resource, id=event_id or intake.new_id(),
-        resource_version=resource_version, parent_id=parent_id,
+        type=event.name,
+        actor=by.actor,
+        resource=resource,
+        id=event_id or intake.new_id(),
+        resource_version=resource_version,
+        parent_id=parent_id,
         occurred_at=intake.time_text(occurred_at) if occurred_at else "",
-        details=dict(details or {}), subject=subject, sealed=dict(sealed or {}),
+        details=dict(details or {}),
+        subject=subject,
+        sealed=dict(sealed or {}),
     )
     keys = _keys_for({normalise(subject)}, by=by) if subject else {}
     prepared = intake.prepare(new, by=by.actor, index=0, keys=keys)
@@ -101,9 +107,7 @@ def append_signed(events: Sequence[NewEvent], *, by: Actor) -> Sequenced:
     return _append(events, by=by)
 
 
-def append_declared(
-    event: EventType, new: Sequence[NewEvent], *, by: Actor
-) -> list[Receipt]:
+def append_declared(event: EventType, new: Sequence[NewEvent], *, by: Actor) -> list[Receipt]:
     """As `append`, for an app's own declared type: what its hot doors take in by the thousand."""
     for item in new:
         require_declared(event, frozenset(item.details))
@@ -137,9 +141,12 @@ def forget_subject(subject_lookup: str | bytes, *, by: Actor) -> str:
         lookup=None, wrapped_key=None, destroyed_at=timezone.now()
     )
     return record(
-        SUBJECT_ERASED, by=by, resource=f"subject:{key.pseudonym}",
+        SUBJECT_ERASED,
+        by=by,
+        resource=f"subject:{key.pseudonym}",
         details={
-            "pseudonym": key.pseudonym, "commitment": key.commitment,
+            "pseudonym": key.pseudonym,
+            "commitment": key.commitment,
             "sealed_entries": Entry.objects.filter(subject=key.pseudonym).count(),
         },
     )
@@ -151,11 +158,15 @@ def verify_stored_log(*, by: Actor, full: bool = False) -> Verification:
     with transaction.atomic():
         row = _keep(outcome, by=by.actor)
         record(
-            LOG_VERIFIED, by=by, resource=f"log:{intake.LOG_NAME}",
+            LOG_VERIFIED,
+            by=by,
+            resource=f"log:{intake.LOG_NAME}",
             details={
-                "size": outcome.size, "entries": outcome.entries,
+                "size": outcome.size,
+                "entries": outcome.entries,
                 "outcome": "holds" if outcome.ok else "does not hold",
-                "first_bad": outcome.first_bad, "root": outcome.root,
+                "first_bad": outcome.first_bad,
+                "root": outcome.root,
                 "faults": len(outcome.findings),
             },
         )
@@ -193,9 +204,14 @@ def _keep(outcome: Outcome, *, by: str) -> Verification:
 
 def _values(outcome: Outcome) -> dict[str, Any]:
     return {
-        "finished_at": outcome.finished_at, "size": outcome.size, "entries": outcome.entries,
-        "root": outcome.root, "ok": outcome.ok, "first_bad": outcome.first_bad,
-        "faults": [str(finding) for finding in outcome.findings], "warnings": outcome.warnings,
+        "finished_at": outcome.finished_at,
+        "size": outcome.size,
+        "entries": outcome.entries,
+        "root": outcome.root,
+        "ok": outcome.ok,
+        "first_bad": outcome.first_bad,
+        "faults": [str(finding) for finding in outcome.findings],
+        "warnings": outcome.warnings,
         "state": outcome.state,
     }
 
@@ -208,7 +224,9 @@ def note_export(
     said = dict(filters) if entries else dict.fromkeys(filters, "")
     with transaction.atomic():
         return record(
-            LOG_EXPORTED, by=by, resource=f"log:{intake.LOG_NAME}",
+            LOG_EXPORTED,
+            by=by,
+            resource=f"log:{intake.LOG_NAME}",
             details={"format": file_format, "filters": said, "entries": entries, "size": size},
         )
 
@@ -230,9 +248,7 @@ def _append(events: Sequence[NewEvent], *, by: Actor) -> Sequenced:
     )
 
 
-def _keys_of_batch(
-    events: Sequence[NewEvent], *, by: Actor
-) -> dict[SubjectRef, sealing.LiveKey]:
+def _keys_of_batch(events: Sequence[NewEvent], *, by: Actor) -> dict[SubjectRef, sealing.LiveKey]:
     """The keys of the events' subjects. Before one is made, the batch is checked as a whole, so
     that a refused request leaves no key behind."""
     refs = {normalise(event.subject) for event in events if event.subject}
@@ -263,8 +279,14 @@ def _rehearse(
         if not event.id:
             continue
         if not intake.same_content(seen.setdefault(event.id, prepared.event), prepared.event):
-            faults.append(Fault(index, "id", f"The id {event.id} was used for other content.",
-                                "Give this event an id of its own."))
+            faults.append(
+                Fault(
+                    index,
+                    "id",
+                    f"The id {event.id} was used for other content.",
+                    "Give this event an id of its own.",
+                )
+            )
     if faults:
         raise RepeatedEventError(faults)
 
@@ -283,7 +305,9 @@ def _keys_for(refs: Iterable[SubjectRef], *, by: Actor) -> dict[SubjectRef, seal
     ours = [row for row in rows if row.pseudonym in names]
     for start in range(0, len(ours), _KEYS_AN_EVENT):
         record(
-            KEYS_CREATED, by=by, resource=f"log:{intake.LOG_NAME}",
+            KEYS_CREATED,
+            by=by,
+            resource=f"log:{intake.LOG_NAME}",
             details={
                 "keys": [
                     {"pseudonym": row.pseudonym, "commitment": row.commitment}
@@ -303,9 +327,9 @@ def _wait(prepared: Prepared, *, given: bool) -> None:
             Pending.objects.bulk_create([waiting], ignore_conflicts=True)
         earlier = _recorded(prepared.event_id)
         if earlier is not None and not intake.same_content(earlier, prepared.event):
-            raise RepeatedEventError([
-                Fault(0, "id", f"The event {prepared.event_id} was recorded with other content.")
-            ])
+            raise RepeatedEventError(
+                [Fault(0, "id", f"The event {prepared.event_id} was recorded with other content.")]
+            )
     else:
         waiting.save(force_insert=True)
     _sequence_after_commit()

@@ -6,7 +6,7 @@ import io
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, cast
 
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
@@ -39,6 +39,18 @@ def describe_door(path: str, operations: Mapping[str, Any], schemas: Mapping[str
 
 def described_doors() -> Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
     return [(d.path, d.operations, d.schemas) for _, d in sorted(_described.items())]
+
+
+class Actor(Protocol):
+    """Who acts: `user:7`, and whether they may."""
+
+    @property
+    def actor(self) -> str: ...
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """Who is behind a request that a door or page has let in."""
+    return cast(Actor, request.user)
 
 
 def page(permission: str | None = None) -> Callable[[View], View]:

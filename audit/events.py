@@ -70,7 +70,7 @@ def require_declared(event: EventType, facts: frozenset[str]) -> None:
 
 
 def require_outside(name: str) -> None:
-    """Raises UnknownEventTypeError or ReservedEventTypeError unless outsiders may send this type."""
+    """Raises UnknownEventTypeError or ReservedEventTypeError unless outsiders may send it."""
     if name in GUIDE_TYPES:
         return
     if not _DOTTED.fullmatch(name) or len(name) > MAX_TYPE_CHARACTERS:

@@ -14,8 +14,19 @@ from audit.search import Filters, matching
 
 _CHUNK = 2000
 _COLUMNS = [
-    "seq", "recorded_at", "type", "actor", "by", "resource", "resource_version", "occurred_at",
-    "id", "parent_id", "subject", "details", "leaf_hash",
+    "seq",
+    "recorded_at",
+    "type",
+    "actor",
+    "by",
+    "resource",
+    "resource_version",
+    "occurred_at",
+    "id",
+    "parent_id",
+    "subject",
+    "details",
+    "leaf_hash",
 ]
 # A spreadsheet runs what begins with these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -52,8 +63,10 @@ class _Echo:
 
 def _object(row: Entry) -> dict[str, Any]:
     return event_of(row) | {
-        "seq": row.seq, "recorded_at": time_text(row.recorded_at),
-        "leaf_hash": bytes(row.leaf_hash).hex(), "leaf": b64encode(bytes(row.leaf)).decode(),
+        "seq": row.seq,
+        "recorded_at": time_text(row.recorded_at),
+        "leaf_hash": bytes(row.leaf_hash).hex(),
+        "leaf": b64encode(bytes(row.leaf)).decode(),
     }
 
 

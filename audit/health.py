@@ -28,7 +28,10 @@ class Condition(NamedTuple):
 def readiness() -> dict[str, Condition]:
     """Every part's condition, by name. Never raises."""
     parts: dict[str, Callable[[], Condition]] = {
-        "database": _database, "broker": _broker, "sequencer": _sequencer, "checkpoint": _checkpoint,
+        "database": _database,
+        "broker": _broker,
+        "sequencer": _sequencer,
+        "checkpoint": _checkpoint,
     }
     found = {}
     for name, ask in parts.items():
@@ -58,8 +61,9 @@ def _broker() -> Condition:
             broker.ensure_connection(max_retries=1, timeout=_BROKER_PATIENCE_SECONDS)
     except (BrokerError, OSError) as exc:
         return Condition(
-            ok=False, detail=f"The broker cannot be reached ({type(exc).__name__}). Nothing is"
-            " lost; work waits until it is back."
+            ok=False,
+            detail=f"The broker cannot be reached ({type(exc).__name__}). Nothing is"
+            " lost; work waits until it is back.",
         )
     return Condition(ok=True, detail="The broker answers.")
 

@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -29,7 +30,8 @@ _ID = re.compile(r"[!-~]{1,128}")
 _LIMITS = {"actor": 256, "resource": 512, "resource_version": 256, "parent_id": 128}
 
 
-class Fault(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Fault:
     """What is wrong with one event of a request: where, why, and what to do."""
 
     index: int
@@ -71,9 +73,9 @@ class NewEvent(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     resource_version: str = ""
     occurred_at: str = ""
     parent_id: str = ""
-    details: dict[str, Any] = {}  # noqa: RUF012  # msgspec copies it
+    details: dict[str, Any] = {}  # msgspec copies it
     subject: SubjectRef | None = None
-    sealed: dict[str, Any] = {}  # noqa: RUF012
+    sealed: dict[str, Any] = {}
 
 
 class Prepared(NamedTuple):
@@ -128,8 +130,12 @@ def prepare(
     if fault:
         raise EventRefusedError([Fault(index, *fault)])
     body: dict[str, Any] = {
-        "v": VERSION, "id": event.id or new_id(), "type": event.type, "actor": event.actor,
-        "by": by, "resource": event.resource,
+        "v": VERSION,
+        "id": event.id or new_id(),
+        "type": event.type,
+        "actor": event.actor,
+        "by": by,
+        "resource": event.resource,
     }
     occurred_at = None
     if event.occurred_at:
@@ -148,15 +154,28 @@ def prepare(
         raise EventRefusedError([_canonical_fault(index, exc)]) from exc
     limit = settings.VESTIGE_MAX_EVENT_BYTES
     if len(encoded) > limit:
-        raise EventTooLargeError([
-            Fault(
-                index, "details", f"The event has {len(encoded):,} bytes, at most {limit:,} fit.",
-                "Send a digest and keep the rest elsewhere.",
-            )
-        ])
+        raise EventTooLargeError(
+            [
+                Fault(
+                    index,
+                    "details",
+                    f"The event has {len(encoded):,} bytes, at most {limit:,} fit.",
+                    "Send a digest and keep the rest elsewhere.",
+                )
+            ]
+        )
     return Prepared(
-        body["id"], encoded, event.type, event.actor, by, event.resource, event.resource_version,
-        occurred_at, event.parent_id, subject, bool(event.id),
+        body["id"],
+        encoded,
+        event.type,
+        event.actor,
+        by,
+        event.resource,
+        event.resource_version,
+        occurred_at,
+        event.parent_id,
+        subject,
+        bool(event.id),
     )
 
 
@@ -165,9 +184,17 @@ def from_bytes(encoded: bytes) -> Prepared:
     body = canonical.decode(encoded)
     occurred_at = body.get("occurred_at")
     return Prepared(
-        body["id"], encoded, body["type"], body["actor"], body["by"], body.get("resource", ""),
-        body.get("resource_version", ""), parse_time(occurred_at) if occurred_at else None,
-        body.get("parent_id", ""), body.get("subject", ""), given=True,
+        body["id"],
+        encoded,
+        body["type"],
+        body["actor"],
+        body["by"],
+        body.get("resource", ""),
+        body.get("resource_version", ""),
+        parse_time(occurred_at) if occurred_at else None,
+        body.get("parent_id", ""),
+        body.get("subject", ""),
+        given=True,
     )
 
 
@@ -184,7 +211,9 @@ def same_content(first: bytes, second: bytes) -> bool:
 def subject_fault(event: NewEvent) -> tuple[str, str, str] | None:
     """(field, reason, fix) when the subject names nobody. Never repeats the identifier."""
     if event.subject is None:
-        return ("sealed", "Sealed facts need a subject.", "Add `subject`.") if event.sealed else None
+        if event.sealed:
+            return "sealed", "Sealed facts need a subject.", "Add `subject`."
+        return None
     try:
         normalise(event.subject)
     except SubjectError as exc:
@@ -211,7 +240,8 @@ def _fault_of(event: NewEvent) -> tuple[str, str, str] | None:
         text = getattr(event, name)
         if len(text) > limit or not _PLAIN.fullmatch(text):
             return (
-                name, f"At most {limit} characters without control characters fit here.",
+                name,
+                f"At most {limit} characters without control characters fit here.",
                 "Send an identifier.",
             )
     if event.occurred_at:
@@ -219,14 +249,17 @@ def _fault_of(event: NewEvent) -> tuple[str, str, str] | None:
             parse_time(event.occurred_at)
         except ValueError:
             return (
-                "occurred_at", "This is no RFC 3339 time with a zone.",
+                "occurred_at",
+                "This is no RFC 3339 time with a zone.",
                 "Send it as in 2026-01-31T12:00:00Z.",
             )
     return subject_fault(event)
 
 
 def _seal(
-    event: NewEvent, body: dict[str, Any], index: int,
+    event: NewEvent,
+    body: dict[str, Any],
+    index: int,
     keys: Mapping[SubjectRef, sealing.LiveKey],
 ) -> str:
     assert event.subject is not None  # noqa: S101  # the caller has looked
@@ -234,9 +267,7 @@ def _seal(
     body["subject"] = key.pseudonym
     if event.sealed:
         try:
-            body["sealed"] = sealing.seal(
-                event.sealed, key=key, log=LOG_NAME, event_id=body["id"]
-            )
+            body["sealed"] = sealing.seal(event.sealed, key=key, log=LOG_NAME, event_id=body["id"])
         except canonical.CanonicalError as exc:
             raise EventRefusedError([_canonical_fault(index, exc, "sealed")]) from exc
     return key.pseudonym
@@ -245,4 +276,10 @@ def _seal(
 def _canonical_fault(index: int, exc: canonical.CanonicalError, inside: str = "") -> Fault:
     path = f"{inside}.{exc.path}" if inside and exc.path else inside or exc.path or "event"
     reason, _, fix = exc.reason.partition("; ")
-    return Fault(index, path, f"{path.rpartition('.')[2]} {reason}.", f"{fix.capitalize()}." if fix else "")
+    if reason.startswith("is "):
+        reason = f"{path.rpartition('.')[2]} {reason}"
+    return Fault(index, path, f"{_sentence(reason)}.", f"{_sentence(fix)}." if fix else "")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -65,7 +65,8 @@ class Integrity:
                 (
                     "Signed checkpoint",
                     format_html(
-                        "{} entries, {}", f"{self.checkpoint.size:,}",
+                        "{} entries, {}",
+                        f"{self.checkpoint.size:,}",
                         ago(self.checkpoint.signed_at),
                     ),
                 ),

@@ -80,9 +80,7 @@ class Entry(models.Model):
             models.Index(fields=["type", "seq"], name="entry_type"),
             models.Index(fields=["actor", "seq"], name="entry_actor"),
             models.Index(fields=["recorded_at"], name="entry_recorded"),
-            models.Index(
-                fields=["subject"], name="entry_subject", condition=~models.Q(subject="")
-            ),
+            models.Index(fields=["subject"], name="entry_subject", condition=~models.Q(subject="")),
         ]
 
     def __str__(self) -> str:

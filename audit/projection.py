@@ -51,8 +51,16 @@ def faults(rows: Iterable[Row], vendor: str) -> Iterator[tuple[int, str]]:
             yield row[0], f"its leaf holds no event: {exc}."
             continue
         said = (
-            event.id, event.type, event.actor, event.by, event.resource, event.resource_version,
-            event.parent_id, event.subject, occurred_at, recorded_at,
+            event.id,
+            event.type,
+            event.actor,
+            event.by,
+            event.resource,
+            event.resource_version,
+            event.parent_id,
+            event.subject,
+            occurred_at,
+            recorded_at,
         )
         if said != row[3:]:
             yield row[0], _difference(said, row[3:])

@@ -87,15 +87,9 @@ def _full_tile(log_id: int, level: int, index: int) -> bytes:
 def _right_edge(log_id: int, level: int, start: int, width: int) -> bytes:
     end = start + width
     if level == 0:
-        rows = (
-            Entry.objects.filter(log_id=log_id, seq__gte=start, seq__lt=end)
-            .order_by("seq")
-            .values_list("leaf_hash", flat=True)
+        entries = Entry.objects.filter(log_id=log_id, seq__gte=start, seq__lt=end)
+        return b"".join(
+            bytes(e) for e in entries.order_by("seq").values_list("leaf_hash", flat=True)
         )
-    else:
-        rows = (
-            Tile.objects.filter(log_id=log_id, level=level - 1, index__gte=start, index__lt=end)
-            .order_by("index")
-            .values_list("root", flat=True)
-        )
-    return b"".join(bytes(row) for row in rows)
+    below = Tile.objects.filter(log_id=log_id, level=level - 1, index__gte=start, index__lt=end)
+    return b"".join(bytes(t) for t in below.order_by("index").values_list("root", flat=True))

@@ -15,7 +15,6 @@ from audit.ledger import bundle, canonical, checkpoint
 from audit.ledger.leaf import unpack
 from audit.models import MAIN_LOG, Entry, Log, SubjectKey, Verification
 
-
 _MAX_SEQ = 2**63 - 1  # what the column can hold
 
 
@@ -116,7 +115,7 @@ def covering_checkpoint() -> Checkpoint:
     NothingSignedError when there is none.
     """
     blocks = connection.atomic_blocks
-    if not blocks or blocks[-1]._from_testcase:
+    if not blocks or blocks[-1]._from_testcase:  # type: ignore[attr-defined]
         sequencer.drain()
         signer.sign_head(keep=True)
     found = latest_checkpoint()
@@ -146,8 +145,11 @@ def evidence(
     paths = proofs.inclusions(MAIN_LOG, wanted, signed.size)
     said, _ = checkpoint.parse(signed.note)
     return bundle.build(
-        purpose=purpose, statement=statement, origin=said.origin,
-        vkey=signer.verifier_key(said.origin), checkpoint=signed.note,
+        purpose=purpose,
+        statement=statement,
+        origin=said.origin,
+        vkey=signer.verifier_key(said.origin),
+        checkpoint=signed.note,
         entries=[(seq, found[seq], path) for seq, path in zip(wanted, paths, strict=True)],
     )
 
@@ -171,8 +173,12 @@ def stored_log_outcome(
 ) -> verification.Outcome:
     """Check the stored log against this installation's key, all of it or from a state on."""
     return verification.verify_log(
-        MAIN_LOG, vkeys=[verifier_key()], remembered=signer.remembered_note(), full=full,
-        state=state, progress=progress,
+        MAIN_LOG,
+        vkeys=[verifier_key()],
+        remembered=signer.remembered_note(),
+        full=full,
+        state=state,
+        progress=progress,
     )
 
 

@@ -51,9 +51,7 @@ def seal(facts: Mapping[str, Any], *, key: LiveKey, log: str, event_id: str) -> 
     return {"nonce": b64encode(nonce).decode(), "ciphertext": b64encode(ciphertext).decode()}
 
 
-def unseal(
-    sealed: Mapping[str, str], *, key: LiveKey, log: str, event_id: str
-) -> dict[str, Any]:
+def unseal(sealed: Mapping[str, str], *, key: LiveKey, log: str, event_id: str) -> dict[str, Any]:
     """The inverse of `seal`. Raises SealError."""
     try:
         nonce = b64decode(sealed["nonce"], validate=True)
@@ -88,7 +86,9 @@ def new_rows(refs: Iterable[SubjectRef]) -> list[SubjectKey]:
         wrapped = nonce + AESGCM(keys.subjects_key()).encrypt(nonce, secret, name.encode())
         rows.append(
             SubjectKey(
-                lookup=lookup(ref), pseudonym=name, wrapped_key=wrapped,
+                lookup=lookup(ref),
+                pseudonym=name,
+                wrapped_key=wrapped,
                 commitment=commitment(secret),
             )
         )

@@ -79,7 +79,10 @@ def filters_from(query: Mapping[str, str]) -> Filters:
 def matching(filters: Filters) -> QuerySet[Entry]:
     found = Entry.objects.filter(log_id=MAIN_LOG)
     for column, value in (
-        ("resource", filters.resource), ("resource_version", filters.resource_version), ("type", filters.type), ("event_id", filters.id),
+        ("resource", filters.resource),
+        ("resource_version", filters.resource_version),
+        ("type", filters.type),
+        ("event_id", filters.id),
         ("subject", filters.subject),
     ):
         if value:

@@ -114,7 +114,7 @@ class GroupCommit:
         batch = self._take()
         try:
             _process(batch)
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001  # each submitter raises it
             for submission in batch:
                 submission.error = submission.error or exc
         finally:
@@ -160,7 +160,7 @@ def drain() -> int:
 
 def _require_no_transaction() -> None:
     blocks = connection.atomic_blocks
-    if blocks and not blocks[-1]._from_testcase:
+    if blocks and not blocks[-1]._from_testcase:  # type: ignore[attr-defined]
         raise InsideTransactionError(
             "Appending to the log commits, so it cannot happen inside a transaction. Use `record`"
             " there, and append or sequence after the commit."
@@ -269,7 +269,8 @@ def _fresh(batch: _Batch, events: Sequence[Prepared]) -> list[Prepared]:
             where = f"entry {earlier.seq}" if earlier else "an earlier event of this request"
             faults.append(
                 Fault(
-                    index, "id",
+                    index,
+                    "id",
                     f"The id {event.event_id} is that of {where}, which says something else.",
                     "Give this event an id of its own.",
                 )
@@ -313,10 +314,15 @@ def _place_pending(batch: _Batch, events: Sequence[Prepared]) -> None:
 
 def _refusal(event: Prepared, exc: RepeatedEventError) -> Prepared:
     body = {
-        "v": intake.VERSION, "id": intake.new_id(), "type": LOG_REFUSED.name, "actor": SEQUENCER,
-        "by": SEQUENCER, "resource": event.resource,
+        "v": intake.VERSION,
+        "id": intake.new_id(),
+        "type": LOG_REFUSED.name,
+        "actor": SEQUENCER,
+        "by": SEQUENCER,
+        "resource": event.resource,
         "details": {
-            "event_id": event.event_id, "digest": sha256(event.event).hexdigest(),
+            "event_id": event.event_id,
+            "digest": sha256(event.event).hexdigest(),
             "entry": exc.faults[0].reason,
         },
     }

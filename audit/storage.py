@@ -162,8 +162,8 @@ def known_entries(log_id: int, event_ids: Sequence[str]) -> dict[str, Known]:
             some = event_ids[start : start + 500]
             places = ", ".join(["%s"] * len(some))
             cursor.execute(
-                "SELECT event_id, seq, leaf_hash, leaf FROM audit_entry"
-                f" WHERE log_id = %s AND event_id IN ({places})",  # noqa: S608
+                "SELECT event_id, seq, leaf_hash, leaf FROM audit_entry"  # noqa: S608
+                f" WHERE log_id = %s AND event_id IN ({places})",
                 [log_id, *some],
             )
             for event_id, seq, leaf_hash, leaf in cursor.fetchall():
@@ -194,8 +194,8 @@ def _read_head() -> Head | None:
     lock = " FOR UPDATE" if connection.features.has_select_for_update else ""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id, origin, size, last_hash, last_timestamp_us, frontier, note, note_size,"
-            f" note_at, kept_at, refusal FROM audit_log WHERE id = %s{lock}",  # noqa: S608
+            "SELECT id, origin, size, last_hash, last_timestamp_us, frontier, note,"  # noqa: S608
+            f" note_size, note_at, kept_at, refusal FROM audit_log WHERE id = %s{lock}",
             [MAIN_LOG],
         )
         found = cursor.fetchone()
@@ -204,8 +204,17 @@ def _read_head() -> Head | None:
     log_id, origin, size, last_hash, last_us, frontier, note, note_size, *rest = found
     note_at, kept_at, refusal = rest
     return Head(
-        log_id, origin, size, bytes(last_hash), last_us, Frontier.from_bytes(bytes(frontier)),
-        note, note_size, _aware(note_at), _aware(kept_at), refusal,
+        log_id,
+        origin,
+        size,
+        bytes(last_hash),
+        last_us,
+        Frontier.from_bytes(bytes(frontier)),
+        note,
+        note_size,
+        _aware(note_at),
+        _aware(kept_at),
+        refusal,
     )
 
 
@@ -234,9 +243,20 @@ def _time(value: datetime | None) -> Any:
 def _values(log_id: int, row: Row) -> tuple[Any, ...]:
     event = row.prepared
     return (
-        log_id, row.seq, row.leaf, row.leaf_hash, event.event_id, event.type, event.actor,
-        event.by, event.resource, event.resource_version, _time(event.occurred_at),
-        _time(moment(row.timestamp_us)), event.parent_id, event.subject,
+        log_id,
+        row.seq,
+        row.leaf,
+        row.leaf_hash,
+        event.event_id,
+        event.type,
+        event.actor,
+        event.by,
+        event.resource,
+        event.resource_version,
+        _time(event.occurred_at),
+        _time(moment(row.timestamp_us)),
+        event.parent_id,
+        event.subject,
     )
 
 
@@ -270,10 +290,17 @@ def _copy_rows(log_id: int, rows: Sequence[Row]) -> bytes:
     length, time = _COPY_LENGTH.pack, _COPY_TIME.pack
     for seq, timestamp_us, leaf, leaf_hash, event in rows:
         parts += (
-            _COPY_START.pack(14, 2, log_id, 8, seq, len(leaf)), leaf, b"\x00\x00\x00\x20", leaf_hash
+            _COPY_START.pack(14, 2, log_id, 8, seq, len(leaf)),
+            leaf,
+            b"\x00\x00\x00\x20",
+            leaf_hash,
         )
         for text in (
-            event.event_id, event.type, event.actor, event.by, event.resource,
+            event.event_id,
+            event.type,
+            event.actor,
+            event.by,
+            event.resource,
             event.resource_version,
         ):
             data = text.encode()

@@ -13,8 +13,16 @@ from django.db import DatabaseError, connection
 
 CHUNK = 4096
 COLUMNS = (
-    "event_id", "type", "actor", "by", "resource", "resource_version", "parent_id", "subject",
-    "occurred_at", "recorded_at",
+    "event_id",
+    "type",
+    "actor",
+    "by",
+    "resource",
+    "resource_version",
+    "parent_id",
+    "subject",
+    "occurred_at",
+    "recorded_at",
 )
 _TIMES = {"occurred_at", "recorded_at"}
 _LEVEL_CHUNK = 512
@@ -140,7 +148,8 @@ def _one_by_one(log_id: int, start: int, stop: int) -> Iterator[list[Row]]:
 def _all(sql: str, parameters: list[Any]) -> list[Row]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
-        return cursor.fetchall()
+        rows: list[Row] = cursor.fetchall()
+        return rows
 
 
 def _plain(value: Any) -> Any:

@@ -73,8 +73,13 @@ class Outcome:
 
 
 def verify_log(
-    log_id: int, *, vkeys: Sequence[str], remembered: str = "", full: bool = False,
-    state: bytes = b"", progress: Progress | None = None,
+    log_id: int,
+    *,
+    vkeys: Sequence[str],
+    remembered: str = "",
+    full: bool = False,
+    state: bytes = b"",
+    progress: Progress | None = None,
 ) -> Outcome:
     """Check the stored log against the log's public keys (C2SP vkeys).
 
@@ -161,8 +166,9 @@ class _Signatures:
             outcome.checkpoints += kept is not None
             if kept is not None and (kept.size, kept.root) != (size, root):
                 outcome.fault(
-                    None, f"the checkpoint kept for {size} entries covers {kept.size}, or its root"
-                    " is not the one beside it."
+                    None,
+                    f"the checkpoint kept for {size} entries covers {kept.size}, or its root"
+                    " is not the one beside it.",
                 )
         if remembered:
             self._verified(remembered, "the checkpoint remembered beside the key")
@@ -189,7 +195,7 @@ class _Signatures:
             signed = self._roots.pop(0)
             if signed.root != root:
                 first, last = self.last_good, size - 1
-                which = f"entry {last}" if first == last else f"one of the entries {first} to {last}"
+                which = f"entry {last}" if first == last else f"an entry of {first} to {last}"
                 return f"{signed.where} covers another tree: {which} is not what was signed."
         self.last_good = size
         return ""
@@ -212,8 +218,15 @@ class _Run:
     """One pass over the entries, in order, until the chain breaks."""
 
     def __init__(
-        self, log_id: int, head: stored.Head, signatures: _Signatures, outcome: Outcome,
-        chain: ChainVerifier, *, full: bool, progress: Progress | None,
+        self,
+        log_id: int,
+        head: stored.Head,
+        signatures: _Signatures,
+        outcome: Outcome,
+        chain: ChainVerifier,
+        *,
+        full: bool,
+        progress: Progress | None,
     ) -> None:
         self._log_id, self._head, self._outcome = log_id, head, outcome
         self._signatures, self._full, self._progress = signatures, full, progress
@@ -222,28 +235,30 @@ class _Run:
         self._broken = False
 
     def check(self) -> None:
-        size = self._head.size
-        self._outcome.entries = self._chain.size
+        size, outcome = self._head.size, self._outcome
+        outcome.entries = self._chain.size
         if size < self._chain.size:
             self._break(size, "it is missing: the check before this one has seen it.")
         self._compare_signed()
+        self._read_all(size)
+        if self._chain.size == size:
+            self._check_head()
+        elif not self._broken:
+            self._break(self._chain.size, "it is missing.")
+        if not self._broken:
+            self._tiles.finish(self._chain.frontier)
+        outcome.root, outcome.state = self._chain.root().hex(), self._chain.to_bytes()
+
+    def _read_all(self, size: int) -> None:
         try:
             for rows in stored.entries(self._log_id, self._chain.size, size):
                 self._read(rows)
                 if self._broken:
-                    break
+                    return
                 if self._progress:
                     self._progress(self._chain.size, size)
         except stored.UnreadableRowError as exc:
             self._break(exc.seq, f"the database cannot deliver it: {exc}.")
-        if not self._broken and self._chain.size < size:
-            self._break(self._chain.size, "it is missing.")
-        if self._chain.size == size:
-            self._check_head()
-        if not self._broken:
-            self._tiles.finish(self._chain.frontier)
-        self._outcome.root = self._chain.root().hex()
-        self._outcome.state = self._chain.to_bytes()
 
     def _read(self, rows: list[stored.Row]) -> None:
         start = self._chain.size
@@ -427,4 +442,6 @@ def _misplaced(row: stored.Row, expected: int) -> tuple[int, str]:
 def _first_difference(ours: Sequence[bytes], theirs: Sequence[Any]) -> int | None:
     if list(ours) == list(theirs):
         return None
-    return next(at for at, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one != other)
+    return next(
+        at for at, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one != other
+    )

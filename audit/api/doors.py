@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 
 from audit.actions import append_signed
 from audit.api.reading import list_events
-from audit.doors import machine_door
+from audit.doors import actor_of, machine_door
 from audit.intake import EventRefusedError, Fault, NewEvent
 from audit.problems import ProblemError
 
@@ -37,7 +37,7 @@ def append_events(request: HttpRequest) -> HttpResponse:
     body: bytes = request.door_body  # type: ignore[attr-defined]
     events, single = decode(body, request.content_type or "")
     try:
-        done = append_signed(events, by=request.user)
+        done = append_signed(events, by=actor_of(request))
     except EventRefusedError as exc:
         raise refusal(exc, single=single) from exc
     answer = {
@@ -99,7 +99,9 @@ def _decode_lines(body: bytes) -> list[NewEvent]:
 def refusal(exc: EventRefusedError, *, single: bool) -> ProblemError:
     """What was wrong with the events, as a problem that names index and field."""
     return ProblemError(
-        exc.status, _TITLES[exc.status], f"Nothing was written. {exc}",
+        exc.status,
+        _TITLES[exc.status],
+        f"Nothing was written. {exc}",
         errors=[_error(fault, single=single) for fault in exc.faults[:_SHOWN]],
     )
 
@@ -136,12 +138,14 @@ def openapi_event() -> dict[str, Any]:
         "required": ["type", "actor", "resource"],
         "additionalProperties": False,
         "properties": {
-            "id": text | {
+            "id": text
+            | {
                 "maxLength": 128,
                 "description": "Yours, or one is made. A repetition with the same content gets"
                 " its earlier receipt; with other content, 409.",
             },
-            "type": text | {
+            "type": text
+            | {
                 "description": "CREATE, READ, UPDATE, DELETE, TRANSFORM, or a type of your own"
                 " in dotted lower case.",
             },

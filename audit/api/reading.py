@@ -12,8 +12,14 @@ from audit import proofs
 from audit.doors import machine_door
 from audit.intake import time_text
 from audit.ledger.leaf import unpack
-from audit.ledger.tiles import ENTRIES, TILE_WIDTH, TileError, encode_entries, parse_tile_path
-from audit.ledger.tiles import tile_width
+from audit.ledger.tiles import (
+    ENTRIES,
+    TILE_WIDTH,
+    TileError,
+    encode_entries,
+    parse_tile_path,
+    tile_width,
+)
 from audit.models import MAIN_LOG, Checkpoint, Entry
 from audit.problems import ProblemError, problem
 from audit.queries import (
@@ -75,10 +81,13 @@ def list_events(request: HttpRequest) -> HttpResponse:
         path = address(request.path, filters, cursor=cursor, limit=str(limit))
         return request.build_absolute_uri(path)
 
-    return _json({
-        "next": link(found.older), "previous": link(found.newer),
-        "results": [described(row) for row in found.entries],
-    })
+    return _json(
+        {
+            "next": link(found.older),
+            "previous": link(found.newer),
+            "results": [described(row) for row in found.entries],
+        }
+    )
 
 
 @machine_door("log.read", methods=("GET",))
@@ -102,14 +111,16 @@ def inclusion_proof(request: HttpRequest, seq: str) -> HttpResponse:
         raise ProblemError(
             404, "Not Found", f"Entry {row.seq} is not among the first {size} of the log."
         )
-    return _json({
-        "seq": row.seq,
-        "leaf_hash": bytes(row.leaf_hash).hex(),
-        "size": size,
-        "root": (newest.root if size == newest.size else proofs.root_at(MAIN_LOG, size)).hex(),
-        "proof": [item.hex() for item in proofs.inclusion(MAIN_LOG, row.seq, size)],
-        "checkpoint": _note_at(size, newest.size, newest.note),
-    })
+    return _json(
+        {
+            "seq": row.seq,
+            "leaf_hash": bytes(row.leaf_hash).hex(),
+            "size": size,
+            "root": (newest.root if size == newest.size else proofs.root_at(MAIN_LOG, size)).hex(),
+            "proof": [item.hex() for item in proofs.inclusion(MAIN_LOG, row.seq, size)],
+            "checkpoint": _note_at(size, newest.size, newest.note),
+        }
+    )
 
 
 @public
@@ -134,14 +145,16 @@ def consistency(request: HttpRequest) -> HttpResponse:
         raise _bad_parameter("second", f"The newest checkpoint covers {newest.size} entries.")
     if first > second:
         raise _bad_parameter("first", f"{first} is more than {second}.")
-    return _json({
-        "first": first,
-        "second": second,
-        "first_root": proofs.root_at(MAIN_LOG, first).hex(),
-        "second_root": proofs.root_at(MAIN_LOG, second).hex(),
-        "proof": [item.hex() for item in proofs.consistency(MAIN_LOG, first, second)],
-        "checkpoint": _note_at(second, newest.size, newest.note),
-    })
+    return _json(
+        {
+            "first": first,
+            "second": second,
+            "first_root": proofs.root_at(MAIN_LOG, first).hex(),
+            "second_root": proofs.root_at(MAIN_LOG, second).hex(),
+            "proof": [item.hex() for item in proofs.consistency(MAIN_LOG, first, second)],
+            "checkpoint": _note_at(second, newest.size, newest.note),
+        }
+    )
 
 
 @public
@@ -167,7 +180,9 @@ def tile(request: HttpRequest, path: str) -> HttpResponse:
 def _entry_bundle(request: HttpRequest, index: int, width: int) -> HttpResponse:
     start = index * TILE_WIDTH
     leaves = (
-        entries().filter(seq__gte=start, seq__lt=start + width).order_by("seq")
+        entries()
+        .filter(seq__gte=start, seq__lt=start + width)
+        .order_by("seq")
         .values_list("leaf", flat=True)
     )
     data = encode_entries(bytes(leaf) for leaf in leaves)

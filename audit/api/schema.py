@@ -11,7 +11,10 @@ _HASH = {"type": "string", "description": "32 bytes in hexadecimal"}
 _PROBLEM = {
     "type": "object",
     "properties": {
-        "type": _TEXT, "title": _TEXT, "status": _NUMBER, "detail": _TEXT,
+        "type": _TEXT,
+        "title": _TEXT,
+        "status": _NUMBER,
+        "detail": _TEXT,
         "errors": {
             "type": "array",
             "items": {
@@ -25,10 +28,19 @@ _ENTRY = {
     "type": "object",
     "description": "What the leaf says, with its place in the log and its hash.",
     "properties": {
-        "seq": _NUMBER, "recorded_at": _TEXT | {"format": "date-time"}, "leaf_hash": _HASH,
-        "id": _TEXT, "type": _TEXT, "actor": _TEXT, "by": _TEXT, "resource": _TEXT,
-        "resource_version": _TEXT, "occurred_at": _TEXT | {"format": "date-time"},
-        "parent_id": _TEXT, "details": {"type": "object"}, "subject": _TEXT,
+        "seq": _NUMBER,
+        "recorded_at": _TEXT | {"format": "date-time"},
+        "leaf_hash": _HASH,
+        "id": _TEXT,
+        "type": _TEXT,
+        "actor": _TEXT,
+        "by": _TEXT,
+        "resource": _TEXT,
+        "resource_version": _TEXT,
+        "occurred_at": _TEXT | {"format": "date-time"},
+        "parent_id": _TEXT,
+        "details": {"type": "object"},
+        "subject": _TEXT,
         "sealed": {"type": "object"},
     },
 }
@@ -68,14 +80,18 @@ _SCHEMAS = {
     "LogEntryPage": {
         "type": "object",
         "properties": {
-            "next": _TEXT | {"nullable": True}, "previous": _TEXT | {"nullable": True},
+            "next": _TEXT | {"nullable": True},
+            "previous": _TEXT | {"nullable": True},
             "results": {"type": "array", "items": {"$ref": "#/components/schemas/LogEntry"}},
         },
     },
     "LogInclusionProof": {
         "type": "object",
         "properties": {
-            "seq": _NUMBER, "leaf_hash": _HASH, "size": _NUMBER, "root": _HASH,
+            "seq": _NUMBER,
+            "leaf_hash": _HASH,
+            "size": _NUMBER,
+            "root": _HASH,
             "proof": {"type": "array", "items": _HASH},
             "checkpoint": _TEXT | {"nullable": True},
         },
@@ -83,7 +99,10 @@ _SCHEMAS = {
     "LogConsistencyProof": {
         "type": "object",
         "properties": {
-            "first": _NUMBER, "second": _NUMBER, "first_root": _HASH, "second_root": _HASH,
+            "first": _NUMBER,
+            "second": _NUMBER,
+            "first_root": _HASH,
+            "second_root": _HASH,
             "proof": {"type": "array", "items": _HASH},
             "checkpoint": _TEXT | {"nullable": True},
         },
@@ -109,25 +128,39 @@ def _problems(*statuses: int) -> dict[str, Any]:
     }
 
 
-def _answers(schema: dict[str, Any], *problems: int, media: str = "application/json",
-             status: str = "200", description: str = "OK") -> dict[str, Any]:
+def _answers(
+    schema: dict[str, Any],
+    *problems: int,
+    media: str = "application/json",
+    status: str = "200",
+    description: str = "OK",
+) -> dict[str, Any]:
     return {
         status: {"description": description, "content": {media: {"schema": schema}}},
         **_problems(*problems),
     }
 
 
-def _parameter(name: str, schema: dict[str, Any], *, where: str = "query",
-               required: bool = False) -> dict[str, Any]:
+def _parameter(
+    name: str, schema: dict[str, Any], *, where: str = "query", required: bool = False
+) -> dict[str, Any]:
     return {"name": name, "in": where, "required": required or where == "path", "schema": schema}
 
 
-def _get(operation_id: str, summary: str, answers: dict[str, Any], *parameters: dict[str, Any],
-         open_to_all: bool = False) -> dict[str, Any]:
+def _get(
+    operation_id: str,
+    summary: str,
+    answers: dict[str, Any],
+    *parameters: dict[str, Any],
+    open_to_all: bool = False,
+) -> dict[str, Any]:
     return {
         "get": {
-            "operationId": operation_id, "summary": summary, "tags": ["log"],
-            "parameters": list(parameters), "responses": answers,
+            "operationId": operation_id,
+            "summary": summary,
+            "tags": ["log"],
+            "parameters": list(parameters),
+            "responses": answers,
             **({"security": [{}]} if open_to_all else {}),
         }
     }
@@ -138,53 +171,89 @@ def describe() -> None:
     seq = _parameter("seq", _NUMBER, where="path")
     moment = _TEXT | {"format": "date-time"}
     filters = [
-        *(_parameter(name, _TEXT) for name in
-          ("resource", "resource_version", "actor", "type", "id", "subject")),
+        *(
+            _parameter(name, _TEXT)
+            for name in ("resource", "resource_version", "actor", "type", "id", "subject")
+        ),
         _parameter("kind", _TEXT | {"enum": ["person", "service", "system"]}),
-        _parameter("since", moment), _parameter("until", moment), _parameter("cursor", _TEXT),
+        _parameter("since", moment),
+        _parameter("until", moment),
+        _parameter("cursor", _TEXT),
         _parameter("limit", _NUMBER | {"maximum": 1000, "default": 100}),
     ]
     listing = _get(
-        "log_events_list", "Entries of the log, newest first",
-        _answers(_ref("LogEntryPage"), 400, 401, 403), *filters,
+        "log_events_list",
+        "Entries of the log, newest first",
+        _answers(_ref("LogEntryPage"), 400, 401, 403),
+        *filters,
     )
     describe_door("/api/v1/events", {"post": _append_operation(), **listing}, _SCHEMAS)
     describe_door(
         "/api/v1/events/{seq}",
-        _get("log_event", "An entry with its exact leaf",
-             _answers(_ref("LogEntryWithLeaf"), 401, 403, 404), seq), {},
+        _get(
+            "log_event",
+            "An entry with its exact leaf",
+            _answers(_ref("LogEntryWithLeaf"), 401, 403, 404),
+            seq,
+        ),
+        {},
     )
     describe_door(
         "/api/v1/events/{seq}/proof",
-        _get("log_event_proof", "The inclusion proof of an entry (RFC 6962)",
-             _answers(_ref("LogInclusionProof"), 400, 401, 403, 404), seq,
-             _parameter("size", _NUMBER)), {},
+        _get(
+            "log_event_proof",
+            "The inclusion proof of an entry (RFC 6962)",
+            _answers(_ref("LogInclusionProof"), 400, 401, 403, 404),
+            seq,
+            _parameter("size", _NUMBER),
+        ),
+        {},
     )
     for prefix, suffix in (("/api/v1", ""), ("", "_root")):
         describe_door(
             f"{prefix}/log/checkpoint",
-            _get(f"log_checkpoint{suffix}", "The newest signed checkpoint (C2SP tlog-checkpoint)",
-                 _answers(_TEXT, 404, media="text/plain"), open_to_all=True), {},
+            _get(
+                f"log_checkpoint{suffix}",
+                "The newest signed checkpoint (C2SP tlog-checkpoint)",
+                _answers(_TEXT, 404, media="text/plain"),
+                open_to_all=True,
+            ),
+            {},
         )
         describe_door(
             f"{prefix}/log/vkey",
-            _get(f"log_vkey{suffix}", "The log's verifier key (C2SP vkey)",
-                 _answers(_TEXT, media="text/plain"), open_to_all=True), {},
+            _get(
+                f"log_vkey{suffix}",
+                "The log's verifier key (C2SP vkey)",
+                _answers(_TEXT, media="text/plain"),
+                open_to_all=True,
+            ),
+            {},
         )
         describe_door(
             f"{prefix}/log/consistency",
-            _get(f"log_consistency{suffix}", "The consistency proof between two sizes (RFC 6962)",
-                 _answers(_ref("LogConsistencyProof"), 400, 404),
-                 _parameter("first", _NUMBER, required=True), _parameter("second", _NUMBER),
-                 open_to_all=True), {},
+            _get(
+                f"log_consistency{suffix}",
+                "The consistency proof between two sizes (RFC 6962)",
+                _answers(_ref("LogConsistencyProof"), 400, 404),
+                _parameter("first", _NUMBER, required=True),
+                _parameter("second", _NUMBER),
+                open_to_all=True,
+            ),
+            {},
         )
         describe_door(
             f"{prefix}/log/tile/{{path}}",
-            _get(f"log_tile{suffix}",
-                 "A hash tile (C2SP tlog-tiles); entry bundles need a key that may read the log",
-                 _answers(_TEXT | {"format": "binary"}, 401, 403, 404,
-                          media="application/octet-stream"),
-                 _parameter("path", _TEXT, where="path"), open_to_all=True), {},
+            _get(
+                f"log_tile{suffix}",
+                "A hash tile (C2SP tlog-tiles); entry bundles need a key that may read the log",
+                _answers(
+                    _TEXT | {"format": "binary"}, 401, 403, 404, media="application/octet-stream"
+                ),
+                _parameter("path", _TEXT, where="path"),
+                open_to_all=True,
+            ),
+            {},
         )
 
 
@@ -196,16 +265,20 @@ def _append_operation() -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {
-                    "schema": {"oneOf": [_ref("LogEvent"), _ref("LogEvents")]}
-                },
-                "application/x-ndjson": {
-                    "schema": _TEXT | {"description": "One LogEvent a line"}
-                },
+                "application/json": {"schema": {"oneOf": [_ref("LogEvent"), _ref("LogEvents")]}},
+                "application/x-ndjson": {"schema": _TEXT | {"description": "One LogEvent a line"}},
             },
         },
         "responses": _answers(
-            _ref("LogReceipts"), 400, 401, 403, 409, 413, 415, 422, status="201",
+            _ref("LogReceipts"),
+            400,
+            401,
+            403,
+            409,
+            413,
+            415,
+            422,
+            status="201",
             description="Sequenced, durable and signed",
         ),
     }

@@ -9,9 +9,7 @@ schema.describe()
 urlpatterns = [
     re_path(r"^events/?$", doors.events, name="events"),
     re_path(r"^events/(?P<seq>\d{1,18})/?$", reading.one_event, name="event"),
-    re_path(
-        r"^events/(?P<seq>\d{1,18})/proof/?$", reading.inclusion_proof, name="event-proof"
-    ),
+    re_path(r"^events/(?P<seq>\d{1,18})/proof/?$", reading.inclusion_proof, name="event-proof"),
     re_path(r"^log/checkpoint/?$", reading.checkpoint, name="log-checkpoint"),
     re_path(r"^log/vkey/?$", reading.vkey, name="log-vkey"),
     re_path(r"^log/consistency/?$", reading.consistency, name="log-consistency"),

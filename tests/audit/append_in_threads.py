@@ -33,8 +33,11 @@ if __name__ == "__main__":
             start.wait()
             for turn in range(rounds):
                 event = NewEvent(
-                    type="UPDATE", actor=f"service:{number}", resource="dataset:a:b",
-                    id=f"{os.getpid()}-{number}-{turn}", details={"turn": turn},
+                    type="UPDATE",
+                    actor=f"service:{number}",
+                    resource="dataset:a:b",
+                    id=f"{os.getpid()}-{number}-{turn}",
+                    details={"turn": turn},
                 )
                 done = append_signed([event], by=by)
                 receipt = done.receipts[0]

@@ -19,9 +19,12 @@ from audit.verification import Outcome
 
 def event(number: int = 0, **members: Any) -> NewEvent:
     values: dict[str, Any] = {
-        "type": "UPDATE", "actor": f"service:etl-{number % 3}",
-        "resource": f"dataset:shop:table-{number % 5}", "resource_version": str(number),
-        "occurred_at": f"2026-01-01T00:00:{number % 60:02d}.5Z", "parent_id": "run-1",
+        "type": "UPDATE",
+        "actor": f"service:etl-{number % 3}",
+        "resource": f"dataset:shop:table-{number % 5}",
+        "resource_version": str(number),
+        "occurred_at": f"2026-01-01T00:00:{number % 60:02d}.5Z",
+        "parent_id": "run-1",
         "details": {"rows": number, "digest": "ab" * 8},
     }
     return NewEvent(**values | members)

@@ -39,8 +39,8 @@ SQLITE = [
     # A new number, but the event id of an older entry: the collision would remove that one.
     f"INSERT OR REPLACE INTO audit_entry {COPY.format(seq=260, event='event_id')}",
     # A new number and id, but the rowid of an older entry.
-    "INSERT OR REPLACE INTO audit_entry (rowid, log_id, seq, leaf, leaf_hash, event_id, type, actor,"
-    ' "by", resource, resource_version, recorded_at, parent_id, subject) SELECT'
+    "INSERT OR REPLACE INTO audit_entry (rowid, log_id, seq, leaf, leaf_hash, event_id, type,"
+    ' actor, "by", resource, resource_version, recorded_at, parent_id, subject) SELECT'
     " (SELECT rowid FROM audit_entry WHERE seq = 5), 1, 260, x'00', x'00', 'new', '', '', '', '',"
     " '', '2026-01-01', '', ''",
     f"INSERT INTO audit_entry {COPY.format(seq=300, event=chr(39) + 'new' + chr(39))}",

@@ -53,7 +53,9 @@ def test_json_lines_are_taken_even_compressed(api: Api, pipeline: User) -> None:
     assert answer.status_code == 201
     assert len(answer.json()["receipts"]) == 300
     packed = api(pipeline).post(
-        URL, data=gzip.compress(lines.encode()), content_type="application/x-ndjson",
+        URL,
+        data=gzip.compress(lines.encode()),
+        content_type="application/x-ndjson",
         headers={"Content-Encoding": "gzip"},
     )
     assert packed.json()["receipts"] == answer.json()["receipts"]
@@ -61,8 +63,11 @@ def test_json_lines_are_taken_even_compressed(api: Api, pipeline: User) -> None:
 
 def test_a_repetition_gets_the_earlier_receipt(api: Api, pipeline: User) -> None:
     event = EVENT | {
-        "id": "once", "details": {"n": 1}, "occurred_at": "2026-01-01T00:00:00+01:00",
-        "subject": {"type": "email", "value": "Ann@Example.org"}, "sealed": {"ip": "10.0.0.1"},
+        "id": "once",
+        "details": {"n": 1},
+        "occurred_at": "2026-01-01T00:00:00+01:00",
+        "subject": {"type": "email", "value": "Ann@Example.org"},
+        "sealed": {"ip": "10.0.0.1"},
     }
     first = send(api(pipeline), event).json()["receipts"]
     again = event | {
@@ -151,8 +156,22 @@ def test_a_missing_member_is_named(api: Api, pipeline: User) -> None:
     assert answer.json()["errors"][0]["field"] == "events[1].actor"
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b"\xff\xfe", b'{"events": 7}', b"[]",
-                                  b'{"events": []}', b"null", b"7", b'"text"', b"[[]]"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"nonsense",
+        b"\xff\xfe",
+        b'{"events": 7}',
+        b"[]",
+        b'{"events": []}',
+        b"null",
+        b"7",
+        b'"text"',
+        b"[[]]",
+    ],
+)
 def test_a_body_that_holds_no_events_is_refused(api: Api, pipeline: User, body: bytes) -> None:
     for content_type in ("application/json", "application/x-ndjson"):
         answer = send(api(pipeline), body, content_type)
@@ -193,8 +212,8 @@ def test_the_raw_identifier_never_reaches_the_log(api: Api, pipeline: User) -> N
     for row in Entry.objects.all():
         assert secret.encode() not in bytes(row.leaf)
         assert secret not in f"{row.subject}{row.resource}{row.actor}{row.event_id}"
-    for row in Pending.objects.all():
-        assert secret.encode() not in bytes(row.event)
+    for pending in Pending.objects.all():
+        assert secret.encode() not in bytes(pending.event)
     row = entry(answer.json()["receipts"][0]["seq"])
     assert row.subject
     assert unseal(row) == {"mail": secret}
@@ -227,8 +246,9 @@ def test_the_log_is_listed_by_filter_and_page(api: Api, pipeline: User, auditor:
     assert len(reader.get(f"{URL}?actor=service:etl&since=2020-01-01").json()["results"]) == 7
 
 
-@pytest.mark.parametrize("query", ["since=now", "kind=robot", "limit=x", "cursor=abc",
-                                   "cursor=before-x", "resource=%00"])
+@pytest.mark.parametrize(
+    "query", ["since=now", "kind=robot", "limit=x", "cursor=abc", "cursor=before-x", "resource=%00"]
+)
 def test_a_filter_that_is_none_is_a_problem(api: Api, auditor: User, query: str) -> None:
     answer = api(auditor).get(f"{URL}?{query}")
     assert answer.status_code == 400
@@ -260,9 +280,7 @@ def test_an_entry_comes_with_its_leaf_and_a_proof_that_others_can_check(
     assert reader.get(f"{URL}/99999/proof").status_code == 404
 
 
-def test_two_checkpoints_are_shown_to_be_of_one_log(
-    api: Api, pipeline: User, client: Any
-) -> None:
+def test_two_checkpoints_are_shown_to_be_of_one_log(api: Api, pipeline: User, client: Any) -> None:
     send(api(pipeline), {"events": [EVENT for _ in range(100)]})
     first = client.get("/log/checkpoint").content.decode()
     send(api(pipeline), {"events": [EVENT for _ in range(700)]})

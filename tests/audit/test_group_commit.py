@@ -31,16 +31,15 @@ def installation(tmp_path: Path, db: None) -> Iterator[dict[str, str]]:
     name = f"vestige_test_{uuid4().hex[:12]}"
     old = settings.DATABASE_URL
     parameters = connection.get_connection_params()
-    server = {key: parameters[key] for key in ("host", "port", "user", "password")
-              if parameters.get(key)}
+    server = {
+        key: parameters[key] for key in ("host", "port", "user", "password") if parameters.get(key)
+    }
     with psycopg.connect(dbname="postgres", autocommit=True, **server) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
             yield migrated(environment | {"DATABASE_URL": f"{old.rpartition('/')[0]}/{name}"})
         finally:
-            admin.execute(
-                sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-            )
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def migrated(environment: dict[str, str]) -> dict[str, str]:

@@ -1,19 +1,22 @@
 """Attacks by somebody who owns the database: each must be found, and the entry named."""
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 
-from audit import proofs, storage
+from audit import append_only, proofs, storage
+from audit.keys import log_key
+from audit.ledger.checkpoint import Checkpoint, sign
 from audit.ledger.hashing import leaf_hash
 from audit.ledger.leaf import pack, unpack
-from audit.ledger.tree import Frontier
+from audit.ledger.tree import Frontier, root_of
 from audit.models import MAIN_LOG, Entry, Log, Tile
-from audit.queries import entry
+from audit.queries import entry, verifier_key
+from audit.verification import verify_log
 from tests.audit.builders import as_database_owner, log_with, sql, undone, verified
 
 SIZE = 300
@@ -60,7 +63,9 @@ def test_a_flipped_byte_in_any_leaf_is_found_and_the_entry_named(log: None) -> N
     leaves = {row.seq: bytes(row.leaf) for row in Entry.objects.all()}
     places = [(0, at) for at in (0, 4, 12, 20, 60)]
     places += [(SIZE - 1, at) for at in (0, 11, 19, 51, 100)]
-    places += [(seq := chance.randrange(SIZE), chance.randrange(len(leaves[seq]))) for _ in range(60)]
+    for _ in range(60):
+        seq = chance.randrange(SIZE)
+        places.append((seq, chance.randrange(len(leaves[seq]))))
     for seq, at in places:
         with undone(), as_database_owner():
             set_leaf(seq, flipped(leaves[seq], at, chance.randrange(8)))
@@ -90,25 +95,20 @@ def test_dropping_the_newest_entry_and_turning_back_the_head_is_found(log: None)
         sql("DELETE FROM audit_entry WHERE seq = %s", SIZE - 1)
         sql(
             "UPDATE audit_log SET note_size = -1, note = '', size = %s, last_hash = %s,"
-            " frontier = %s", SIZE - 1, leaf_hash(leaves[-2]), frontier.to_bytes(),
+            " frontier = %s",
+            SIZE - 1,
+            leaf_hash(leaves[-2]),
+            frontier.to_bytes(),
         )
         sql("DELETE FROM audit_checkpoint WHERE size = %s", SIZE)
     # Nothing in the database speaks of the entry any more; the machine that signed it remembers.
     assert verified().ok
-    from audit.queries import verification, verifier_key
-
     signed = sign_tree(leaves)
-    outcome = verification.verify_log(MAIN_LOG, vkeys=[verifier_key()], remembered=signed)
+    outcome = verify_log(MAIN_LOG, vkeys=[verifier_key()], remembered=signed)
     assert outcome.first_bad == SIZE - 1
 
 
 def sign_tree(leaves: list[bytes]) -> str:
-    from django.conf import settings
-
-    from audit.keys import log_key
-    from audit.ledger.checkpoint import Checkpoint, sign
-    from audit.ledger.tree import root_of
-
     root = root_of(leaf_hash(leaf) for leaf in leaves)
     return sign(Checkpoint(settings.VESTIGE_ORIGIN, len(leaves), root), log_key())
 
@@ -122,9 +122,16 @@ def test_a_missing_entry_in_the_middle_is_found(log: None) -> None:
 
 
 COLUMNS: list[tuple[str, Any]] = [
-    ("event_id", "another"), ("type", "DELETE"), ("actor", "service:nobody"), ("by", "user:99"),
-    ("resource", "dataset:shop:other"), ("resource_version", ""), ("parent_id", "run-2"),
-    ("subject", "f" * 32), ("occurred_at", "2025-01-01 00:00:00"), ("occurred_at", None),
+    ("event_id", "another"),
+    ("type", "DELETE"),
+    ("actor", "service:nobody"),
+    ("by", "user:99"),
+    ("resource", "dataset:shop:other"),
+    ("resource_version", ""),
+    ("parent_id", "run-2"),
+    ("subject", "f" * 32),
+    ("occurred_at", "2025-01-01 00:00:00"),
+    ("occurred_at", None),
     ("recorded_at", "2025-01-01 00:00:00"),
 ]
 
@@ -243,8 +250,6 @@ def test_a_row_that_the_database_cannot_deliver_is_named(log: None) -> None:
 
 def test_missing_triggers_are_said(log: None) -> None:
     with undone():
-        from audit import append_only
-
         append_only.uninstall(connection)
         assert any("does not guard" in warning for warning in verified().warnings)
 
@@ -259,9 +264,7 @@ def run_command(capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     return 0, captured.out + captured.err
 
 
-def test_the_command_says_that_the_log_holds(
-    log: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_says_that_the_log_holds(log: None, capsys: pytest.CaptureFixture[str]) -> None:
     status, said = run_command(capsys)
     assert status == 0
     assert f"{SIZE} of {SIZE} entries verified" in said

@@ -9,12 +9,13 @@ from audit.queries import stored_log_outcome
 
 
 class Command(BaseCommand):
-    help = "Checks chain, tree, columns, tiles and checkpoints of the log; names the first bad entry."
+    help = "Checks chain, tree, columns, tiles, checkpoints of the log; names the first bad entry."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--full", action="store_true",
+            "--full",
+            action="store_true",
             help="also check that every event is canonical, and that sealed facts open",
         )
 
