@@ -316,7 +316,7 @@ class Usage(models.Model):
     )
     occurred_at = models.DateTimeField()
     recorded_at = models.DateTimeField(db_default=Now())
-    event_id = models.CharField(max_length=128)
+    event_id = models.CharField(max_length=128, unique=True)
     erased_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

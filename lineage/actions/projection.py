@@ -7,11 +7,13 @@ event, so an end that comes before its start, or a version that is named late, c
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from itertools import product
+
+from django.db import IntegrityError, transaction
 
 from accounts.models import User
 from audit.actions import record
 from audit.intake import time_text
+from lineage.actions.edges import derive_edges
 from lineage.actions.merging import READ, REPORTED, merge, merge_date, merge_rows
 from lineage.actions.registry import (
     ensure_dataset,
@@ -27,6 +29,7 @@ from lineage.models import Dataset, Edge, Job, Run, RunDataset, Version
 from lineage.nodes import candidate_nodes
 
 Identity = tuple[str, str]
+Parts = dict[tuple[str, int], list[RunDataset]]  # by role and id of the dataset
 INPUT, OUTPUT, SOURCE = RunDataset.Role.INPUT, RunDataset.Role.OUTPUT, RunDataset.Role.SOURCE
 _STRENGTH = {"": 0, "column": 1, "lineage": 2}
 _END_ORDER = {Run.State.COMPLETE: 0, Run.State.ABORT: 1, Run.State.FAIL: 2}
@@ -41,21 +44,24 @@ class _Projection:
     def __init__(self, report: Report, *, by: User, parent_id: str, source: str) -> None:
         self.report, self.by, self.parent_id, self.source = report, by, parent_id, source
         self.datasets: dict[Identity, Dataset] = {}
-        self.moved: dict[int, set[datetime]] = defaultdict(set)
+        self.versions: dict[tuple[int, str], Version] = {}
+        self.parts: Parts = defaultdict(list)
+        self.moved: dict[Dataset, set[datetime]] = defaultdict(set)
 
     def run_through(self) -> None:
         report = self.report
         self._find_datasets([*report.outputs, *report.inputs, *report.described])
-        for facts in report.described:
-            self._describe(facts)
-        if report.job is not None:
-            job = self._job(report.job)
-            run = self._run(job, report.run)
-            self._take_part(run)
-            _derive_edges(run)
-        touched = {dataset.pk: dataset for dataset in self.datasets.values()}
-        for pk in sorted(self.moved):
-            relink(touched[pk], self.moved[pk])
+        if report.job is None:
+            self._find_versions(None)
+            for facts in report.described:
+                self._describe(facts)
+        else:
+            run, is_new = self._run(report.job, report.run)
+            self._find_versions(run)
+            self._take_part(run, is_new=is_new)
+            derive_edges(run, [p for some in self.parts.values() for p in some], is_new=is_new)
+        if self.moved:
+            relink(self.moved)
 
     # Datasets
 
@@ -112,7 +118,7 @@ class _Projection:
             details={"kind": dataset.kind, "was": was},
         )  # fmt: skip
         Edge.objects.filter(kind=Edge.Kind.ASSUMED, target__dataset=dataset).delete()
-        self.moved[dataset.pk] |= set(dataset.versions.values_list("created_at", flat=True))
+        self.moved[dataset] |= set(dataset.versions.values_list("created_at", flat=True))
         return dataset
 
     def _merge_dataset(self, dataset: Dataset, facts: DatasetFacts) -> None:
@@ -129,41 +135,44 @@ class _Projection:
     def _describe(self, facts: DatasetFacts) -> None:
         """A dataset event: of a version if it names one, of the dataset otherwise."""
         if facts.version:
-            dataset = self.datasets[facts.identity]
-            self._declared(dataset, facts, None, role=OUTPUT, rank=REPORTED)
+            self._version(self.datasets[facts.identity], facts, None, role=OUTPUT)
 
     # Jobs and runs
 
-    def _job(self, facts: JobFacts) -> Job:
-        job = ensure_job(facts.namespace, facts.name)
-        if facts.facts or facts.description:
-            locked = Job.objects.select_for_update().get(pk=job.pk)
-            said = {"description": facts.description, "facts": facts.facts}
-            if merge(locked, said, rank=REPORTED, at=self.report.at):
-                locked.save()
-        return job
-
-    def _run(self, job: Job, facts: RunFacts | None) -> Run:
+    def _run(self, job_facts: JobFacts, facts: RunFacts | None) -> tuple[Run, bool]:
+        """The run, locked, and whether it is new."""
         at = self.report.at
-        times = {"first_event_at": at, "last_event_at": at}
-        if facts is None:
-            run, created = Run.objects.select_for_update().get_or_create(
-                job=job, run_id="", defaults={"state": Run.State.DESIGN, **times}
-            )
-        else:
-            run, created = Run.objects.select_for_update().get_or_create(
-                job=job, run_id=facts.run_id, defaults=times
-            )
+        run_id = facts.run_id if facts else ""
+        run = _locked_run(job_facts, run_id)
+        if run is None:
+            job = ensure_job(job_facts.namespace, job_facts.name)
+            state = Run.State.UNKNOWN if facts else Run.State.DESIGN
+            run = Run(job=job, run_id=run_id, state=state, first_event_at=at, last_event_at=at)
+        self._merge_job(run.job, job_facts)
+        if facts is not None:
             _merge_state(run, facts, at)
             if facts.parent_job is not None:
                 self._name_parent(run, facts)
             merge(run, {"facts": facts.facts}, rank=REPORTED, at=at)
-        if not created:
-            run.first_event_at = min(run.first_event_at, at)
-            run.last_event_at = max(run.last_event_at, at)
-        run.save()
-        run.job = job
-        return run
+        run.first_event_at = min(run.first_event_at, at)
+        run.last_event_at = max(run.last_event_at, at)
+        if run.pk is not None:
+            run.save()
+            return run, False
+        try:
+            with transaction.atomic():
+                run.save(force_insert=True)
+        except IntegrityError:  # another event of this run was faster
+            return self._run(job_facts, facts)
+        return run, True
+
+    def _merge_job(self, job: Job, facts: JobFacts) -> None:
+        if facts.facts or facts.description:
+            said = {"description": facts.description, "facts": facts.facts}
+            if merge(job, said, rank=REPORTED, at=self.report.at):
+                locked = Job.objects.select_for_update().get(pk=job.pk)
+                merge(locked, said, rank=REPORTED, at=self.report.at)
+                locked.save()
 
     def _name_parent(self, run: Run, facts: RunFacts) -> None:
         """The run that started this one; of events that differ, the earliest counts."""
@@ -185,110 +194,87 @@ class _Projection:
 
     # Versions
 
-    def _take_part(self, run: Run) -> None:
-        parts: dict[tuple[str, int], list[RunDataset]] = defaultdict(list)
-        for part in RunDataset.objects.filter(run=run).select_related("version__dataset"):
-            parts[(part.role, part.version.dataset_id)].append(part)
+    def _find_versions(self, run: Run | None) -> None:
+        """Those versions that the report names and that are known, locked in one order."""
+        named = {(self.datasets[f.identity].pk, f.version) for f in self._all_facts() if f.version}
+        if run is not None:
+            unnamed = (observation_name(run, read=read) for read in (True, False))
+            named |= {(d.pk, name) for name in unnamed for d in self.datasets.values()}
+        found = (
+            Version.objects.select_for_update()
+            .filter(dataset__in={pk for pk, _ in named}, version__in={name for _, name in named})
+            .order_by("pk")
+        )
+        by_pk = {dataset.pk: dataset for dataset in self.datasets.values()}
+        for version in found if named else ():
+            version.dataset = by_pk[version.dataset_id]
+            self.versions[version.dataset_id, version.version] = version
+
+    def _all_facts(self) -> list[DatasetFacts]:
+        return [*self.report.inputs, *self.report.outputs, *self.report.described]
+
+    def _take_part(self, run: Run, *, is_new: bool) -> None:
+        if not is_new:
+            for part in RunDataset.objects.filter(run=run).select_related("version__dataset"):
+                key = (part.version.dataset_id, part.version.version)
+                part.version = self.versions.setdefault(key, part.version)
+                self.parts[part.role, part.version.dataset_id].append(part)
         for facts in self.report.inputs:
-            self._part(run, facts, INPUT, parts)
+            self._part(run, facts, INPUT)
         for facts in self.report.outputs:
-            part = self._part(run, facts, OUTPUT, parts)
+            part = self._part(run, facts, OUTPUT)
             self._note_sources(part, facts)
         for facts in self.report.outputs:
             for source in facts.sources:
                 dataset = self.datasets[source]
-                made_here = source != facts.identity and parts[(OUTPUT, dataset.pk)]
-                if not (made_here or parts[(INPUT, dataset.pk)]):
-                    self._part(run, DatasetFacts(*source), SOURCE, parts)
+                made_here = source != facts.identity and self.parts[OUTPUT, dataset.pk]
+                if not (made_here or self.parts[INPUT, dataset.pk]):
+                    self._part(run, DatasetFacts(*source), SOURCE)
 
-    def _part(
-        self,
-        run: Run,
-        facts: DatasetFacts,
-        role: RunDataset.Role,
-        parts: dict[tuple[str, int], list[RunDataset]],
-    ) -> RunDataset:
+    def _part(self, run: Run, facts: DatasetFacts, role: RunDataset.Role) -> RunDataset:
         dataset = self.datasets[facts.identity]
-        here = parts[(role, dataset.pk)]
-        rank = REPORTED if role == OUTPUT else READ
-        if facts.version:
-            version = self._declared(dataset, facts, run, role=role, rank=rank)
-            for part in [p for p in here if p.version.known_by == Version.KnownBy.OBSERVED]:
-                self._supersede(part, version)
-                here.remove(part)
-        elif not here:
-            version = self._observed(dataset, facts, run, role=role, rank=rank)
-        else:
+        here = self.parts[role, dataset.pk]
+        if not facts.version and here:
             # Which of several the event means is unknown, so it tells nothing about either.
             if len(here) == 1:
-                self._merge_version(here[0].version, facts, run, role=role, rank=rank)
+                self._merge_version(here[0].version, facts, run, role=role)
             return here[0]
+        version = self._version(dataset, facts, run, role=role)
+        if facts.version:
+            for part in [p for p in here if p.version.known_by == Version.KnownBy.OBSERVED]:
+                self._supersede(part, version, here)
         for part in here:
             if part.version_id == version.pk:
                 return part
-        made, _ = RunDataset.objects.get_or_create(run=run, version=version, role=role)
-        made.version = version
+        made = RunDataset.objects.create(run=run, version=version, role=role)
         here.append(made)
         return made
 
-    def _declared(
-        self,
-        dataset: Dataset,
-        facts: DatasetFacts,
-        run: Run | None,
-        *,
-        role: RunDataset.Role,
-        rank: int,
+    def _version(
+        self, dataset: Dataset, facts: DatasetFacts, run: Run | None, *, role: RunDataset.Role
     ) -> Version:
-        version, created = Version.objects.select_for_update().get_or_create(
-            dataset=dataset,
-            version=facts.version,
-            defaults={
-                "known_by": known_by(facts.version),
-                "created_at": self.report.at,
-                "dated_by": Version.DatedBy.RUN if role == OUTPUT else Version.DatedBy.READ,
-            },
-        )
-        version.dataset = dataset
-        self._merge_version(version, facts, run, role=role, rank=rank, created=created)
-        return version
-
-    def _observed(
-        self,
-        dataset: Dataset,
-        facts: DatasetFacts,
-        run: Run,
-        *,
-        role: RunDataset.Role,
-        rank: int,
-    ) -> Version:
+        """The declared version, or the one that stands for what the run left unnamed."""
         wrote = role == OUTPUT
-        version, created = Version.objects.select_for_update().get_or_create(
-            dataset=dataset,
-            version=observation_name(run, read=not wrote),
-            defaults={
-                "known_by": Version.KnownBy.OBSERVED,
-                "created_at": self.report.at,
-                "dated_by": Version.DatedBy.RUN if wrote else Version.DatedBy.READ,
-                "read_by": None if wrote else run,
-            },
-        )
-        version.dataset = dataset
-        self._merge_version(version, facts, run, role=role, rank=rank, created=created)
-        return version
+        observed = run is not None and not facts.version
+        name = facts.version or (observation_name(run, read=not wrote) if run else "")
+        version = self.versions.get((dataset.pk, name))
+        if version is None:
+            version = Version(
+                dataset=dataset,
+                version=name,
+                known_by=Version.KnownBy.OBSERVED if observed else known_by(name),
+                created_at=self.report.at,
+                dated_by=Version.DatedBy.RUN if wrote else Version.DatedBy.READ,
+                read_by=run if observed and not wrote else None,
+            )
+        self._merge_version(version, facts, run, role=role)
+        return self.versions.setdefault((dataset.pk, name), version)
 
     def _merge_version(
-        self,
-        version: Version,
-        facts: DatasetFacts,
-        run: Run | None,
-        *,
-        role: RunDataset.Role,
-        rank: int,
-        created: bool = False,
+        self, version: Version, facts: DatasetFacts, run: Run | None, *, role: RunDataset.Role
     ) -> None:
-        at = self.report.at
-        wrote = role == OUTPUT
+        """Take over what the report says, and save; a new version is inserted and recorded."""
+        wrote, at = role == OUTPUT, self.report.at
         before = (version.produced_by_id, version.keeps_older)
         moved = merge_date(
             version,
@@ -301,20 +287,42 @@ class _Projection:
             "schema": [dict(column) for column in facts.schema],
             "metrics": dict(facts.metrics), "facts": dict(facts.version_facts),
         }  # fmt: skip
-        changed = merge(version, said, rank=rank, at=at)
+        changed = merge(version, said, rank=REPORTED if wrote else READ, at=at)
         if wrote and not facts.keeps_older:
             version.keeps_older = False
         shifted = before != (version.produced_by_id, version.keeps_older)
-        if created or changed or moved or shifted:
+        if version.pk is None:
+            if not self._insert(version):
+                found = Version.objects.select_for_update().get(
+                    dataset=version.dataset, version=version.version
+                )
+                found.dataset = version.dataset
+                self.versions[version.dataset_id, version.version] = found
+                self._merge_version(found, facts, run, role=role)
+                return
+            self.moved[version.dataset].add(version.created_at)
+            if version.read_by_id is None:
+                record_version(version, by=self.by, source=self.source, parent_id=self.parent_id)
+            return
+        if changed or moved or shifted:
             version.save()
-        if created or moved or shifted:
-            self.moved[version.dataset_id] |= {version.created_at, moved or version.created_at}
-        if version.keeps_older is False and before[1] and not created:
+        if moved or shifted:
+            self.moved[version.dataset] |= {version.created_at, moved or version.created_at}
+        if before[1] and not version.keeps_older:
             Edge.objects.filter(kind=Edge.Kind.ASSUMED, target=version).delete()
-        if created and version.read_by_id is None:
-            record_version(version, by=self.by, source=self.source, parent_id=self.parent_id)
 
-    def _supersede(self, part: RunDataset, declared: Version) -> None:
+    @staticmethod
+    def _insert(version: Version) -> bool:
+        """False when another transaction has made this version in the meantime."""
+        try:
+            with transaction.atomic():
+                version.save(force_insert=True)
+        except IntegrityError:
+            version.pk = None
+            return False
+        return True
+
+    def _supersede(self, part: RunDataset, declared: Version, here: list[RunDataset]) -> None:
         """The run has named the version that stood there as an observation."""
         observed = part.version
         Edge.objects.filter(source=observed).delete()
@@ -327,16 +335,17 @@ class _Projection:
         declared.keeps_older &= observed.keeps_older
         declared.save()
         Version.objects.filter(pk=observed.pk).update(superseded_by=declared)
-        self.moved[declared.dataset_id] |= {
+        self.moved[declared.dataset] |= {
             observed.created_at, declared.created_at, moved or declared.created_at,
         }  # fmt: skip
-        made, created = RunDataset.objects.get_or_create(
-            run=part.run, version=declared, role=part.role,
-            defaults={"sources": part.sources, "sources_by": part.sources_by},
-        )  # fmt: skip
-        if not created:
-            _stronger_sources(made, part.sources_by, part.sources)
-            made.save()
+        there = next((p for p in here if p.version_id == declared.pk), None)
+        if there is None:
+            part.version = declared
+            part.save()
+            return
+        _stronger_sources(there, part.sources_by, part.sources)
+        there.save()
+        here.remove(part)
         part.delete()
 
     def _note_sources(self, part: RunDataset, facts: DatasetFacts) -> None:
@@ -366,71 +375,10 @@ def _merge_state(run: Run, facts: RunFacts, at: datetime) -> None:
         run.state = facts.state
 
 
-def _derive_edges(run: Run) -> None:
-    """The run's edges as its parts say now; what is no longer said goes, what is new comes."""
-    parts = list(RunDataset.objects.filter(run=run).select_related("version"))
-    wanted = _wanted_edges(parts)
-    existing = {
-        (edge.source_id, edge.target_id, edge.kind): edge for edge in Edge.objects.filter(run=run)
-    }
-    gone = [edge.pk for key, edge in existing.items() if key not in wanted]
-    if gone:
-        Edge.objects.filter(pk__in=gone).delete()
-    Edge.objects.bulk_create(
-        [
-            Edge(source_id=s, target_id=t, kind=kind, run=run, created_at=run.first_event_at)
-            for s, t, kind in sorted(wanted - existing.keys())
-        ],
-        ignore_conflicts=True,
+def _locked_run(job: JobFacts, run_id: str) -> Run | None:
+    return (
+        Run.objects.select_for_update(of=("self",))
+        .select_related("job")
+        .filter(job__namespace=job.namespace, job__name=job.name, run_id=run_id)
+        .first()
     )
-    Edge.objects.filter(run=run).exclude(created_at=run.first_event_at).update(
-        created_at=run.first_event_at
-    )
-    _retire_replaced_sources(parts)
-
-
-def _wanted_edges(parts: Sequence[RunDataset]) -> set[tuple[int, int, str]]:
-    by_role: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for part in parts:
-        by_role[part.role][part.version.dataset_id].append(part.version_id)
-    wanted: set[tuple[int, int, str]] = set()
-    for output in (p for p in parts if p.role == OUTPUT):
-        if not output.sources_by:
-            inputs = [v for versions in by_role[INPUT].values() for v in versions]
-            kind: str = Edge.Kind.RUN
-        else:
-            inputs = [
-                version
-                for dataset in output.sources
-                for version in _source_versions(dataset, output, by_role)
-            ]
-            kind = output.sources_by
-        wanted |= {(s, t, kind) for s, t in product(inputs, [output.version_id]) if s != t}
-    return wanted
-
-
-def _source_versions(
-    dataset: int, output: RunDataset, by_role: dict[str, dict[int, list[int]]]
-) -> list[int]:
-    """Which versions a run's source is: what it read, else what it made itself, else unnamed."""
-    own = dataset == output.version.dataset_id
-    made_here = [] if own else by_role[OUTPUT][dataset]
-    return by_role[INPUT][dataset] or made_here or by_role[SOURCE][dataset]
-
-
-def _retire_replaced_sources(parts: Sequence[RunDataset]) -> None:
-    """A source that was only named, and is now listed as read or written, needs no observation."""
-    named = [p for p in parts if p.role == SOURCE]
-    for part in named:
-        listed = [
-            p
-            for p in parts
-            if p.role != SOURCE
-            and p.version.dataset_id == part.version.dataset_id
-            and p.version_id != part.version_id
-        ]
-        still_used = Edge.objects.filter(source=part.version, run=part.run).exists()
-        if listed and not still_used:
-            Edge.objects.filter(target=part.version, kind=Edge.Kind.ASSUMED).delete()
-            Version.objects.filter(pk=part.version_id).update(superseded_by=listed[0].version)
-            part.delete()

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from accounts.models import User
 from audit.actions import record
@@ -20,21 +20,27 @@ class Received:
     repeated: bool
 
 
-@transaction.atomic
 def receive(body: bytes, report: Report, *, protocol: str, by: User) -> Received:
     """Record the body by its hash and merge what it says. The same bytes again change nothing."""
     digest = hashlib.sha256(body).hexdigest()
-    event_id = f"{protocol}-{digest}"
-    _, created = Intake.objects.get_or_create(
-        digest=digest, defaults={"protocol": protocol, "event_id": event_id}
-    )
-    if not created:
-        return Received(event_id, repeated=True)
-    record(
+    known = Intake.objects.filter(digest=digest).first()
+    if known is None:
+        try:
+            return _receive(body, digest, report, protocol, by)
+        except IntegrityError:
+            # Somebody else took the same body in at this moment, or it is a fault of ours.
+            known = Intake.objects.filter(digest=digest).first()
+            if known is None:
+                raise
+    return Received(known.event_id, repeated=True)
+
+
+@transaction.atomic
+def _receive(body: bytes, digest: str, report: Report, protocol: str, by: User) -> Received:
+    event_id = record(
         LINEAGE_RECEIVED,
         by=by,
         resource=_resource(report),
-        event_id=event_id,
         occurred_at=report.at,
         details={
             "protocol": protocol,
@@ -46,6 +52,8 @@ def receive(body: bytes, report: Report, *, protocol: str, by: User) -> Received
         }
         | ({"run_id": report.run.run_id, "state": report.run.state} if report.run else {}),
     )
+    # Before the graph is touched: a second transaction with the same body waits here, and fails.
+    Intake.objects.create(digest=digest, protocol=protocol, event_id=event_id)
     project(report, by=by, parent_id=event_id, source=protocol)
     return Received(event_id, repeated=False)
 

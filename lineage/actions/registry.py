@@ -156,7 +156,7 @@ def register_version(
     if created:
         record_version(row, by=by, source="registered")
     if created or moved:
-        relink(dataset, [row.created_at, *([moved] if moved else [])])
+        relink({dataset: [row.created_at, *([moved] if moved else [])]})
     return row
 
 

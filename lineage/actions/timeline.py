@@ -5,7 +5,7 @@ wrote without naming the version added to the newest one, unless it said that it
 Wrong guesses here may only lead to one affected model too many, never to one too few.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from django.db.models import Q, QuerySet
@@ -17,41 +17,61 @@ from lineage.models import Dataset, Edge, Version
 _WRITTEN_LOOKED_PAST = 3
 
 
-def relink(dataset: Dataset, moved: Iterable[datetime]) -> None:
+def relink(moved: Mapping[Dataset, Iterable[datetime]]) -> None:
     """Renew the assumed edges that may have changed when versions appeared or moved in time.
 
-    `moved`: each moment at which a version now stands or stood before.
+    `moved`: by dataset, each moment at which a version now stands or stood before.
     """
-    affected: dict[int, Version] = {}
-    for moment in sorted(set(moved)):
+    moments = {dataset.pk: sorted(set(times)) for dataset, times in moved.items()}
+    later = Q(pk=None)
+    for pk, times in moments.items():
+        later |= Q(dataset=pk, created_at__gte=times[0])
+    waiting: dict[int, list[Version]] = {}
+    for version in _unnamed().filter(later):
+        waiting.setdefault(version.dataset_id, []).append(version)
+    for dataset in sorted(moved, key=lambda d: d.pk):
+        if dataset.pk in waiting:
+            _relink(dataset, _affected(dataset, waiting[dataset.pk], moments[dataset.pk]))
+
+
+def _affected(
+    dataset: Dataset, waiting: Iterable[Version], moments: Iterable[datetime]
+) -> list[Version]:
+    """Those that stand between one of the moments and the next versions written after it."""
+    spans = []
+    for moment in moments:
         following = list(
             _written(dataset)
             .filter(created_at__gt=moment)
             .order_by("created_at")
             .values_list("created_at", flat=True)[:_WRITTEN_LOOKED_PAST]
         )
-        waiting = _unnamed(dataset).filter(created_at__gte=moment)
-        if len(following) == _WRITTEN_LOOKED_PAST:
-            waiting = waiting.filter(created_at__lte=following[-1])
-        affected |= {version.pk: version for version in waiting}
-    _relink(dataset, list(affected.values()))
+        end = following[-1] if len(following) == _WRITTEN_LOOKED_PAST else None
+        spans.append((moment, end))
+    return [
+        version
+        for version in waiting
+        if any(start <= version.created_at and (end is None or version.created_at <= end)
+               for start, end in spans)
+    ]  # fmt: skip
 
 
 def relink_all(dataset: Dataset) -> None:
     """Renew all assumed edges of a dataset."""
-    _relink(dataset, list(_unnamed(dataset)))
+    _relink(dataset, list(_unnamed().filter(dataset=dataset)))
 
 
 def _written(dataset: Dataset) -> QuerySet[Version]:
     return Version.objects.filter(dataset=dataset, superseded_by=None, read_by=None)
 
 
-def _unnamed(dataset: Dataset) -> QuerySet[Version]:
-    adds = Q(read_by__isnull=False)
-    if not dataset.is_model:  # training again makes a new model; it adds nothing to the old one
-        adds |= Q(keeps_older=True)
+def _unnamed() -> QuerySet[Version]:
+    # Training again makes a new model; it adds nothing to the old one.
+    adds = Q(keeps_older=True, dataset__kind=Dataset.Kind.DATASET)
     return Version.objects.filter(
-        adds, dataset=dataset, superseded_by=None, known_by=Version.KnownBy.OBSERVED
+        Q(read_by__isnull=False) | adds,
+        superseded_by=None,
+        known_by=Version.KnownBy.OBSERVED,
     )
 
 

@@ -129,7 +129,7 @@ def test_a_malformed_event_is_refused_by_field_and_leaves_nothing(
 
 def test_an_event_that_fails_half_way_leaves_nothing(pipeline: User, api: Api) -> None:
     with (
-        patch("lineage.actions.projection._derive_edges", side_effect=OperationalError("busy")),
+        patch("lineage.actions.projection.derive_edges", side_effect=OperationalError("busy")),
     ):
         answer = post(api(pipeline), EVENT)
 

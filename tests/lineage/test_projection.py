@@ -53,7 +53,7 @@ def test_a_run_joins_the_versions_that_its_events_name(pipeline: User) -> None:
     assert model.produced_by.run_id == "r2"
 
 
-def test_every_order_of_events_has_the_same_outcome(pipeline: User) -> None:
+def test_the_order_of_events_does_not_change_the_outcome(pipeline: User) -> None:
     orders = list(itertools.permutations(range(len(TRAINING))))[::3]
 
     first, *others = outcomes(TRAINING, orders, pipeline)
