@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from connectors.queries import enabled_connectors, open_store
-
 from audit.ledger import canonical
 from audit.subjects import SubjectRef, normalise
 from compliance.models import Request
 from compliance.queries import identifiers_of
 from connectors.adapters.base import ErasePlan, Findings
 from connectors.models import Connector
+from connectors.queries import enabled_connectors, open_store
 from lineage.models import Version
 from lineage.queries import downstream_models
 

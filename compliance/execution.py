@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from connectors.queries import open_store
 from django.db import close_old_connections, connection
 
 from accounts.models import User
@@ -29,6 +28,7 @@ from compliance.discovery import erase_plan_of, needles_for
 from compliance.models import Step
 from compliance.queries import LEASE, identifiers_of
 from connectors.adapters.base import PlanOutdatedError, Progress, ScanReport, StoreError
+from connectors.queries import open_store
 from lineage.actions import sync_connector
 
 logger = logging.getLogger(__name__)
@@ -76,11 +76,14 @@ def _erase_and_purge(step: Step, by: User) -> None:
     if step.phase in (Phase.DUE, Phase.ERASING):
         enter(step, Phase.ERASING)
         erased = store.erase(plan, needles, progress)
-        if erased.rows == 0:
+        # Rows may stand in older versions alone: the purge takes those. But rows that the plan
+        # saw in the current version and that were not erased are a failure, not a success.
+        seen = body["rows_by_version"].get(plan.snapshot, 0)
+        if seen and not erased.rows:
             fail_step(
                 step,
-                f"The plan saw {plan.rows} rows, but nothing was erased. Nothing is reported as "
-                "done; run the discovery again.",
+                f"The plan saw {seen} rows in the current version, but nothing was erased. "
+                "Nothing is reported as done; run the discovery again.",
                 by=by,
             )
             return

@@ -4,12 +4,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from connectors.queries import enabled_connectors, open_store
-
 from audit.subjects import SubjectRef
 from compliance.models import Notice
 from compliance.queries import suppression_digest
 from connectors.adapters.base import StoreError
+from connectors.queries import enabled_connectors, open_store
 from lineage.models import Version
 from lineage.queries import training_versions
 

@@ -192,7 +192,7 @@ def step_verified(step: Step, report: ScanReport, *, by: User) -> None:
         claimed_at=None,
         activity="",
         finished_at=timezone.now(),
-        outcome="erased" if step.rows_erased else "not_found",
+        outcome="erased" if step.plan.body["steps"][step.number - 1]["rows"] else "not_found",
     )
     record(
         events.STEP_VERIFIED,

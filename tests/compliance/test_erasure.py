@@ -25,7 +25,8 @@ from compliance.models import Request, Step
 from compliance.queries import current_plan, due_steps, identifiers_of, suppressed
 from compliance.states import State
 from compliance.tasks import run_step
-from connectors.adapters.base import ScanReport, Trace
+from connectors.adapters.base import Erased, ScanReport, Trace
+from connectors.adapters.delta import DeltaStore
 from lineage.models import Usage, Version
 from tests.builders import sequenced, user
 from tests.compliance import builders
@@ -178,6 +179,30 @@ def test_a_person_without_rows_is_scanned_for_and_completed(people: Team) -> Non
     request = builders.erased(people, SubjectRef("customer", "77777"))
     assert request.state == State.RESPONDING
     assert request.steps.get().outcome == "not_found"
+
+
+def test_a_person_who_stands_in_older_versions_alone_is_purged(people: Team, table: Path) -> None:
+    """What others report as complete: the rows are gone from the table, but not from its past."""
+    DeltaTable(str(table)).delete("customer_id = '00004'")
+    assert EMAIL.encode() in everything(table)
+    request = builders.erased(people)
+    assert request.state == State.RESPONDING, request.reason
+    left = everything(table)
+    assert EMAIL.encode() not in left
+    assert b"'00004'" not in left, "nor in the operation that the log told"
+    assert request.steps.get().outcome == "erased"
+
+
+def test_rows_that_were_seen_and_not_erased_are_a_failure(
+    people: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = builders.approved(people)
+    execute(request, by=people.analyst)
+    nothing = Erased(new_version=None, rows=0, objects_removed=(), objects_added=())
+    monkeypatch.setattr(DeltaStore, "erase", lambda *args: nothing)
+    builders.work_off(request)
+    assert request.state == State.BLOCKED
+    assert "nothing was erased" in request.reason
 
 
 def test_a_legal_hold_stops_the_execution(people: Team) -> None:
