@@ -258,12 +258,19 @@ CELERY_TASK_PUBLISH_RETRY = False
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(VESTIGE_HOME / "beat")
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+# task → seconds between sweeps
+_SWEEPS = {
+    "audit.tasks.sequence_pending": 2,
+    "audit.tasks.check_new_entries": 60,
+    "compliance.tasks.send_due_mail": 2,
+    "compliance.tasks.advance_due_requests": 2,
+    "compliance.tasks.issue_due_notices": 3,
+    "reports.tasks.render_due_documents": 2,
+}
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
-    "sequence what waits": {"task": "audit.tasks.sequence_pending", "schedule": 2},
-    "send due mail": {"task": "compliance.tasks.send_due_mail", "schedule": 2},
-    "advance due requests": {"task": "compliance.tasks.advance_due_requests", "schedule": 2},
-    "send due notices": {"task": "compliance.tasks.issue_due_notices", "schedule": 3},
-    "render due documents": {"task": "reports.tasks.render_due_documents", "schedule": 2},
+    # A wake-up that waited longer than the next one is worth nothing.
+    task: {"task": task, "schedule": seconds, "options": {"expires": 5 * seconds}}
+    for task, seconds in _SWEEPS.items()
 }
 
 LOGGING = {
@@ -272,4 +279,6 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="WARNING")},
+    # Django warns of every 4xx answer; those are the client's business and would fill the log.
+    "loggers": {"django.request": {"level": "ERROR"}},
 }
