@@ -26,6 +26,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
+from itertools import product
+from math import prod
 from typing import NamedTuple
 
 from connectors.people import as_integer, as_uuid, is_email
@@ -35,6 +37,9 @@ MIN_DISTINCTIVE_DIGITS = 8
 MIN_WHOLE_TEXT = 4
 CUTS = (15, 16, 31, 32, 63, 64)
 _SHORTEST_CUT = CUTS[0]
+_SHORTEST_PART = 4
+_MOST_CASES = 4096
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _COUNTS = {"nullcount", "null_count", "null_counts", "nullcounts", "distinctcount"}
 _TOKEN = re.compile(r"[^\s'\"`,;:=<>!()\[\]{}|&*/\\]+")
 _EXPRESSION_ID = re.compile(r"#\d+L?")  # Spark writes columns as customer_id#12
@@ -43,9 +48,17 @@ _CUT_RUN = re.compile(r"[^\s'\"`,;=<>()\[\]{}|\\\x00-\x1f]+")
 Path = Sequence[str]
 
 
-def _raised(text: str) -> str:
-    """Lower case but for letters outside ASCII, which searches "in any case" leave as they are."""
-    return "".join(c.lower() if c.isascii() else c.upper() for c in text)
+def _longest_ascii(text: str) -> str:
+    """The longest part without letters outside ASCII, which fast searches compare as they are."""
+    return max(_NOT_ASCII.split(text), key=len)
+
+
+def _all_cases(text: str) -> set[str]:
+    """The text with each letter outside ASCII in lower and in upper case, in all combinations."""
+    options = [{c, c.upper(), c.lower()} if not c.isascii() else {c} for c in text]
+    if prod(len(o) for o in options) > _MOST_CASES:
+        return {text.lower(), text.upper(), text.title()}
+    return {"".join(letters) for letters in product(*options)}
 
 
 def _is_word(character: str) -> bool:
@@ -175,12 +188,18 @@ class Identifiers:
     def fragments(self) -> list[str]:
         """Texts one of which, in any case of its ASCII letters, is inside every text that holds a
         distinctive identifier."""
-        spellings = {f for i in self.distinctive for f in i.spellings}
-        return sorted({f.lower() for f in spellings} | {_raised(f) for f in spellings})
+        found: set[str] = set()
+        for form in {f.lower() for i in self.distinctive for f in i.spellings}:
+            part = _longest_ascii(form)
+            # Too short a part would be everywhere: then every mixture of cases is spelled out.
+            found |= {part} if len(part) >= _SHORTEST_PART else _all_cases(form)
+        return sorted(found)
 
     @cached_property
     def cut_fragments(self) -> list[str]:
-        return sorted({i.text[:_SHORTEST_CUT].lower() for i in self.cuttable})
+        """Beginnings with their ASCII letters in lower case, as the fast searches want them."""
+        beginnings = {i.text[:_SHORTEST_CUT] for i in self.cuttable}
+        return sorted("".join(c.lower() if c.isascii() else c for c in b) for b in beginnings)
 
     @cached_property
     def fragments_and_names(self) -> list[str]:

@@ -267,13 +267,16 @@ def test_utf_16_text_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spelling", ["NFC", "NFD"])
 def test_letters_outside_ascii_are_found_in_any_case(tmp_path: Path, spelling: str) -> None:
-    needle = "jürgen.müller@straße.example"
-    stored = unicodedata.normalize(spelling, "Jürgen.MÜLLER@straße.example")
+    needle, text = "jürgen.müller@straße.example", "Jürgen.MÜLLER@straße.example"
+    stored = unicodedata.normalize(spelling, text)
     parquet(tmp_path / "a.parquet", {"memo": [f"to {stored}"]}, compression="zstd")
     (tmp_path / "a.txt").write_text(f"to {stored}")
     (tmp_path / f"to {stored}").write_text("")
     found = {where for _, where in places(scan(tmp_path, [needle]))}
     assert found >= {"column memo", "text", "file name"}
+    parquet(tmp_path / "a.parquet", {"memo": ["ein ÄÖü-éß lief", "нет ИвАнОв"]}, compression="zstd")
+    assert ("a.parquet", "column memo") in places(scan(tmp_path, ["äöü-éß"]))
+    assert ("a.parquet", "column memo") in places(scan(tmp_path, ["иванов"]))
 
 
 def test_text_with_escapes_is_decoded_before_it_is_compared(tmp_path: Path) -> None:
