@@ -272,7 +272,7 @@ def test_the_page_of_a_store_that_is_gone_says_so(
     browser.force_login(data_owner)
     page = browser.get(f"/stores/{connector.pk}/")
     assert page.status_code == 200
-    assert "The store cannot be read" in page.content.decode()
+    assert "The store cannot be read." in page.content.decode()
     assert browser.get("/stores/999/").status_code == 404
 
 

@@ -462,3 +462,20 @@ def test_an_append_only_table_blocks_the_plan(tmp_path: Path) -> None:
     asked = {"customer_id": PERSON["customer_id"]}
     plan = opened.plan_erase(opened.find_subject(asked), mode="purge")
     assert any("append-only" in blocker for blocker in plan.blockers)
+
+
+def test_checksums_and_compacted_logs_that_name_the_person_are_removed(table: Path) -> None:
+    log = table / "_delta_log"
+    stats = '{"add": {"stats": "{\\"minValues\\": {\\"customer_id\\": \\"c-000042\\"}}"}}'
+    (log / f"{1:020d}.crc").write_text(stats)
+    (log / f".{1:020d}.json.crc").write_bytes(b"crc\x00\x00\x00\x02\x00")
+    (log / f"{0:020d}.{3:020d}.compacted.json").write_text(stats)
+    opened = store(table)
+    erase(opened)
+    assert opened.verify_erased(EVERY_NEEDLE, None).clean
+    assert sorted(p.name for p in log.iterdir()) == [
+        f"{6:020d}.checkpoint.parquet",
+        f"{6:020d}.json",
+        f"{7:020d}.json",
+        "_last_checkpoint",
+    ]

@@ -11,7 +11,7 @@ import uuid
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import pyarrow as pa
@@ -266,7 +266,9 @@ def test_utf_16_text_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["NFC", "NFD"])
-def test_letters_outside_ascii_are_found_in_any_case(tmp_path: Path, spelling: str) -> None:
+def test_letters_outside_ascii_are_found_in_any_case(
+    tmp_path: Path, spelling: Literal["NFC", "NFD"]
+) -> None:
     needle, text = "jürgen.müller@straße.example", "Jürgen.MÜLLER@straße.example"
     stored = unicodedata.normalize(spelling, text)
     parquet(tmp_path / "a.parquet", {"memo": [f"to {stored}"]}, compression="zstd")
