@@ -16,6 +16,7 @@ MAX_DRAWN_NODES = 120
 _SECONDS = 8
 _LABELLED_EDGES = 30
 _LINE = 34
+_DASHED = ("assumed", "version")
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
 
@@ -77,9 +78,12 @@ def _dot(
             facts["shape"] = "cds"
         lines.append(f"{_quoted(node['id'])} [{_attributes(facts)}];")
     labelled = len(edges) <= _LABELLED_EDGES
+    by_run = {(e["source"], e["target"]) for e in edges if e["kind"] not in _DASHED}
     for edge in edges:
+        if edge["kind"] in _DASHED and (edge["source"], edge["target"]) in by_run:
+            continue  # a run says the same and more
         facts = {"class": edge["kind"]}
-        if edge["kind"] in ("assumed", "version"):
+        if edge["kind"] in _DASHED:
             facts["style"] = "dashed"
         if labelled and edge.get("job") and not edge["target"].startswith("job:"):
             facts["label"] = _shortened(edge["job"].rpartition(":")[2])

@@ -75,6 +75,9 @@ class ModelVersionSerializer(VersionSerializer):
 class DescriptionSerializer(serializers.Serializer[Any]):
     title = serializers.CharField(max_length=255, required=False, default="")
     description = serializers.CharField(max_length=20_000, required=False, default="")
+    owner = serializers.CharField(
+        max_length=150, required=False, allow_null=True, help_text="A username; null: nobody."
+    )
 
 
 class UsageSubjectSerializer(serializers.Serializer[Any]):

@@ -13,6 +13,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
 from accounts.auth import actor_of
+from accounts.queries import users
 from audit.pagination import CursorPages
 from audit.problems import ProblemError
 from audit.subjects import SubjectError, SubjectRef, lookup
@@ -26,6 +27,7 @@ from lineage.actions import (
     note_usage_read,
     put_model_in_use,
     retire_model_version,
+    set_owner,
     sync_connector,
 )
 from lineage.api import serializers as bodies
@@ -90,6 +92,18 @@ class _RegistryViewSet(
             rows = rows.filter(name__icontains=part) | rows.filter(title__icontains=part)
         return rows
 
+    def _change(self, row: Dataset) -> Response:
+        given = _given(bodies.DescriptionSerializer, self.request)
+        by = actor_of(self.request)
+        if "owner" in given:
+            name = given.pop("owner")
+            owner = users().filter(username=name, is_active=True).first() if name else None
+            if name and owner is None:
+                raise _invalid("owner", f"There is no active user {name}.")
+            set_owner(row, owner, by=by)
+        describe(row, **given, by=by)
+        return Response(self.get_serializer(self.get_object()).data)
+
     def _versions(
         self, rows: QuerySet[Version], serializer: type[bodies.VersionSerializer]
     ) -> Response:
@@ -119,11 +133,8 @@ class DatasetViewSet(_RegistryViewSet):
 
     @extend_schema(request=bodies.DescriptionSerializer, responses=bodies.DatasetSerializer)
     def partial_update(self, request: Request, pk: str) -> Response:
-        """Title and description, in words that outweigh what pipelines report."""
-        describe(
-            self.get_object(), **_given(bodies.DescriptionSerializer, request), by=actor_of(request)
-        )
-        return Response(self.get_serializer(self.get_object()).data)
+        """Owner, title and description, in words that outweigh what pipelines report."""
+        return self._change(self.get_object())
 
     @extend_schema(responses=bodies.VersionSerializer(many=True))
     @action(detail=True, methods=["get"])
@@ -138,7 +149,9 @@ class DatasetViewSet(_RegistryViewSet):
 class ModelViewSet(_RegistryViewSet):
     """Models: datasets of kind "model"."""
 
-    required_permissions = {"GET": "lineage.read", "POST": "notices.answer"}
+    required_permissions = {
+        "GET": "lineage.read", "POST": "notices.answer", "PATCH": "notices.answer",
+    }  # fmt: skip
     serializer_class = bodies.ModelSerializer
 
     def get_queryset(self) -> QuerySet[Dataset]:
@@ -147,6 +160,11 @@ class ModelViewSet(_RegistryViewSet):
     @extend_schema(parameters=_FILTERS)
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().list(request, *args, **kwargs)
+
+    @extend_schema(request=bodies.DescriptionSerializer, responses=bodies.ModelSerializer)
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Owner, title and description. For its owner; while it has none, for model owners."""
+        return self._change(self._own())
 
     @extend_schema(responses=bodies.ModelVersionSerializer(many=True))
     @action(detail=True, methods=["get"])
@@ -169,10 +187,14 @@ class ModelViewSet(_RegistryViewSet):
         """Take this version out of use for good. For model owners."""
         return self._decide(retire_model_version, version)
 
-    def _decide(self, decision: Any, version: str) -> Response:
+    def _own(self) -> Dataset:
         model = self.get_object()
         if not may_decide_on(actor_of(self.request), model):
             raise ProblemError(403, "Forbidden", f"{model} belongs to {model.owner}. Ask them.")
+        return model
+
+    def _decide(self, decision: Any, version: str) -> Response:
+        model = self._own()
         row = get_object_or_404(
             written_versions().select_related("dataset"), dataset=model, version=version
         )

@@ -184,6 +184,25 @@ def test_words_of_a_person_outweigh_those_of_a_pipeline(
     assert "dataset.described" in {e.type for e in sequenced()}
 
 
+def test_an_owner_is_named_and_others_then_decide_no_more(
+    churn: Dataset, model_owner: User, data_owner: User, api: Api
+) -> None:
+    def change(user: User, owner: str | None) -> int:
+        return (
+            api(user)
+            .patch(f"/api/v1/models/{churn.pk}", {"owner": owner}, content_type="application/json")
+            .status_code
+        )
+
+    other = builders.user(Role.MODEL_OWNER)
+    assert change(data_owner, data_owner.username) == 403
+    assert change(model_owner, "nobody-of-that-name") == 422
+    assert change(model_owner, model_owner.username) == 200
+    assert change(other, other.username) == 403
+    assert change(model_owner, None) == 200
+    assert [e.type for e in sequenced()].count("dataset.owner_set") == 2
+
+
 def test_describing_again_with_the_same_words_is_no_new_event(
     churn: Dataset, data_owner: User
 ) -> None:
