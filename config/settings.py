@@ -31,6 +31,7 @@ for folder in (
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
 
+VESTIGE_VERSION = "0.1"
 PORT = env.int("PORT", default=8000)
 VESTIGE_PUBLIC_URL = env.str("VESTIGE_PUBLIC_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
 VESTIGE_ORIGIN = env.str("VESTIGE_ORIGIN", default="vestige.local/log")
