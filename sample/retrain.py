@@ -50,13 +50,13 @@ def retrain(
     """
     store, models = folder / "store", folder / "models"
     began = now()
-    barred = _barred(pipeline, store, PURCHASES)
+    barred = barred_customers(pipeline, store, PURCHASES)
     say(f"  customers who must not come in again: {len(barred)}")
     if features_version is None:
         features_version = build_features(store, CUTOFFS[1], without=barred)
-    elif held := _barred(pipeline, store, FEATURES, features_version):
+    elif held := barred_customers(pipeline, store, FEATURES, features_version):
         raise BarredCustomerError(
-            f"{FEATURES.name} version {features_version} holds {len(held)} erased customers."
+            f"{FEATURES.name} version {features_version} holds {len(held)} erased customer(s)."
             " Name another --dataset-version, or none to build the features anew."
         )
     test_version = build_features(store, CUTOFFS[2], without=barred)
@@ -84,7 +84,7 @@ def retrain(
     return model
 
 
-def _barred(
+def barred_customers(
     vestige: Vestige, store: Path, table: Dataset, version: int | None = None
 ) -> frozenset[str]:
     """Customers of the table who were erased before, as Vestige answers for each one."""
