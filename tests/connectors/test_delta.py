@@ -221,6 +221,7 @@ def test_after_the_erasure_no_byte_names_the_person_and_all_others_are_there(tab
             assert not any(needle.lower().encode() in raw for needle in EVERY_NEEDLE), file
 
 
+@pytest.mark.usefixtures("patient")
 def test_the_erased_table_goes_on_working(table: Path) -> None:
     erase(store(table))
     rows = rows_of(table).height

@@ -34,12 +34,6 @@ from tests.connectors.builders import (
 COMMIT = "connectors.adapters.delta.erase.write_commit"
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The waits for the clock, shortened: a millisecond clock needs no second here."""
-    monkeypatch.setattr(purge, "_TICK_SECONDS", 0.02)
-
-
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     path = table_with_person(tmp_path / "customers")

@@ -12,7 +12,6 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from connectors.adapters.base import StoreError
-from connectors.adapters.delta import purge
 from tests.connectors.builders import (
     EVERY_NEEDLE,
     PERSON,
@@ -26,11 +25,6 @@ from tests.connectors.builders import (
     vectors_allowed,
     without_person,
 )
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(purge, "_TICK_SECONDS", 0.02)
 
 
 @pytest.mark.parametrize("inline", [True, False])

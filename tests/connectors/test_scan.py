@@ -226,6 +226,13 @@ def test_footer_notes_and_statistics_are_read(tmp_path: Path) -> None:
     assert {p for p, _ in places(scan(tmp_path, [EMAIL]))} == {"note.parquet"}
 
 
+def test_statistics_in_the_footer_and_in_page_headers_are_read(tmp_path: Path) -> None:
+    parquet(tmp_path / "a.parquet", {"customer_id": [4, 5], "email": ["x@y.example", EMAIL]})
+    found = {where for _, where in places(scan(tmp_path, ["4", "x@y.example"]))}
+    assert found >= {"footer statistics of customer_id", "footer statistics of email"}
+    assert found >= {"page statistics of customer_id", "page statistics of email"}
+
+
 def test_the_column_index_is_read(tmp_path: Path) -> None:
     parquet(tmp_path / "a.parquet", {"customer_id": [4, 5]}, write_page_index=True)
     assert ("a.parquet", "column index of customer_id") in places(scan(tmp_path, ["4"]))
