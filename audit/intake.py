@@ -24,10 +24,8 @@ from audit.subjects import SubjectError, SubjectRef, normalise
 VERSION = 1
 LOG_NAME = "main"
 
-# Visible text without control characters: it goes into columns and pages.
-_PLAIN = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]*")
 _ID = re.compile(r"[!-~]{1,128}")
-_LIMITS = {"actor": 256, "resource": 512, "resource_version": 256, "parent_id": 128}
+_LIMITS = (("actor", 256), ("resource", 512), ("resource_version", 256), ("parent_id", 128))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,9 @@ def new_id() -> str:
 
 def time_text(moment: datetime) -> str:
     """RFC 3339 in UTC with microseconds. `moment` must be aware."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def parse_time(text: str) -> datetime:
@@ -139,7 +139,7 @@ def prepare(
     }
     occurred_at = None
     if event.occurred_at:
-        occurred_at = parse_time(event.occurred_at)
+        occurred_at = _occurred_at(event.occurred_at, index)
         body["occurred_at"] = time_text(occurred_at)
     if event.resource_version:
         body["resource_version"] = event.resource_version
@@ -208,6 +208,22 @@ def same_content(first: bytes, second: bytes) -> bool:
     return bool(one == other)
 
 
+def _occurred_at(text: str, index: int) -> datetime:
+    try:
+        return parse_time(text)
+    except ValueError as exc:
+        raise EventRefusedError(
+            [
+                Fault(
+                    index,
+                    "occurred_at",
+                    "This is no RFC 3339 time with a zone.",
+                    "Send it as in 2026-01-31T12:00:00Z.",
+                )
+            ]
+        ) from exc
+
+
 def subject_fault(event: NewEvent) -> tuple[str, str, str] | None:
     """(field, reason, fix) when the subject names nobody. Never repeats the identifier."""
     if event.subject is None:
@@ -236,22 +252,13 @@ def _fault_of(event: NewEvent) -> tuple[str, str, str] | None:
         return "actor", "Who did it is missing.", "Name the person or service, as in service:etl."
     if not event.resource:
         return "resource", "What it happened to is missing.", "As in dataset:sales:orders."
-    for name, limit in _LIMITS.items():
-        text = getattr(event, name)
-        if len(text) > limit or not _PLAIN.fullmatch(text):
+    texts = event.actor, event.resource, event.resource_version, event.parent_id
+    for text, (name, limit) in zip(texts, _LIMITS, strict=True):
+        if len(text) > limit or not text.isprintable():
             return (
                 name,
-                f"At most {limit} characters without control characters fit here.",
+                f"At most {limit} visible characters fit here.",
                 "Send an identifier.",
-            )
-    if event.occurred_at:
-        try:
-            parse_time(event.occurred_at)
-        except ValueError:
-            return (
-                "occurred_at",
-                "This is no RFC 3339 time with a zone.",
-                "Send it as in 2026-01-31T12:00:00Z.",
             )
     return subject_fault(event)
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from audit.ledger.leaf import HEADER
 from audit.stored import COLUMNS, Row
@@ -14,9 +15,8 @@ _VERSION = 1
 
 
 class _Event(msgspec.Struct, gc=False):
-    """The members of an event that have columns; the rest is passed over."""
+    """The members of an event that have columns, in the order of the columns; no other is read."""
 
-    v: int
     id: str
     type: str
     actor: str
@@ -26,10 +26,14 @@ class _Event(msgspec.Struct, gc=False):
     parent_id: str = ""
     subject: str = ""
     occurred_at: str = ""
+    v: int = 0
 
 
+_TEXTS = len(COLUMNS) - 2  # all but the two times, which stand last
 _decode = msgspec.json.Decoder(_Event).decode
 _unpack = HEADER.unpack_from
+_EVENT = slice(HEADER.size, None)
+_Stored = Callable[[datetime], Any]
 
 
 def faults(rows: Iterable[Row], vendor: str) -> Iterator[tuple[int, str]]:
@@ -39,31 +43,26 @@ def faults(rows: Iterable[Row], vendor: str) -> Iterator[tuple[int, str]]:
     """
     as_stored = _as_text if vendor == "sqlite" else _as_moment
     last_us, recorded_at = -1, None
+    first, last = 3, 3 + _TEXTS
     for row in rows:
         leaf = row[1]
         timestamp_us = _unpack(leaf)[2]
         if timestamp_us != last_us:  # a batch has one time
-            last_us, recorded_at = timestamp_us, as_stored(_moment(timestamp_us))
+            last_us, recorded_at = timestamp_us, _recorded_at(timestamp_us, as_stored)
         try:
-            event = _decode(leaf[HEADER.size :])
-            occurred_at = _parsed(event.occurred_at, as_stored) if event.occurred_at else None
-        except (msgspec.DecodeError, ValueError) as exc:
+            event = _decode(leaf[_EVENT])
+            said = astuple(event)
+            occurred_at = said[_TEXTS]
+            occurred_at = as_stored(datetime.fromisoformat(occurred_at)) if occurred_at else None
+        except (msgspec.DecodeError, ValueError, OverflowError) as exc:
             yield row[0], f"its leaf holds no event: {exc}."
             continue
-        said = (
-            event.id,
-            event.type,
-            event.actor,
-            event.by,
-            event.resource,
-            event.resource_version,
-            event.parent_id,
-            event.subject,
-            occurred_at,
-            recorded_at,
-        )
-        if said != row[3:]:
-            yield row[0], _difference(said, row[3:])
+        if (
+            said[:_TEXTS] != row[first:last]
+            or occurred_at != row[last]
+            or recorded_at != row[last + 1]
+        ):
+            yield row[0], _difference((*said[:_TEXTS], occurred_at, recorded_at), row[first:])
         if event.v != _VERSION:
             yield row[0], f"its event has the version {event.v}, which this verifier cannot read."
 
@@ -73,20 +72,16 @@ def _difference(said: Row, found: Row) -> str:
     return f"the column {', '.join(wrong)} does not say what its leaf says."
 
 
-def _moment(timestamp_us: int) -> datetime | None:
+def _recorded_at(timestamp_us: int, as_stored: _Stored) -> Any:
     try:
-        return _EPOCH + timedelta(microseconds=timestamp_us)
+        return as_stored(_EPOCH + timedelta(microseconds=timestamp_us))
     except OverflowError:
-        return None  # no column can hold it, so that the comparison fails
+        return ""  # no column can hold it, so that the comparison fails
 
 
-def _parsed(text: str, as_stored: Callable[[datetime | None], Any]) -> Any:
-    return as_stored(datetime.fromisoformat(text).astimezone(UTC))
+def _as_moment(moment: datetime) -> Any:
+    return moment
 
 
-def _as_moment(moment: datetime | None) -> Any:
-    return moment or ""
-
-
-def _as_text(moment: datetime | None) -> Any:
-    return str(moment.replace(tzinfo=None)) if moment else ""
+def _as_text(moment: datetime) -> Any:
+    return str(moment.astimezone(UTC).replace(tzinfo=None))

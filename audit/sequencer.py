@@ -71,6 +71,9 @@ class _Batch:
     placed: dict[str, storage.Row] = field(default_factory=dict)
 
 
+_Done = tuple[storage.Head, Frontier]
+
+
 class GroupCommit:
     """The queue of one process."""
 
@@ -169,37 +172,35 @@ def _require_no_transaction() -> None:
 
 def _process(submissions: Sequence[_Submission]) -> None:
     try:
-        before = _commit(submissions, look=False)
+        done = _commit(submissions, look=False)
     except IntegrityError:
         # An event id is taken: look which, answer those with their earlier receipts.
-        before = _commit_each(submissions)
-    if before is None:
+        done = _commit_each(submissions)
+    if done is None:
         return
-    checkpoint = signer.sign_head(before)
+    checkpoint = signer.sign_batch(*done)
     for submission in submissions:
         submission.checkpoint = checkpoint
 
 
-def _commit_each(submissions: Sequence[_Submission]) -> Frontier | None:
+def _commit_each(submissions: Sequence[_Submission]) -> _Done | None:
     try:
         return _commit(submissions, look=True)
     except Exception:
         if len(submissions) == 1:
             raise
     # One of them cannot be written; let it fail alone.
-    before = None
+    done = None
     for submission in submissions:
         try:
-            started = _commit([submission], look=True)
+            done = _commit([submission], look=True)
         except Exception as exc:  # noqa: BLE001  # handed to its submitter
             submission.error = exc
-        else:
-            before = before or started
-    return before
+    return done
 
 
-def _commit(submissions: Sequence[_Submission], *, look: bool) -> Frontier | None:
-    """One transaction for all of them. The tree before it, or None if there was nothing to do."""
+def _commit(submissions: Sequence[_Submission], *, look: bool) -> _Done:
+    """One transaction for all of them: the head as it was locked, and the tree after it."""
     for submission in submissions:
         submission.receipts, submission.drained, submission.error = [], 0, None
     with transaction.atomic(durable=True):
@@ -221,24 +222,22 @@ def _commit(submissions: Sequence[_Submission], *, look: bool) -> Frontier | Non
                 submission.receipts = _place(batch, submission.events)
             except RepeatedEventError as exc:
                 submission.error = exc
-        before = head.frontier.copy()
-        if batch.rows:
-            _write(batch)
+        after = _write(batch) if batch.rows else head.frontier
         if waiting:
             storage.delete_pending([row_id for row_id, _ in waiting])
-    return before
+    return head, after
 
 
-def _write(batch: _Batch) -> None:
+def _write(batch: _Batch) -> Frontier:
     head, rows = batch.head, batch.rows
     hashes = [row.leaf_hash for row in rows]
     tiles = proofs.full_tiles(head.log_id, head.size, hashes)
     frontier = head.frontier.copy()
     frontier.extend(hashes)
-    storage.insert_entries(head.log_id, rows)
+    storage.append_rows(head, rows, frontier)
     if tiles:
         storage.insert_tiles(head.log_id, tiles)
-    storage.store_head(head, frontier, rows[-1])
+    return frontier
 
 
 def _place(batch: _Batch, events: Sequence[Prepared]) -> list[Receipt]:

@@ -8,6 +8,7 @@ administrator cannot roll back. Where they do not fit, it signs nothing and the 
 import logging
 import os
 import tempfile
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,6 +31,7 @@ from audit.ledger.tree import Frontier, InvalidProofError
 
 log = logging.getLogger(__name__)
 _KEEP_EVERY = timedelta(minutes=1)
+_REMEMBER_EVERY_SECONDS = 1.0
 
 
 class SigningRefusedError(RuntimeError):
@@ -48,6 +50,7 @@ class Signed:
 
 # The newest note that this process has signed or verified: verifying it again would be idle.
 _verified: dict[str, Checkpoint] = {}
+_memory_written = 0.0  # when this process last wrote the file beside the key, monotonic clock
 
 
 def verifier_key(origin: str) -> str:
@@ -55,16 +58,50 @@ def verifier_key(origin: str) -> str:
     return vkey(origin, keys.log_key().public_key())
 
 
-def sign_head(before: Frontier | None = None, *, keep: bool = False) -> Signed | None:
-    """Sign the log as it stands. None when the signer refuses; the log row says why.
+def sign_batch(head: storage.Head, after: Frontier) -> Signed | None:
+    """Sign the tree after a batch. None when the signer refuses; the log row says why.
 
-    `before` is the tree before the batch that was just appended, if the caller knows it: where it
-    is what was signed last, no proof needs to be read. `keep` puts the checkpoint into history.
+    `head` is the log as it was locked for the batch. The note may cover less than the log has by
+    now, if others appended meanwhile, but always this batch.
     """
+    signed = _sign_at_once(head, after) or _sign_under_lock(head.frontier, after)
+    if signed is not None:
+        _remember(signed)
+    return signed
+
+
+def sign_head(*, keep: bool = False) -> Signed | None:
+    """Sign the log as it stands; `keep` puts the checkpoint into the history."""
+    signed = _sign_under_lock(keep=keep)
+    if signed is not None:
+        _remember(signed, at_once=keep)
+    return signed
+
+
+def _sign_at_once(head: storage.Head, after: Frontier) -> Signed | None:
+    """The usual case: the tree before the batch is the one that this process signed last.
+
+    None where something else is the case, to be looked into under the lock.
+    """
+    last, now = _verified.get(head.note), timezone.now()
+    if last is None or head.refusal or head.kept_at is None or now - head.kept_at >= _KEEP_EVERY:
+        return None
+    if not last.size == head.note_size == head.size or last.root != head.frontier.root():
+        return None
+    made = Checkpoint(head.origin, after.size, after.root())
+    note = sign(made, keys.log_key())
+    if not storage.store_note(head, note, made.size, now):
+        return None  # never released: another process has signed meanwhile
+    _know(note, made)
+    return Signed(note, made.size, made.root, now)
+
+
+def _sign_under_lock(
+    before: Frontier | None = None, after: Frontier | None = None, *, keep: bool = False
+) -> Signed | None:
     try:
         with transaction.atomic(durable=True):
-            head = storage.lock_head()
-            signed = _sign(head, before, keep=keep)
+            return _sign(storage.lock_head(), before, after, keep=keep)
     except SigningRefusedError as exc:
         log.error("The log is not signed: %s", exc)
         with transaction.atomic(durable=True):
@@ -72,68 +109,81 @@ def sign_head(before: Frontier | None = None, *, keep: bool = False) -> Signed |
             if head.refusal != str(exc):
                 storage.store_refusal(head, str(exc))
         return None
-    _remember(signed)
-    return signed
 
 
-def _sign(head: storage.Head, before: Frontier | None, *, keep: bool) -> Signed:
+def _sign(
+    head: storage.Head, before: Frontier | None, after: Frontier | None, *, keep: bool
+) -> Signed:
     key = keys.log_key()
-    _require_consistent(head, before, key)
-    root = head.frontier.root()
+    last = _last_signed(head, vkey(head.origin, key.public_key()))
+    target = _target(head, last, before, after)
     now = timezone.now()
-    note, signed_at = head.note, head.note_at or now
-    if head.note_size != head.size or head.refusal:
-        made = Checkpoint(head.origin, head.size, root)
-        note = sign(made, key)
-        _verified.clear()
-        _verified[note] = made
-        signed_at = now
-        storage.store_note(head, note, head.size, now)
+    if last is None or last.size < target.size or head.note_size < last.size or head.refusal:
+        made = Checkpoint(head.origin, target.size, target.root())
+        note, signed_at = sign(made, key), now
+        storage.store_note(head, note, made.size, now)
+        _know(note, made)
+    else:
+        made, note, signed_at = last, head.note, head.note_at or now
     if keep or head.kept_at is None or now - head.kept_at >= _KEEP_EVERY:
-        storage.keep_checkpoint(head, head.size, root, note, signed_at)
-    return Signed(note, head.size, root, signed_at)
+        storage.keep_checkpoint(head, made.size, made.root, note, signed_at)
+    return Signed(note, made.size, made.root, signed_at)
 
 
-def _require_consistent(
-    head: storage.Head, before: Frontier | None, key: Ed25519PrivateKey
-) -> None:
-    """Raises SigningRefusedError unless the head extends all that was signed before."""
-    if head.frontier.size != head.size:
-        raise SigningRefusedError(
-            f"The log says it has {head.size} entries, its tree has {head.frontier.size}."
-        )
-    verifier = vkey(head.origin, key.public_key())
-    stored = _checkpoint_of(head.note, verifier) if head.note else None
+def _last_signed(head: storage.Head, verifier: str) -> Checkpoint | None:
+    """The newest checkpoint that we signed, here or as the file beside the key remembers.
+
+    Raises SigningRefusedError when they contradict each other, or the log holds less.
+    """
+    stored = _checkpoint_of(head.note, verifier)
     if (stored.size if stored else -1) != head.note_size:
         raise SigningRefusedError(
             f"The log says that its last checkpoint covers {head.note_size} entries; the"
             f" checkpoint itself says {stored.size if stored else 'nothing'}."
         )
-    for last in (stored, _checkpoint_of(remembered_note(), verifier)):
-        if last is None or last.origin != head.origin:
-            continue
-        if last.size > head.size:
-            raise SigningRefusedError(
-                f"A checkpoint over {last.size} entries was signed, and the log now has"
-                f" {head.size}. Entries were removed, or an old backup was restored."
-            )
-        _require_extension(head, last, before)
-
-
-def _require_extension(head: storage.Head, last: Checkpoint, before: Frontier | None) -> None:
-    for frontier in (before, head.frontier):
-        if frontier is not None and frontier.size == last.size:
-            if frontier.root() != last.root:
-                raise SigningRefusedError(
-                    f"The tree of {last.size} entries is not the one that was signed."
-                )
-            return
-    try:
-        proofs.require_extension(head.log_id, last, head.size, head.frontier.root())
-    except (InvalidProofError, proofs.DamagedLogError) as exc:
+    remembered = _checkpoint_of(remembered_note(), verifier)
+    if remembered is not None and stored is not None and remembered.size == stored.size:
+        if remembered.root != stored.root:
+            raise SigningRefusedError(f"Two trees of {stored.size} entries were signed.")
+    known = [checkpoint for checkpoint in (stored, remembered) if checkpoint is not None]
+    last = max(known, key=lambda checkpoint: checkpoint.size, default=None)
+    if last is not None and last.size > head.size:
         raise SigningRefusedError(
-            f"The log does not extend the signed tree of {last.size} entries: {exc}"
-        ) from exc
+            f"A checkpoint over {last.size} entries was signed, and the log now has"
+            f" {head.size}. Entries were removed, or an old backup was restored."
+        )
+    return last
+
+
+def _target(
+    head: storage.Head, last: Checkpoint | None, before: Frontier | None, after: Frontier | None
+) -> Frontier:
+    """The tree to sign, shown to extend the one signed last. Raises SigningRefusedError."""
+    if head.frontier.size != head.size:
+        raise SigningRefusedError(
+            f"The log says it has {head.size} entries, its tree has {head.frontier.size}."
+        )
+    for known, extended in ((before, after), (head.frontier, head.frontier)):
+        if last is None or known is None or extended is None or known.size != last.size:
+            continue
+        if known.root() != last.root:
+            raise SigningRefusedError(
+                f"The tree of {last.size} entries is not the one that was signed."
+            )
+        return extended
+    if last is not None:
+        try:
+            proofs.require_extension(head.log_id, last, head.size, head.frontier.root())
+        except (InvalidProofError, proofs.DamagedLogError) as exc:
+            raise SigningRefusedError(
+                f"The log does not extend the signed tree of {last.size} entries: {exc}"
+            ) from exc
+    return head.frontier
+
+
+def _know(note: str, checkpoint: Checkpoint) -> None:
+    _verified.clear()
+    _verified[note] = checkpoint
 
 
 def _checkpoint_of(note: str, verifier: str) -> Checkpoint | None:
@@ -168,12 +218,17 @@ def remembered_note() -> str:
         return ""
 
 
-def _remember(signed: Signed) -> None:
+def _remember(signed: Signed, *, at_once: bool = False) -> None:
+    """Write the note beside the key, at most once a second: it bounds from below."""
+    global _memory_written  # noqa: PLW0603  # one clock a process
     if connection.in_atomic_block:
         return  # an outer transaction may still roll the entries back
-    path = _memory_file()
+    if not at_once and time.monotonic() - _memory_written < _REMEMBER_EVERY_SECONDS:
+        return
+    _memory_written = time.monotonic()
     if remembered_note() == signed.note:
         return
+    path = _memory_file()
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".log.signed.")
     with os.fdopen(handle, "w") as file:
         file.write(signed.note)

@@ -26,6 +26,10 @@ _ENTRY_COLUMNS = (
     " occurred_at, recorded_at, parent_id, subject"
 )
 _ENTRY_VALUES = f"({', '.join(['%s'] * 14)})"
+_MOVE_HEAD = (
+    "UPDATE audit_log SET size = %s, last_hash = %s, last_timestamp_us = %s, frontier = %s"
+    " WHERE id = %s"
+)
 # Above this many rows COPY costs less than INSERT (measured, PostgreSQL 15).
 _COPY_FROM = 24
 
@@ -83,26 +87,59 @@ def lock_head() -> Head:
     return head
 
 
-def store_head(head: Head, frontier: Frontier, last: Row) -> None:
+def append_rows(head: Head, rows: Sequence[Row], frontier: Frontier) -> None:
+    """Insert the entries and move the head behind them; `frontier` is the tree with them.
+
+    Raises IntegrityError when an event id or a place is taken.
+    """
+    moved = [
+        frontier.size, rows[-1].leaf_hash, rows[-1].timestamp_us, frontier.to_bytes(), head.log_id,
+    ]  # fmt: skip
     with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE audit_log SET size = %s, last_hash = %s, last_timestamp_us = %s, frontier = %s"
-            " WHERE id = %s",
-            [frontier.size, last.leaf_hash, last.timestamp_us, frontier.to_bytes(), head.log_id],
-        )
+        if connection.vendor == "postgresql" and len(rows) < _COPY_FROM:
+            places = ", ".join([_ENTRY_VALUES] * len(rows))
+            # One message to the server: the head is locked for one round trip less.
+            cursor.execute(
+                f"INSERT INTO audit_entry ({_ENTRY_COLUMNS}) VALUES {places}; {_MOVE_HEAD}",  # noqa: S608
+                [value for row in rows for value in _values(head.log_id, row)] + moved,
+            )
+            return
+        if connection.vendor == "postgresql":
+            _copy_entries(head.log_id, rows)
+        else:
+            cursor.executemany(
+                f"INSERT INTO audit_entry ({_ENTRY_COLUMNS}) VALUES {_ENTRY_VALUES}",  # noqa: S608
+                [_values(head.log_id, row) for row in rows],
+            )
+        cursor.execute(_MOVE_HEAD, moved)
 
 
-def store_note(head: Head, note: str, size: int, signed_at: datetime) -> None:
+def store_note(head: Head, note: str, size: int, signed_at: datetime) -> bool:
+    """Keep the newest note, unless another one than that in `head` is there by now.
+
+    Not flushed to disk: losing the stored copy of a note in a crash is harmless, as what it
+    covers is durable and the next one is checked against the note before it.
+    """
+    statement = (
+        "UPDATE audit_log SET note = %s, note_size = %s, note_at = %s, refusal = ''"
+        " WHERE id = %s AND note_size = %s AND size >= %s"
+    )
+    values = [note, size, _time(signed_at), head.log_id, head.note_size, size]
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            # Losing the stored copy of a note in a crash is harmless: what it covers is durable,
-            # and the next one is checked against the note before it.
-            cursor.execute("SET LOCAL synchronous_commit = off")
-        cursor.execute(
-            "UPDATE audit_log SET note = %s, note_size = %s, note_at = %s, refusal = ''"
-            " WHERE id = %s",
-            [note, size, _time(signed_at), head.log_id],
-        )
+            # Both in one message, which the server runs as one transaction.
+            cursor.execute(f"SET LOCAL synchronous_commit = off; {statement}", values)
+            cursor.nextset()
+            return cursor.rowcount == 1
+        if connection.in_atomic_block:  # SQLite has the choice between transactions only
+            cursor.execute(statement, values)
+            return bool(cursor.rowcount == 1)
+        try:
+            cursor.execute("PRAGMA synchronous = NORMAL")
+            cursor.execute(statement, values)
+            return bool(cursor.rowcount == 1)
+        finally:
+            cursor.execute("PRAGMA synchronous = FULL")
 
 
 def store_refusal(head: Head, reason: str) -> None:
@@ -122,26 +159,6 @@ def keep_checkpoint(head: Head, size: int, root: bytes, note: str, signed_at: da
         cursor.execute(
             "UPDATE audit_log SET kept_at = %s WHERE id = %s", [_time(signed_at), head.log_id]
         )
-
-
-def insert_entries(log_id: int, rows: Sequence[Row]) -> None:
-    """Raises IntegrityError when an event id or a place is taken."""
-    if connection.vendor == "postgresql" and len(rows) >= _COPY_FROM:
-        _copy_entries(log_id, rows)
-        return
-    values = [_values(log_id, row) for row in rows]
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            places = ", ".join([_ENTRY_VALUES] * len(values))
-            cursor.execute(
-                f"INSERT INTO audit_entry ({_ENTRY_COLUMNS}) VALUES {places}",  # noqa: S608
-                [value for row in values for value in row],
-            )
-        else:
-            cursor.executemany(
-                f"INSERT INTO audit_entry ({_ENTRY_COLUMNS}) VALUES {_ENTRY_VALUES}",  # noqa: S608
-                values,
-            )
 
 
 def insert_tiles(log_id: int, tiles: Iterable[tuple[int, int, bytes, bytes]]) -> None:

@@ -4,7 +4,8 @@ Plain SQL of its own, apart from the code that writes: a fault in one cannot hid
 Values come back as the database holds them, whatever somebody has put there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ _TIMES = {"occurred_at", "recorded_at"}
 _LEVEL_CHUNK = 512
 
 Row = tuple[Any, ...]
+_UNREADABLE = (DatabaseError, psycopg.Error, ValueError, OverflowError)
 
 
 class UnreadableRowError(ValueError):
@@ -63,14 +65,24 @@ def head(log_id: int) -> Head | None:
 def entries(log_id: int, begin: int, end: int) -> Iterator[list[Row]]:
     """The rows with begin <= seq < end in order, in chunks: seq, leaf, leaf_hash, then COLUMNS.
 
-    Raises UnreadableRowError after the rows before it.
+    While one chunk is looked at, PostgreSQL prepares the next. Raises UnreadableRowError after
+    the rows before it.
     """
-    for start in range(begin, end, CHUNK):
-        stop = min(start + CHUNK, end)
-        try:
-            yield _chunk(log_id, start, stop)
-        except (DatabaseError, psycopg.Error, ValueError, OverflowError):
-            yield from _one_by_one(log_id, start, stop)
+    starts = range(begin, end, CHUNK)
+    with ThreadPoolExecutor(1, "read-log") as ahead:
+        fetch = _fetch(log_id, end)
+        coming: Future[list[Row]] | None = None
+        for start in starts:
+            try:
+                rows = coming.result() if coming else fetch(start)
+            except _UNREADABLE:
+                yield from _one_by_one(log_id, start, min(start + CHUNK, end))
+                coming = None
+                continue
+            following = start + CHUNK
+            reads_ahead = connection.vendor == "postgresql" and following < end
+            coming = ahead.submit(fetch, following) if reads_ahead else None
+            yield rows
 
 
 def stray_entries(log_id: int) -> tuple[int | None, int | None, int]:
@@ -126,22 +138,28 @@ def _select() -> str:
     )
 
 
-def _chunk(log_id: int, start: int, stop: int) -> list[Row]:
-    parameters = [log_id, start, stop]
+def _fetch(log_id: int, end: int) -> Callable[[int], list[Row]]:
+    """Reads the chunk from a number on; usable in another thread, on this thread's connection."""
     if connection.vendor != "postgresql":
-        return _all(_select(), parameters)
+        return lambda start: _all(_select(), [log_id, start, min(start + CHUNK, end)])
     connection.ensure_connection()
-    # The binary protocol: bytes arrive as bytes, not as hexadecimal text.
-    with psycopg.Cursor(connection.connection) as cursor:
-        cursor.execute(_select(), parameters, binary=True)
-        return cursor.fetchall()
+    server = connection.connection
+    statement = _select()
+
+    def fetch(start: int) -> list[Row]:
+        # The binary protocol: bytes arrive as bytes, not as hexadecimal text.
+        with psycopg.Cursor(server) as cursor:
+            cursor.execute(statement, [log_id, start, min(start + CHUNK, end)], binary=True)
+            return cursor.fetchall()
+
+    return fetch
 
 
 def _one_by_one(log_id: int, start: int, stop: int) -> Iterator[list[Row]]:
     for seq in range(start, stop):
         try:
-            yield _chunk(log_id, seq, seq + 1)
-        except (DatabaseError, psycopg.Error, ValueError, OverflowError) as exc:
+            yield _fetch(log_id, seq + 1)(seq)
+        except _UNREADABLE as exc:
             raise UnreadableRowError(seq, str(exc).strip()) from exc
 
 

@@ -427,10 +427,11 @@ def _is_canonical(event: bytes) -> bool:
 
 def _well_placed(rows: Sequence[stored.Row], start: int) -> int:
     """How many rows have the number that they must have, and bytes for a leaf."""
-    for at, row in enumerate(rows):
-        if row[0] != start + at or type(row[1]) is not bytes:
-            return at
-    return len(rows)
+    if [row[0] for row in rows] == list(range(start, start + len(rows))):
+        return next((at for at, row in enumerate(rows) if type(row[1]) is not bytes), len(rows))
+    return next(
+        at for at, row in enumerate(rows) if row[0] != start + at or type(row[1]) is not bytes
+    )
 
 
 def _misplaced(row: stored.Row, expected: int) -> tuple[int, str]:

@@ -1,0 +1,55 @@
+"""An installation of its own for benchmarks: fresh home, fresh database, gone afterwards.
+
+`DATABASE_URL` names the server to measure; a database is created beside the one it names. Without
+it SQLite is measured, and every table says so.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import django
+
+
+@contextmanager
+def installation() -> Iterator[str]:
+    """Sets up Django on a fresh database; gives the database's name for the tables."""
+    with tempfile.TemporaryDirectory(prefix="vestige-bench-") as home, _database() as url:
+        os.environ |= {"VESTIGE_HOME": home, "DJANGO_SETTINGS_MODULE": "config.settings"}
+        os.environ.pop("DATABASE_URL", None)
+        if url:
+            os.environ["DATABASE_URL"] = url
+        django.setup()
+        from django.core.management import call_command
+        from django.db import connections
+
+        call_command("migrate", verbosity=0, skip_checks=True)
+        try:
+            yield "PostgreSQL" if url else "SQLite (set DATABASE_URL to measure PostgreSQL)"
+        finally:
+            connections.close_all()
+
+
+@contextmanager
+def _database() -> Iterator[str]:
+    url = os.environ.get("DATABASE_URL", "")
+    if not url.startswith(("postgres", "psql")):
+        yield ""
+        return
+    import psycopg
+    from environ import Env
+    from psycopg import sql
+
+    parts = Env.db_url_config(url)
+    server = {key.lower(): parts[key] for key in ("HOST", "PORT", "USER", "PASSWORD") if parts[key]}
+    name = f"vestige_bench_{uuid4().hex[:8]}"
+    with psycopg.connect(dbname="postgres", autocommit=True, **server) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            path = urlsplit(url).path
+            yield url.replace(path, f"{path.rpartition('/')[0]}/{name}")
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
