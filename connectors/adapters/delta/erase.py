@@ -78,8 +78,11 @@ def erase_rows(
     """Raises PlanOutdatedError (nothing erased), ResidueError (nothing committed), StoreError."""
     history = read_history(folder)
     head = history.head
-    if mark_of(plan, "erase") in head.transactions:
+    if mark_of(plan, "erased") in head.transactions:
         return _remembered(history, plan)
+    if mark_of(plan, "purging") in head.transactions:
+        # Only history held the person, so there was no commit to erase; the purge has begun.
+        return Erased(plan.snapshot, 0, (), (), {"note": "no row in the current version"})
     _refuse_other_state(folder, head, plan)
     check_head(folder, history, folder.entries())
     search = Search(folder, history, subject_columns, needles)
@@ -97,7 +100,7 @@ def erase_rows(
         return _commit(folder, head, plan, search, done)
     except Exception:
         after = read_history(folder)
-        if mark_of(plan, "erase") in after.head.transactions:
+        if mark_of(plan, "erased") in after.head.transactions:
             return _remembered(after, plan)  # our commit, or a twin's, went through after all
         for path in [r.path for r in done if r.path]:
             folder.remove(path)
@@ -226,7 +229,7 @@ def _commit(
     )
     actions = [remove_action(r.file) for r in done]
     actions += [r.added for r in done if r.added]
-    actions.append(transaction_action(mark_of(plan, "erase"), head.version + 1))
+    actions.append(transaction_action(mark_of(plan, "erased"), head.version + 1))
     write_commit(
         folder,
         head,
@@ -244,7 +247,7 @@ def _commit(
 
 def _remembered(history: History, plan: ErasePlan) -> Erased:
     """What an earlier attempt of this plan did, as its commit tells."""
-    version = history.head.transactions[mark_of(plan, "erase")]
+    version = history.head.transactions[mark_of(plan, "erased")]
     facts = history.commit_details.get(version, {}).get(_FACTS)
     if not facts:  # the purge has removed that commit from the log already
         return Erased(str(version), 0, (), (), {"note": "erased by an earlier attempt"})

@@ -69,18 +69,17 @@ class Purge:
         """Raises StoreError when the plan's rows are still in the current version."""
         if not self.plan.objects:  # nobody was found: nothing justifies losing the history
             return Erased(self.plan.snapshot, 0, (), (), {"note": "nothing to purge"})
-        self._sweep()
-        log_files = 0
-        if mark_of(self.plan, "purge") not in read_history(self.folder).head.transactions:
-            self._expire()
-            log_files = self._cut_log()
-            log_files += self._remove_old_log()
-            self._restore()
-        else:
-            log_files += self._remove_old_log()
         head = read_history(self.folder).head
+        if mark_of(self.plan, "purged") in head.transactions:
+            # What the table keeps by now came after the purge: it is none of this plan's.
+            return Erased(str(head.version), 0, (), (), {"note": "purged by an earlier attempt"})
+        self._sweep()
+        self._expire()
+        log_files = self._cut_log()
+        log_files += self._remove_old_log()
+        self._restore()
         return Erased(
-            new_version=str(head.version),
+            new_version=str(read_history(self.folder).head.version),
             rows=0,
             objects_removed=tuple(self.removed),
             objects_added=(),
@@ -154,11 +153,11 @@ class Purge:
     def _expire(self) -> None:
         def expired(configuration: dict[str, str]) -> dict[str, str]:
             if any(name.startswith(SAVED) for name in configuration):
-                return configuration  # an earlier run came this far
+                return configuration  # of a purge that was killed; its values are the right ones
             saved = {f"{SAVED}{name}": configuration.get(name, "") for name in RETENTION}
             return {**configuration, **dict.fromkeys(RETENTION, _NOW), **saved}
 
-        self._set_properties(expired, [])
+        self._set_properties(expired, mark_of(self.plan, "purging"))
 
     def _restore(self) -> None:
         def restored(configuration: dict[str, str]) -> dict[str, str]:
@@ -172,16 +171,17 @@ class Purge:
                     kept[name] = former
             return kept
 
-        self._set_properties(restored, [mark_of(self.plan, "purge")])
+        self._set_properties(restored, mark_of(self.plan, "purged"))
 
-    def _set_properties(self, change: Change, marks: Sequence[str]) -> None:
+    def _set_properties(self, change: Change, mark: str) -> None:
         for _ in range(_ATTEMPTS):
             head = read_history(self.folder).head
-            changed = change(head.configuration)
-            if changed == head.configuration and not marks:
-                return
-            actions = [metadata_action(head, changed)]
-            actions += [transaction_action(mark, head.version + 1) for mark in marks]
+            if mark in head.transactions:
+                return  # an earlier run came this far
+            actions = [
+                metadata_action(head, change(head.configuration)),
+                transaction_action(mark, head.version + 1),
+            ]
             try:
                 write_commit(self.folder, head, operation="SET TBLPROPERTIES", actions=actions)
             except PlanOutdatedError:
