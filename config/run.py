@@ -158,10 +158,10 @@ def wait_until_ready(url: str) -> None:
 
 
 def load_sample(url: str) -> None:
+    """The key travels in the environment, where `ps` does not show it."""
     loader = subprocess.run(
         [
             PYTHON, "-m", "sample.load", "--url", url, "--home", str(settings.VESTIGE_HOME),
-            "--admin-token", admin_token(),
         ],
         check=False,
     )  # fmt: skip
