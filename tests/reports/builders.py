@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pikepdf
 import pytest
@@ -108,3 +109,8 @@ def text_of(file: Path) -> str:
         [reader, "-layout", str(file), "-"], capture_output=True, text=True, check=True
     )
     return " ".join(done.stdout.split())
+
+
+def streamed(answer: Any) -> bytes:
+    """The body of an answer that is streamed, as a client receives it."""
+    return b"".join(answer.streaming_content)

@@ -281,7 +281,7 @@ def test_the_whole_flow_by_rest(auditor: User, api: Api) -> None:
         answer = client.get(result[ending], headers={"Accept": kind})
         assert answer.status_code == 200
         assert answer["Content-Type"] == kind
-        data = b"".join(answer.streaming_content)
+        data = builders.streamed(answer)
         assert hashlib.sha256(data).hexdigest() == result[f"{ending}_sha256"]
     listed = client.get("/api/v1/reports").json()
     assert [row["id"] for row in listed["results"]] == [said["id"]]
@@ -350,7 +350,7 @@ def test_asking_issuing_and_taking_away_are_recorded(auditor: User, api: Api) ->
     appended(1, by=pipeline())
     row = rendered(auditor)
     answer = api(auditor).get(f"/api/v1/reports/{row.pk}.json")
-    assert b"".join(answer.streaming_content)
+    assert builders.streamed(answer)
     found = [(e.type, event_of(e)) for e in sequenced() if e.resource == f"report:{row.pk}"]
     assert [kind for kind, _ in found] == [
         "report.requested", "report.issued", "document.rendered", "document.exported",
@@ -387,7 +387,7 @@ def test_a_report_is_asked_for_and_followed_in_the_browser(auditor: User, browse
     assert "CREATE" in done
     row = Report.objects.get()
     taken = browser.get(f"/reports/{row.pk}/report.pdf")
-    assert b"".join(taken.streaming_content).startswith(b"%PDF-")
+    assert builders.streamed(taken).startswith(b"%PDF-")
     assert f"{row.resource}" in browser.get("/reports/").content.decode()
 
 
