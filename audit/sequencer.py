@@ -171,6 +171,7 @@ def _require_no_transaction() -> None:
 
 
 def _process(submissions: Sequence[_Submission]) -> None:
+    done: _Done | None
     try:
         done = _commit(submissions, look=False)
     except IntegrityError:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
@@ -142,11 +141,12 @@ def _last_signed(head: storage.Head, verifier: str) -> Checkpoint | None:
             f" checkpoint itself says {stored.size if stored else 'nothing'}."
         )
     remembered = _checkpoint_of(remembered_note(), verifier)
-    if remembered is not None and stored is not None and remembered.size == stored.size:
-        if remembered.root != stored.root:
-            raise SigningRefusedError(f"Two trees of {stored.size} entries were signed.")
     known = [checkpoint for checkpoint in (stored, remembered) if checkpoint is not None]
     last = max(known, key=lambda checkpoint: checkpoint.size, default=None)
+    if len({(checkpoint.size, checkpoint.root) for checkpoint in known}) > len(
+        {checkpoint.size for checkpoint in known}
+    ):
+        raise SigningRefusedError(f"Two trees of {head.note_size} entries were signed.")
     if last is not None and last.size > head.size:
         raise SigningRefusedError(
             f"A checkpoint over {last.size} entries was signed, and the log now has"
@@ -220,7 +220,7 @@ def remembered_note() -> str:
 
 def _remember(signed: Signed, *, at_once: bool = False) -> None:
     """Write the note beside the key, at most once a second: it bounds from below."""
-    global _memory_written  # noqa: PLW0603  # one clock a process
+    global _memory_written
     if connection.in_atomic_block:
         return  # an outer transaction may still roll the entries back
     if not at_once and time.monotonic() - _memory_written < _REMEMBER_EVERY_SECONDS:

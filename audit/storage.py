@@ -92,7 +92,7 @@ def append_rows(head: Head, rows: Sequence[Row], frontier: Frontier) -> None:
 
     Raises IntegrityError when an event id or a place is taken.
     """
-    moved = [
+    moved: list[Any] = [
         frontier.size, rows[-1].leaf_hash, rows[-1].timestamp_us, frontier.to_bytes(), head.log_id,
     ]  # fmt: skip
     with connection.cursor() as cursor:
@@ -130,7 +130,7 @@ def store_note(head: Head, note: str, size: int, signed_at: datetime) -> bool:
             # Both in one message, which the server runs as one transaction.
             cursor.execute(f"SET LOCAL synchronous_commit = off; {statement}", values)
             cursor.nextset()
-            return cursor.rowcount == 1
+            return bool(cursor.rowcount == 1)
         if connection.in_atomic_block:  # SQLite has the choice between transactions only
             cursor.execute(statement, values)
             return bool(cursor.rowcount == 1)
