@@ -39,6 +39,13 @@ _NAME = OpenApiParameter(
 )
 
 
+_FORMS = {
+    (200, "application/json"): SheetSerializer,
+    (200, "text/markdown"): str,
+    (200, "application/pdf"): bytes,
+}
+
+
 class _ByParameter(DefaultContentNegotiation):
     """`?as=` says in which form; `Accept: application/pdf` is no reason to refuse a PDF."""
 
@@ -140,7 +147,7 @@ class DatasheetView(_SheetView):
 
     noun = "dataset"
 
-    @extend_schema(parameters=[_NAME, _AS], responses=SheetSerializer)
+    @extend_schema(parameters=[_NAME, _AS], responses=_FORMS)
     def get(self, request: Request, name: str) -> HttpResponse | Response:
         return self._get(request, name)
 
@@ -154,7 +161,7 @@ class ModelCardView(_SheetView):
 
     noun = "model"
 
-    @extend_schema(parameters=[_NAME, _AS], responses=SheetSerializer)
+    @extend_schema(parameters=[_NAME, _AS], responses=_FORMS)
     def get(self, request: Request, name: str) -> HttpResponse | Response:
         return self._get(request, name)
 

@@ -14,6 +14,7 @@ from datasheets.queries.findings import (
     day,
     log_evidence,
     share,
+    span,
     table,
     version_evidence,
 )
@@ -64,7 +65,9 @@ def is_sample(facts: Facts) -> Finding | None:
     pairs = [
         (s, facts.current.rows)
         for s in facts.sources
-        if s.rows and any(e.source_id == s.pk for e in facts.closure.into(facts.current))
+        if s.rows
+        and s.rows >= facts.current.rows
+        and any(e.source_id == s.pk for e in facts.closure.into(facts.current))
     ]
     if not pairs:
         return None
@@ -236,7 +239,7 @@ def steps(facts: Facts) -> Finding | None:
         ]
         for name, text, runs, made in found
     ]
-    value = table(["Job", "What it does", "Runs", "Last run", "Rows written, at most"], rows)
+    value = table(["Job", "What it does", "Runs", "Last run", "Rows, at most"], rows)
     basis = [[name, sorted(v.version for v in made)] for name, _, _, made in found]
     note = "" if facts.closure.complete else "Cut off: the lineage goes back further."
     return Finding(value, basis, version_evidence(facts.closure.roots()), note=note)
@@ -254,7 +257,7 @@ def raw_saved(facts: Facts) -> Finding | None:
         said, answer = "No longer there: " + ", ".join(_called(v) for v in gone), False
     elif unseen:
         names = ", ".join(_called(v) for v in unseen)
-        said, answer = f"No store is connected that would show whether {names} still exist", None
+        said, answer = f"No store is connected that would show what became of {names}", None
     else:
         said, answer = "Still in its store: " + ", ".join(_called(v) for v in roots), True
     basis = {"gone": len(gone), "unseen": len(unseen), "roots": len(roots)}
@@ -298,17 +301,9 @@ def updates(facts: Facts) -> Finding | None:
     typical, longest = median(gaps), max(gaps)
     text = (
         f"Observed: {counted(len(times), 'version')} from {day(times[0])} to {day(times[-1])},"
-        f" {_span(typical)} apart in the median, {_span(longest)} at most."
+        f" {span(typical)} apart in the median, {span(longest)} at most."
     )
     return Finding(text, _rhythm(typical), log_evidence(facts), complete=False)
-
-
-_SPANS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
-
-
-def _span(seconds: float) -> str:
-    size, unit = next((s for s in _SPANS if seconds >= s[0]), _SPANS[-1])
-    return counted(round(seconds / size), unit)
 
 
 def _rhythm(seconds: float) -> str:

@@ -130,5 +130,15 @@ def share(part: int, whole: int) -> str:
     return "over 99.9%" if percent > 99.9 else f"{percent:.1f}%"
 
 
+_SPANS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+
+
+def span(seconds: float) -> str:
+    for size, unit in _SPANS:
+        if seconds >= size:
+            return counted(round(seconds / size), unit)
+    return "less than a second"
+
+
 def counted(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"

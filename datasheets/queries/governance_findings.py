@@ -165,7 +165,8 @@ def version(facts: Facts) -> Finding | None:
     current = facts.current
     if current is None:
         return None
-    parents = [e.source for e in facts.closure.into(current)]
+    parents = {e.source_id: e.source for e in facts.closure.into(current)}.values()
+    made_of = [f"{v.dataset.name}@{v.version}" for v in parents]
     rows: list[list[Any]] = [
         ["Version", current.version],
         ["Made", time_text(current.created_at)],
@@ -173,7 +174,7 @@ def version(facts: Facts) -> Finding | None:
         ["Rows", current.rows],
         ["Bytes", current.bytes],
         ["SHA-256", current.digest or "not reported"],
-        ["Made of", ", ".join(f"{v.dataset.name}@{v.version}" for v in parents[:10]) or None],
+        ["Made of", ", ".join(made_of[:10]) or None],
     ]
     value = table(["Fact", "Value"], [row for row in rows if row[1] is not None])
     return Finding(value, [current.version, current.digest], current_version_evidence(facts))
@@ -266,7 +267,7 @@ def data_categories(facts: Facts) -> Finding | None:
     kinds = sorted(set(facts.subject_columns.values()))
     if not kinds:
         return None
-    said = [f"Identifiers of a {kind}" for kind in kinds]
+    said = [f"Identifiers of the type {kind}" for kind in kinds]
     return Finding(said, kinds, current_version_evidence(facts), complete=False)
 
 

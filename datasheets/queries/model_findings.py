@@ -14,6 +14,7 @@ from datasheets.queries.findings import (
     current_version_evidence,
     day,
     log_evidence,
+    span,
     table,
     version_evidence,
 )
@@ -320,7 +321,7 @@ def environment(facts: Facts) -> Finding | None:
     if run is None or run.started_at is None or run.ended_at is None:
         return None
     seconds = (run.ended_at - run.started_at).total_seconds()
-    text = f"The training run took {seconds:,.0f} s (measured). Hardware and energy: not reported."
+    text = f"The training run took {span(seconds)}, as reported. Hardware and energy: not stated."
     return Finding(text, facts.current and facts.current.version,
                    current_version_evidence(facts), complete=False)  # fmt: skip
 
