@@ -179,7 +179,7 @@ def _pdf(
     if at is None:
         raise NotInLogError(f"{title} has not been issued.")
     pdf = render_pdf(
-        render_to_string(template, dict(context)) + "",  # plain text: a SafeString cannot travel
+        render_to_string(template, dict(context)),
         title=title,
         subject=subject,
         author=settings.VESTIGE_ORGANISATION,

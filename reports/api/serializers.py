@@ -58,6 +58,30 @@ class ReportSerializer(serializers.ModelSerializer[Report]):
         return f"{self.get_url(report)}.{ending}" if done else None
 
 
+class _PeriodSerializer(serializers.Serializer[Report]):
+    start = serializers.CharField()
+    end = serializers.CharField()
+
+
+class ReportResultSerializer(ReportSerializer):
+    """A report that is done: with the keys of the guide, and those of its statement."""
+
+    period = _PeriodSerializer(required=False)
+    total_events = serializers.IntegerField(required=False)
+    events_by_type = serializers.DictField(child=serializers.IntegerField(), required=False)
+    unique_actors = serializers.ListField(child=serializers.CharField(), required=False)
+    version_history = serializers.ListField(child=serializers.DictField(), required=False)
+    events = serializers.ListField(child=serializers.DictField(), required=False, allow_null=True)
+    events_sha256 = serializers.CharField(required=False)
+
+    class Meta(ReportSerializer.Meta):
+        fields = [
+            *ReportSerializer.Meta.fields,
+            "period", "total_events", "events_by_type", "unique_actors", "version_history",
+            "events", "events_sha256",
+        ]  # fmt: skip
+
+
 class AcceptedReportSerializer(serializers.Serializer[Report]):
     id = serializers.IntegerField()
     state = serializers.ChoiceField(choices=Report.State.choices)

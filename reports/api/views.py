@@ -20,6 +20,7 @@ from reports import actions
 from reports.api.serializers import (
     AcceptedReportSerializer,
     NewReportSerializer,
+    ReportResultSerializer,
     ReportSerializer,
 )
 from reports.compliance_report import compliance_report
@@ -80,7 +81,7 @@ class ReportViewSet(
             headers={"Location": url},
         )
 
-    @extend_schema(responses={200: ReportSerializer, 202: ReportSerializer})
+    @extend_schema(responses={200: ReportResultSerializer, 202: ReportSerializer})
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """202 while it is rendered. Once done, also the guide's keys: `total_events` and so on,
         and `events` unless the report is very large; the `.json` address always has all."""
@@ -126,15 +127,13 @@ class ReportFileView(APIView):
     required_permission = "reports.create"
     content_negotiation_class = _AsAddressed
 
-    @extend_schema(responses=_FILES)
+    @extend_schema(operation_id="reports_file", responses=_FILES)
     def get(self, request: Request, pk: str, ending: str) -> FileResponse:
         report = get_object_or_404(reports_visible_to(actor_of(request)), pk=pk)
         return _answer(request, report, ending)
 
 
-class CertificateView(APIView):
-    """The newest certificate of a request; 409 says why there is none yet."""
-
+class _Certificates(APIView):
     content_negotiation_class = _AsAddressed
 
     @property
@@ -142,11 +141,26 @@ class CertificateView(APIView):
         user = self.request.user
         return "requests.read" if user.has_perm("requests.read") else "requests.file"
 
-    @extend_schema(responses=_FILES)
-    def get(self, request: Request, reference: str, ending: str) -> FileResponse:
+    def _file(self, request: Request, reference: str, ending: str) -> FileResponse:
         case = get_object_or_404(requests_visible_to(actor_of(request)), reference=reference)
         try:
             certificate = certificate_of(case)
         except DocumentMissingError as exc:
             raise ProblemError(409, "No certificate", str(exc)) from exc
         return _answer(request, certificate, ending)
+
+
+class CertificateView(_Certificates):
+    """The newest certificate of a request as JSON; 409 says why there is none yet."""
+
+    @extend_schema(responses={200: OpenApiTypes.OBJECT})
+    def get(self, request: Request, reference: str) -> FileResponse:
+        return self._file(request, reference, "json")
+
+
+class CertificateFileView(_Certificates):
+    """The newest certificate of a request as PDF, as JSON, or its evidence bundle alone."""
+
+    @extend_schema(operation_id="requests_certificate_file", responses=_FILES)
+    def get(self, request: Request, reference: str, ending: str) -> FileResponse:
+        return self._file(request, reference, ending)
