@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.models import QuerySet
 
-from audit import proofs, sealing, sequencer, signer, verification
+from audit import proofs, sealed_verification, sealing, sequencer, signer, verification
 from audit.ledger import bundle, canonical, checkpoint
 from audit.ledger.leaf import unpack
 from audit.models import MAIN_LOG, Entry, Log, SubjectKey, Verification
@@ -171,8 +171,11 @@ def actor_names(actors: Iterable[str]) -> dict[str, str]:
 def stored_log_outcome(
     *, full: bool = False, state: bytes = b"", progress: verification.Progress | None = None
 ) -> verification.Outcome:
-    """Check the stored log against this installation's key, all of it or from a state on."""
-    return verification.verify_log(
+    """Check the stored log against this installation's key, all of it or from a state on.
+
+    `full` also checks the canonical form of every event, and the subjects' keys.
+    """
+    outcome = verification.verify_log(
         MAIN_LOG,
         vkeys=[verifier_key()],
         remembered=signer.remembered_note(),
@@ -180,6 +183,9 @@ def stored_log_outcome(
         state=state,
         progress=progress,
     )
+    if full and outcome.ok:
+        outcome.findings += sealed_verification.findings(MAIN_LOG)
+    return outcome
 
 
 def latest_verification() -> Verification | None:

@@ -6,18 +6,20 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection
+from django.db import IntegrityError, connection
 
+from accounts.queries import system_user
 from audit import append_only, proofs, storage
+from audit.actions import append, sequence
 from audit.keys import log_key
 from audit.ledger.checkpoint import Checkpoint, sign
 from audit.ledger.hashing import leaf_hash
 from audit.ledger.leaf import pack, unpack
 from audit.ledger.tree import Frontier, root_of
-from audit.models import MAIN_LOG, Entry, Log, Tile
-from audit.queries import entry, verifier_key
+from audit.models import MAIN_LOG, Entry, Log, SubjectKey, Tile
+from audit.queries import entry, stored_log_outcome, verifier_key
 from audit.verification import verify_log
-from tests.audit.builders import as_database_owner, log_with, sql, undone, verified
+from tests.audit.builders import as_database_owner, event, log_with, sql, undone, verified
 
 SIZE = 300
 
@@ -252,6 +254,47 @@ def test_missing_triggers_are_said(log: None) -> None:
     with undone():
         append_only.uninstall(connection)
         assert any("does not guard" in warning for warning in verified().warnings)
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE audit_subjectkey SET commitment = 'x' WHERE pseudonym = %s", "another key"),
+        (
+            "UPDATE audit_subjectkey SET wrapped_key ="
+            " (SELECT wrapped_key FROM audit_subjectkey WHERE pseudonym <> %s)",
+            "cannot be unwrapped",
+        ),
+        (
+            "UPDATE audit_subjectkey SET wrapped_key = NULL, lookup = NULL,"
+            " destroyed_at = created_at WHERE pseudonym = %s",
+            "no entry tells",
+        ),
+    ],
+)
+def test_a_full_check_finds_subject_keys_that_the_log_contradicts(
+    log: None, statement: str, said: str
+) -> None:
+    sequence()
+    assert stored_log_outcome(full=True).ok
+    sql(statement, SubjectKey.objects.order_by("pk")[0].pseudonym)
+    findings = stored_log_outcome(full=True).findings
+    assert any(said in finding.sentence for finding in findings)
+
+
+def test_a_row_that_takes_the_next_place_stops_appending_and_is_named(log: None) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite's guard lets in nothing that fits, and this would not be seen there")
+    sql(
+        'INSERT INTO audit_entry SELECT log_id, %s, leaf, leaf_hash, %s, type, actor, "by",'
+        " resource, resource_version, occurred_at, recorded_at, parent_id, subject"
+        " FROM audit_entry WHERE seq = 7",
+        SIZE,
+        "forged",
+    )
+    with pytest.raises(IntegrityError):
+        append([event()], by=system_user("setup"))
+    assert verified().first_bad == SIZE
 
 
 def run_command(capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
