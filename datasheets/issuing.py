@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import segno
 from django.conf import settings
 from django.template.loader import render_to_string
 
@@ -46,9 +45,6 @@ def issued_pdf(dataset: Dataset, *, by: User) -> bytes:
             "statement_sha256": bundle.statement_digest(document),
             "file_name": file_name(view, "pdf"),
             "link": link,
-            "qr": segno.make(link, error="m").svg_inline(
-                scale=1, border=0, title=f"QR code: {link}", omitsize=True, dark="#17212b"
-            ),
         },
     )
     return render_pdf(

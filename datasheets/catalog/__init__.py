@@ -36,10 +36,6 @@ _EXAMPLES = re.compile(r"\s*\((?:e\.g\.|i\.e\.)[^()]*(?:\([^()]*\)[^()]*)*\)")
 _VOCABULARIES = ("hf", "croissant", "google_mct", "cyclonedx", "spdx3", "maps_to")
 
 
-class UnknownQuestionError(ValueError):
-    """No question has this id; the message names it."""
-
-
 @dataclass(frozen=True)
 class Section:
     key: str
@@ -96,15 +92,6 @@ class Catalogue:
     sections: tuple[Section, ...]
     questions: Mapping[str, Question]
     guide_fields: Mapping[str, str]  # field of the guide's DataSheet -> question id
-
-    def question(self, question_id: str) -> Question:
-        """Raises UnknownQuestionError."""
-        try:
-            return self.questions[question_id]
-        except KeyError:
-            raise UnknownQuestionError(
-                f"There is no question {question_id!r} in a {self.kind.replace('_', ' ')}."
-            ) from None
 
     def in_section(self, key: str) -> list[Question]:
         return [q for q in self.questions.values() if q.section == key]

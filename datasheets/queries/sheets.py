@@ -7,11 +7,9 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from django.db.models import QuerySet
-
 from datasheets.catalog import DATASHEET, MODEL_CARD, Catalogue, Kind, Question, catalogue
 from datasheets.guide import DataSheet
-from datasheets.models import Answer, Sheet
+from datasheets.models import Answer
 from datasheets.queries.content_findings import CONTENT
 from datasheets.queries.facts import Facts
 from datasheets.queries.findings import Finding
@@ -254,14 +252,6 @@ def finding_of(facts: Facts, question_id: str) -> Finding | None:
 
 def kind_of(dataset: Dataset) -> Kind:
     return MODEL_CARD if dataset.is_model else DATASHEET
-
-
-def sheets_visible_to(user: Any) -> QuerySet[Sheet]:
-    """Datasheets and model cards are for everybody who may read documents."""
-    rows = Sheet.objects.select_related("dataset")
-    if not user.is_authenticated or not user.has_perm("documents.read"):
-        return rows.none()
-    return rows
 
 
 def _said(question_id: str, answers: Mapping[str, Answer]) -> Any:
