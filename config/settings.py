@@ -234,6 +234,14 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_NAME_OVERRIDES": {
+        "RequestState": "compliance.states.State",
+        "NoticeState": "compliance.states.NoticeState",
+        "DocumentState": "reports.models.Document.State",
+        "DatasetKind": "lineage.models.Dataset.Kind",
+        "ReportKind": "reports.models.Report.Kind",
+        "GateVerdict": ["pass", "review", "fail"],
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "config.openapi.add_plain_doors",
@@ -266,6 +274,7 @@ _SWEEPS = {
     "compliance.tasks.send_due_mail": 2,
     "compliance.tasks.advance_due_requests": 2,
     "compliance.tasks.issue_due_notices": 3,
+    "datasheets.tasks.measure_due_profiles": 5,
     "reports.tasks.render_due_documents": 2,
 }
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
