@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_DRAWN_NODES = 120
+MAX_DRAWN_EDGES = 400
 _SECONDS = 8
 _LABELLED_EDGES = 30
 _LINE = 34
@@ -34,10 +35,10 @@ def draw(graph: Mapping[str, Any], urls: Mapping[str, str], *, title: str) -> Dr
     nodes, edges = graph["nodes"], graph["edges"]
     if len(nodes) < 2:
         return Drawing(reason="Nothing is joined to it yet.")
-    if len(nodes) > MAX_DRAWN_NODES:
+    if len(nodes) > MAX_DRAWN_NODES or len(edges) > MAX_DRAWN_EDGES:
         return Drawing(
-            reason=f"{len(nodes):,} nodes are too many to draw. Choose a smaller depth; the table"
-            " below has them all."
+            reason=f"{len(nodes):,} nodes and {len(edges):,} edges are too many to draw. Choose a"
+            " smaller depth; the table below has them all."
         )
     if shutil.which("dot") is None:
         return Drawing(

@@ -5,7 +5,7 @@ event, so an end that comes before its start, or a version that is named late, c
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
@@ -19,6 +19,7 @@ from lineage.actions.registry import (
     ensure_dataset,
     ensure_job,
     known_by,
+    lock_identities,
     observation_name,
     record_version,
 )
@@ -73,15 +74,14 @@ class _Projection:
                 kinds[facts.identity] = facts.is_model
             for source in facts.sources:
                 kinds.setdefault(source, None)
-        rows = Dataset.objects.filter(
-            namespace__in={ns for ns, _ in kinds}, name__in={name for _, name in kinds}
-        )
-        known: dict[Identity, dict[str, Dataset]] = defaultdict(dict)
-        for row in rows:
-            known[(row.namespace, row.name)][row.kind] = row
+        known = _locked_datasets(kinds)
+        if missing := [identity for identity in kinds if identity not in known]:
+            # Only one transaction at a time makes up its mind what kind of thing is new.
+            lock_identities(missing)
+            known |= _locked_datasets(missing)
         for identity in sorted(kinds):
             self.datasets[identity] = self._dataset(
-                identity, known[identity], is_model=kinds[identity]
+                identity, known.get(identity, {}), is_model=kinds[identity]
             )
         for facts in all_facts:
             self._merge_dataset(self.datasets[facts.identity], facts)
@@ -125,12 +125,11 @@ class _Projection:
         said = {"description": facts.description, "facts": facts.facts}
         if not (facts.description or facts.facts or facts.personal_data):
             return
-        locked = Dataset.objects.select_for_update().get(pk=dataset.pk)
-        changed = merge(locked, said, rank=REPORTED, at=self.report.at)
-        if facts.personal_data and not locked.personal_data:
-            locked.personal_data = changed = True
+        changed = merge(dataset, said, rank=REPORTED, at=self.report.at)
+        if facts.personal_data and not dataset.personal_data:
+            dataset.personal_data = changed = True
         if changed:
-            locked.save()
+            dataset.save()
 
     def _describe(self, facts: DatasetFacts) -> None:
         """A dataset event: of a version if it names one, of the dataset otherwise."""
@@ -354,6 +353,24 @@ class _Projection:
         sources = [self.datasets[source].pk for source in facts.sources]
         _stronger_sources(part, facts.sources_by, sources)
         part.save()
+
+
+def _locked_datasets(identities: Collection[Identity]) -> dict[Identity, dict[str, Dataset]]:
+    """The rows of these identities, by kind.
+
+    Locked in one order, so that two events about one dataset do not guess from half of what the
+    other says, nor wait for each other in a circle.
+    """
+    rows = (
+        Dataset.objects.select_for_update(no_key=True)
+        .filter(namespace__in={ns for ns, _ in identities}, name__in={n for _, n in identities})
+        .order_by("pk")
+    )
+    known: dict[Identity, dict[str, Dataset]] = {}
+    for row in rows:
+        if (row.namespace, row.name) in identities:
+            known.setdefault((row.namespace, row.name), {})[row.kind] = row
+    return known
 
 
 def _stronger_sources(part: RunDataset, by: str, sources: Iterable[int]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts.models import User
@@ -67,6 +67,22 @@ def ensure_dataset(
         )
         return made
     raise LineageError("name", f"The names of {kind} {namespace} {name} are held by others.")
+
+
+def lock_identities(identities: Iterable[tuple[str, str]]) -> None:
+    """Whoever else asks for one of these (namespace, name) waits until this transaction ends.
+
+    For what has no row yet that could be locked. SQLite's write transactions wait for each other
+    as a whole.
+    """
+    if connection.vendor != "postgresql":
+        return
+    with connection.cursor() as cursor:
+        for namespace, name in sorted(identities):
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
+                [f"lineage\n{namespace}\n{name}"],
+            )
 
 
 def ensure_job(namespace: str, name: str) -> Job:
@@ -136,7 +152,8 @@ def register_version(
         raise LineageError("version", "A version's name has 1 to 256 characters.")
     namespace, name = canonical(namespace, name)
     at = created_at or timezone.now()
-    dataset = ensure_dataset(kind, namespace, name, stated=True, by=by)
+    made = ensure_dataset(kind, namespace, name, stated=True, by=by)
+    dataset = Dataset.objects.select_for_update(no_key=True).get(pk=made.pk)
     row, created = Version.objects.select_for_update().get_or_create(
         dataset=dataset,
         version=version,

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from msgspec import Meta, Struct
 
 from accounts.auth import actor_of
+from accounts.models import User
 from audit.doors import machine_door
 from audit.intake import EventRefusedError, parse_time
 from audit.problems import ProblemError, problem
@@ -19,15 +20,18 @@ from audit.subjects import SubjectRef
 from lineage.actions import (
     LineageError,
     NewUsage,
+    Received,
     UsageRefusedError,
     receive,
     record_usage,
 )
 from lineage.intake import openlineage
-from lineage.intake.reports import IntakeError
+from lineage.intake.reports import IntakeError, Report
 from lineage.queries import GraphError, NodeError, NodeUnknownError, graph
 
 RETRY_AFTER_SECONDS = 2
+DEADLOCK_RETRIES = 3
+_GAVE_WAY = ("40P01", "40001")  # deadlock detected, serialization failure
 MAX_SHOWN_ERRORS = 100
 _NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 Door = Callable[[HttpRequest], HttpResponse]
@@ -99,9 +103,7 @@ def receive_openlineage_batch(request: HttpRequest) -> HttpResponse:
 
 def _take_in(body: bytes, request: HttpRequest) -> tuple[str, bool]:
     try:
-        received = receive(
-            body, openlineage.decode(body), protocol="openlineage", by=actor_of(request)
-        )
+        received = _receive(body, openlineage.decode(body), actor_of(request))
     except IntakeError as exc:
         raise _refused(exc) from exc
     except (LineageError, EventRefusedError) as exc:
@@ -110,6 +112,17 @@ def _take_in(body: bytes, request: HttpRequest) -> tuple[str, bool]:
             422, "Unprocessable Content", str(exc), errors=[{"field": field, "reason": str(exc)}]
         ) from exc
     return received.event_id, received.repeated
+
+
+def _receive(body: bytes, report: Report, by: User) -> Received:
+    """Again when PostgreSQL gave up one of two transactions that waited for each other."""
+    for _ in range(DEADLOCK_RETRIES):
+        try:
+            return receive(body, report, protocol="openlineage", by=by)
+        except OperationalError as exc:
+            if getattr(exc.__cause__, "sqlstate", None) not in _GAVE_WAY:
+                raise
+    return receive(body, report, protocol="openlineage", by=by)
 
 
 def _refused(exc: IntakeError) -> ProblemError:

@@ -92,6 +92,18 @@ class _RegistryViewSet(
             rows = rows.filter(name__icontains=part) | rows.filter(title__icontains=part)
         return rows
 
+    def _counted(self, rows: QuerySet[Dataset]) -> QuerySet[Dataset]:
+        return with_versions(rows)
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        """Counts are added to the rows of the page, not to all rows before it is cut out."""
+        page = super().paginate_queryset(queryset) or []
+        found = self._counted(queryset).in_bulk([row.pk for row in page])
+        return [found[row.pk] for row in page]
+
+    def get_object(self) -> Dataset:
+        return self._counted(self.get_queryset()).get(pk=super().get_object().pk)
+
     def _change(self, row: Dataset) -> Response:
         given = _given(bodies.DescriptionSerializer, self.request)
         by = actor_of(self.request)
@@ -125,7 +137,7 @@ class DatasetViewSet(_RegistryViewSet):
     serializer_class = bodies.DatasetSerializer
 
     def get_queryset(self) -> QuerySet[Dataset]:
-        return with_versions(self._filtered(datasets_visible_to(actor_of(self.request))))
+        return self._filtered(datasets_visible_to(actor_of(self.request)))
 
     @extend_schema(parameters=_FILTERS)
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -155,7 +167,10 @@ class ModelViewSet(_RegistryViewSet):
     serializer_class = bodies.ModelSerializer
 
     def get_queryset(self) -> QuerySet[Dataset]:
-        return with_use(with_versions(self._filtered(models_visible_to(actor_of(self.request)))))
+        return self._filtered(models_visible_to(actor_of(self.request)))
+
+    def _counted(self, rows: QuerySet[Dataset]) -> QuerySet[Dataset]:
+        return with_use(with_versions(rows))
 
     @extend_schema(parameters=_FILTERS)
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:

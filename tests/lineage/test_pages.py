@@ -184,7 +184,7 @@ def test_a_graph_too_large_to_draw_says_so(pipeline: User, auditor: User, browse
 
     page = get(browser, auditor, f"/datasets/{everything.pk}/?tab=lineage")
 
-    assert "131 nodes are too many to draw" in page
+    assert "131 nodes and 130 edges are too many to draw" in page
     assert "part 129" in page
 
 
