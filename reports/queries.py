@@ -11,7 +11,7 @@ from compliance.queries import requests_visible_to
 from lineage.queries import datasets_visible_to, models_visible_to
 from reports.models import Certificate, Document, Report
 
-LEASE = timedelta(seconds=30)  # a worker that has not renewed its claim for so long is gone
+LEASE = timedelta(seconds=20)  # a worker that has not renewed its claim for so long is gone
 
 _SUGGESTED = 100
 

@@ -17,6 +17,7 @@ from compliance.models import Request
 from compliance.queries import current_plan
 from compliance.states import State
 from reports.models import Certificate
+from reports.queries import certificates_visible_to
 from reports.tasks import render_due_documents
 from tests.builders import Api, sequenced, user
 from tests.compliance.builders import (
@@ -163,6 +164,9 @@ def test_who_may_not_see_the_request_does_not_see_its_certificate(
     assert api(admin).get(address(row.request)).status_code == 403
     other_pipeline = user(Role.PIPELINE)
     assert api(other_pipeline).get(address(row.request)).status_code == 404
+    assert not certificates_visible_to(admin).exists()
+    assert not certificates_visible_to(other_pipeline).exists()
+    assert certificates_visible_to(auditor).get() == row
     browser.force_login(admin)
     assert browser.get(f"/certificates/{row.number}/").status_code == 403
     browser.force_login(auditor)

@@ -8,12 +8,13 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from accounts.queries import system_user
 from audit.queries import entries_for
 from compliance.actions.notices import waive
 from compliance.models import Mail
 from compliance.states import State
 from datasheets.rendering import RenderError
-from reports import rendering, tasks
+from reports import actions, rendering, tasks
 from reports.models import Certificate
 from reports.queries import LEASE
 from reports.tasks import render_due_documents
@@ -135,19 +136,22 @@ def test_a_worker_that_was_thought_dead_cannot_finish_what_another_took_over(
     people: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = erased(people)
-    real = rendering.rendered_certificate
+    taken: list[Certificate | None] = []
 
     def overtaken(row: Certificate) -> Any:
-        monkeypatch.setattr(tasks, "rendered_certificate", real)
         Certificate.objects.update(claimed_at=timezone.now() - LEASE - timedelta(seconds=1))
-        render_due_documents()
-        return real(row)
+        taken.append(actions.claim(Certificate, row.pk, by=system_user("scheduler")))
+        return rendering.rendered_certificate(row)
 
-    monkeypatch.setattr(tasks, "rendered_certificate", overtaken)
-    render_due_documents()
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "rendered_certificate", overtaken)
+        render_due_documents()
     row = Certificate.objects.get(request=request)
-    assert row.state == Certificate.State.DONE
-    assert len([e for e in sequenced() if e.type == "document.rendered"]) == 1
+    assert taken[0] is not None
+    assert (row.state, row.claim) == (Certificate.State.RENDERING, taken[0].claim)
+    request.refresh_from_db()
+    assert request.state == State.RESPONDING
+    assert not [e for e in sequenced() if e.type == "document.rendered"]
 
 
 def test_what_cannot_be_rendered_is_tried_again_then_shown_and_can_be_retried(
