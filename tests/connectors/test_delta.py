@@ -279,6 +279,15 @@ def test_a_commit_between_plan_and_erasure_makes_the_plan_outdated(table: Path) 
     assert sorted((p.name, p.stat().st_size) for p in table.rglob("*")) == before
 
 
+def test_rows_that_the_plan_does_not_name_are_not_erased(table: Path) -> None:
+    opened = store(table)
+    plan = opened.plan_erase(opened.find_subject(PERSON), mode="purge")
+    before = rows_of(table)
+    with pytest.raises(PlanOutdatedError, match="which the plan does not name"):
+        opened.erase(plan, {"customer_id": [*PERSON["customer_id"], "c-000255"]})
+    assert rows_of(table).equals(before)
+
+
 def test_a_commit_between_search_and_plan_asks_for_a_new_search(table: Path) -> None:
     opened = store(table)
     findings = opened.find_subject(PERSON)

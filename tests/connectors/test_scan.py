@@ -201,6 +201,22 @@ def test_a_long_number_is_found_whole_and_not_inside_another(tmp_path: Path) -> 
     assert {p for p, _ in places(scan(tmp_path, ["1234567890"]))} == {"b.txt"}
 
 
+@pytest.mark.parametrize("text", [EMAIL, EMAIL.upper(), f"\xff{EMAIL}\x00", LONG[:16]])
+def test_bytes_that_nothing_decodes_are_searched_as_they_are(tmp_path: Path, text: str) -> None:
+    (tmp_path / ".x.crc").write_bytes(b"crc\x00\x00 " + text.encode("latin-1") + b" \x01")
+    found = scan(tmp_path, [EMAIL, LONG])
+    assert {t.where.split(",")[0] for t in found.traces} == {"raw bytes"}
+    (tmp_path / ".x.crc").write_bytes(b"crc\x00jo" + EMAIL.encode() + b"\x01")
+    assert scan(tmp_path, [EMAIL, LONG]).clean
+
+
+def test_a_person_in_a_later_row_group_is_found(tmp_path: Path) -> None:
+    memos = [f"m{n % 5}" for n in range(400)]
+    memos[399] = f"call {EMAIL}"
+    parquet(tmp_path / "a.parquet", {"memo": memos}, row_group_size=100, compression="zstd")
+    assert ("a.parquet", "column memo") in places(scan(tmp_path, [EMAIL]))
+
+
 def test_a_uuid_is_found_in_every_spelling(tmp_path: Path) -> None:
     person = uuid.UUID("8f14e45f-ceea-467f-a0e6-1c2b6ad0c1f2")
     parquet(tmp_path / "a.parquet", {"id": [str(person).upper()]}, compression="zstd")
@@ -244,6 +260,11 @@ def test_a_statistic_cut_to_its_beginning_is_found(tmp_path: Path, length: int) 
     (tmp_path / "a.json").write_text(json.dumps({"add": {"stats": json.dumps(stats)}}))
     found = scan(tmp_path, [LONG])
     assert f"cut to {length} characters" in found.traces[0].where
+
+
+def test_a_cut_statistic_with_blanks_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"minValues": {"name": "Ann Margaret Arc"}}')
+    assert not scan(tmp_path, ["Ann Margaret Archer of Leeds"]).clean
 
 
 @pytest.mark.parametrize("length", [15, 31])
