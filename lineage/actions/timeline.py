@@ -109,7 +109,6 @@ def _before(dataset: Dataset, version: Version) -> Version | None:
     return (
         _written(dataset)
         .filter(earlier)
-        .exclude(pk=version.pk)
         .exclude(produced_by_id=version.read_by_id or version.produced_by_id)
         .order_by("-created_at", "-version")
         .first()

@@ -23,7 +23,6 @@ def usage_of_prediction(prediction_id: str) -> QuerySet[Usage]:
     """Records of one prediction, oldest first."""
     return (
         Usage.objects.filter(prediction_id=prediction_id)
-        .exclude(prediction_id="")
         .select_related("dataset_version__dataset", "model_version__dataset")
         .order_by("pk")
     )

@@ -8,6 +8,7 @@ import pytest
 
 from accounts.models import User
 from lineage.models import Dataset, Edge, Intake, Run, Version
+from lineage.queries import resolve
 from tests.builders import sequenced
 from tests.lineage.builders import (
     dataset,
@@ -124,6 +125,31 @@ def test_an_unnamed_read_follows_the_newest_version_at_that_time(pipeline: User)
     take_in(late, pipeline)
     assumed = {e for e in edges() if e[2] == "assumed"}
     assert assumed == {("dataset:s3://lake:raw@1b", "dataset:s3://lake:raw@seen:r2", "assumed")}
+
+
+def test_who_read_while_the_writer_had_not_named_its_version_yet_follows_the_named_one(
+    pipeline: User,
+) -> None:
+    events = [
+        run_event("load", "w", kind="START", minutes=0, outputs=[dataset("raw")]),
+        run_event("train", "r", minutes=3, inputs=[dataset("raw")], outputs=[dataset("x", "1")]),
+        run_event("load", "w", minutes=9, outputs=[dataset("raw", "7")]),
+    ]
+
+    for found in outcomes(events, itertools.permutations(range(3)), pipeline):
+        joined = {(source, target) for source, target, *_ in found["edges"]}
+        assert ("dataset:s3://lake:raw@7", "dataset:s3://lake:raw@seen:r") in joined
+        assert not [source for source, _ in joined if source.endswith("@run:w")]
+
+
+def test_an_observation_leads_to_the_version_that_was_named_later(pipeline: User) -> None:
+    take_in(run_event("load", "w", kind="START", outputs=[dataset("raw")]), pipeline)
+    assert resolve("dataset:s3://lake:raw@run:w").version is not None
+    take_in(run_event("load", "w", minutes=9, outputs=[dataset("raw", "7")]), pipeline)
+
+    named = resolve("dataset:s3://lake:raw@run:w").version
+    assert named is not None
+    assert named.version == "7"
 
 
 def test_an_unnamed_write_adds_to_the_one_before_unless_it_replaced_all(pipeline: User) -> None:

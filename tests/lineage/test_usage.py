@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from accounts.models import User
+from audit.queries import unseal
 from audit.subjects import SubjectRef, lookup
 from lineage.actions import forget_usage, put_model_in_use
 from lineage.models import Usage, Version
@@ -82,6 +83,7 @@ def test_the_log_and_the_table_hold_no_identifier(pipeline: User, api: Api) -> N
     recorded = next(e for e in entries if e.type == "usage.recorded")
     assert recorded.event_id == usage.event_id
     assert recorded.subject != ""
+    assert unseal(recorded) == {"prediction_id": "p-1"}
 
 
 def test_without_versions_those_of_the_time_and_in_use_count(
