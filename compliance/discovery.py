@@ -160,7 +160,7 @@ def _step(item: Discovered, retained: Mapping[str, str] | None) -> dict[str, Any
         "dataset": item.connector.dataset_node,
         "store": item.connector.name,
         "kind": item.connector.kind,
-        "method": "retain" if retained else ("erase and purge history" if plan.rows else "scan"),
+        "method": "retain" if retained else ("erase and purge history" if plan.objects else "scan"),
         "retain": dict(retained) if retained else None,
         "snapshot": plan.snapshot,
         "rows": plan.rows,

@@ -67,7 +67,7 @@ def _erase_and_purge(step: Step, by: User) -> None:
     body = step.plan.body["steps"][step.number - 1]
     plan = erase_plan_of(body)
     needles = needles_for(step.connector, identifiers_of(step.request))
-    if plan.rows == 0:
+    if not plan.objects:  # neither rows, nor a trace in the table's log
         enter(step, Phase.PURGING)
         step_purged(step, None, by=by)
         return

@@ -249,6 +249,8 @@ class Suppression(models.Model):
     """A person who was erased must not come in again. Only a keyed hash, under its own key."""
 
     digest = models.CharField(max_length=64, unique=True)
+    # Of the identifier as a number: "00004" is 4 in a table that keeps customer numbers so.
+    as_number = models.BooleanField(default=False)
     request = models.ForeignKey(Request, on_delete=models.CASCADE, related_name="suppressions")
     created_at = models.DateTimeField(db_default=Now())
 

@@ -114,6 +114,15 @@ def suppression_digest(ref: SubjectRef) -> str:
     return keyed_hash("suppression", f"{plain.type}\0{plain.value}")
 
 
+def number_digest(kind: str, value: str) -> str | None:
+    """The same for an identifier that stands in a column of whole numbers; None: it cannot."""
+    try:
+        number = int(value)
+    except ValueError:
+        return None
+    return keyed_hash("suppression", f"{kind}\0#{number}")
+
+
 def suppressed(refs: Sequence[SubjectRef]) -> list[bool]:
     """For each person, whether they were erased and must not come in again."""
     digests = [suppression_digest(ref) for ref in refs]
@@ -297,7 +306,7 @@ def certificate_facts(request: Request) -> CertificateFacts:
             for step in plan.steps.select_related("connector").order_by("number")
         ],
         affected_models=_model_facts(request, plan),
-        suppressed=request.suppressions.count(),
+        suppressed=request.suppressions.filter(as_number=False).count(),
         keys_destroyed=len(request.pseudonyms),
     )
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.models import User
 from audit.actions import forget_subject, record
 from audit.sealing import live_keys
-from audit.subjects import lookup
+from audit.subjects import SubjectRef, lookup
 from compliance import events
 from compliance.actions.notices import issue_notices
 from compliance.actions.transitions import move
@@ -25,6 +25,7 @@ from compliance.queries import (
     claimable,
     current_plan,
     identifiers_of,
+    number_digest,
     suppression_digest,
 )
 from compliance.states import State
@@ -56,10 +57,7 @@ def execute(request: Request, *, by: User) -> None:
         )
     move(request, "execute", by=by)
     people = identifiers_of(request)
-    for ref in people:
-        Suppression.objects.get_or_create(
-            digest=suppression_digest(ref), defaults={"request": request}
-        )
+    _suppress(request, people)
     record(
         events.SUBJECT_SUPPRESSED,
         by=by,
@@ -84,6 +82,17 @@ def execute(request: Request, *, by: User) -> None:
         details={"plan_hash": plan.hash, "steps": len(plan.body["steps"])},
     )
     _leave_executing(request, by=by)
+
+
+def _suppress(request: Request, people: Sequence[SubjectRef]) -> None:
+    for ref in people:
+        Suppression.objects.get_or_create(
+            digest=suppression_digest(ref), defaults={"request": request}
+        )
+        if number := number_digest(ref.type, ref.value):
+            Suppression.objects.get_or_create(
+                digest=number, defaults={"request": request, "as_number": True}
+            )
 
 
 def claim_step(pk: int) -> Step | None:
@@ -159,7 +168,10 @@ def step_purged(step: Step, purged: Erased | None, *, by: User) -> None:
     }
     Step.objects.filter(pk=step.pk).update(
         phase=Phase.TO_VERIFY,
-        result=step.result | {"purged": purge},
+        # The purge has given the table a version of its own; the erasure's went with the history.
+        result=step.result
+        | {"purged": purge}
+        | ({"new_version": purged.new_version} if purged and purged.new_version else {}),
         claimed_at=None,
         activity="",
         rows_erased=step.rows_erased or 0,

@@ -96,7 +96,7 @@ def amend_plan(request: Request, *, retain: Sequence[Mapping[str, str]], by: Use
             "retain": chosen.get(step["dataset"]),
             "method": "retain"
             if step["dataset"] in chosen
-            else ("erase and purge history" if step["rows"] else "scan"),
+            else ("erase and purge history" if step["planned_objects"] else "scan"),
         }
         for step in body["steps"]
     ]

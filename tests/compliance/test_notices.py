@@ -137,6 +137,21 @@ def test_data_into_which_the_person_came_back_are_no_answer(
     assert "erased person" in failed[0].finding
 
 
+def test_a_person_who_came_back_as_a_number_is_found(owner: User, tmp_path: Path) -> None:
+    """Customer "00004" is 4 where a table keeps customer numbers as integers."""
+    path = tmp_path / "numbers"
+    rows = pl.DataFrame({"customer_id": [4, 21], "email": [None, "c00021@customers.example"]})
+    rows.write_delta(str(path))
+    builders.connected(path)
+    builders.tell_training("1", "0")
+    request = builders.erased(builders.team())
+    assert request.steps.get().outcome == "erased"
+    rows.write_delta(str(path), mode="append")
+    checks = submit_evidence(request.notices.get(), replacement=retrain(request), by=owner)
+    failed = [c.finding for c in checks if not c.passed]
+    assert any("erased person" in finding for finding in failed), failed
+
+
 def test_data_that_nobody_can_read_are_no_answer(request_: Request, owner: User) -> None:
     new = retrain(request_, on="999")
     release(new, owner)
