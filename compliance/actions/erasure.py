@@ -7,6 +7,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -137,7 +138,7 @@ def _digest(paths: Sequence[str]) -> str:
 
 @transaction.atomic
 def step_erased(step: Step, erased: Erased, *, by: User) -> None:
-    result = {
+    facts = {
         "new_version": erased.new_version,
         "objects_removed": len(erased.objects_removed),
         "removed_sha256": _digest(erased.objects_removed),
@@ -145,13 +146,16 @@ def step_erased(step: Step, erased: Erased, *, by: User) -> None:
         "added_sha256": _digest(erased.objects_added),
     }
     Step.objects.filter(pk=step.pk).update(
-        phase=Phase.PURGING, rows_erased=erased.rows, result=result, erased_at=timezone.now()
+        phase=Phase.PURGING,
+        rows_erased=erased.rows,
+        result=facts | {"tool": f"Vestige {settings.VESTIGE_VERSION}, {step.connector.kind}"},
+        erased_at=timezone.now(),
     )
     record(
         events.STEP_ERASED,
         by=by,
         resource=step.request.resource,
-        details={**_facts(step), "rows": erased.rows, **result},
+        details={**_facts(step), "rows": erased.rows, **facts},
     )
     step.refresh_from_db()
 
