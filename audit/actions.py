@@ -24,7 +24,7 @@ from audit.models import MAIN_LOG, Entry, Pending, SubjectKey, Verification
 from audit.queries import head, latest_verification, stored_log_outcome
 from audit.sequencer import Receipt, Sequenced
 from audit.subjects import SubjectRef, normalise
-from audit.verification import Outcome
+from audit.verification.outcome import Outcome
 
 log = logging.getLogger(__name__)
 _KEYS_AN_EVENT = 200

@@ -5,7 +5,7 @@ import sys
 
 from bench.scratch import installation
 
-_ALL = ["append", "verify"]
+_ALL = ["append", "verify", "lineage"]
 
 
 def main(names: list[str]) -> int:

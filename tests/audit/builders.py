@@ -14,7 +14,7 @@ from audit.intake import NewEvent
 from audit.models import Entry
 from audit.queries import stored_log_outcome
 from audit.subjects import SubjectRef
-from audit.verification import Outcome
+from audit.verification.outcome import Outcome
 
 
 def event(number: int = 0, **members: Any) -> NewEvent:

@@ -78,3 +78,27 @@ def test_two_processes_append_to_one_log_without_a_fork(installation: dict[str, 
     assert len({receipt[1] for receipt in receipts}) == 2 * 4 * 20
     assert all(size > seq for _, seq, size in receipts)
     assert "192 of 192 entries verified" in manage(installation, "verify_log", "--full")
+
+
+def test_two_processes_verify_what_one_does_and_name_the_same_entry(
+    installation: dict[str, str],
+) -> None:
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("verify_in_two.py"))],
+        env=installation,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = {said["attack"]: said for said in map(json.loads, done.stdout.splitlines())}
+    assert found["none"]["ok"]
+    assert found["none"]["entries"] == 70_000
+    assert {name: said["first_bad"] for name, said in found.items() if not said["ok"]} == {
+        "leaf 5": 5,
+        "leaf 32767": 32_767,
+        "leaf 32768": 32_768,
+        "leaf 69999": 69_999,
+        "column 50000": 50_000,
+        "root of tile 200": 51_200,
+    }

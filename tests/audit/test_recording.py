@@ -40,7 +40,7 @@ from audit.queries import (
 )
 from audit.sequencer import InsideTransactionError
 from audit.subjects import SubjectError, SubjectRef, lookup, normalise
-from audit.verification import verify_log
+from audit.verification.run import verify_log
 from tests.audit.builders import as_database_owner, event, log_with, sql, verified
 from tests.builders import sequenced
 

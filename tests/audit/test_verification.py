@@ -17,8 +17,9 @@ from audit.ledger.hashing import leaf_hash
 from audit.ledger.leaf import pack, unpack
 from audit.ledger.tree import Frontier, root_of
 from audit.models import MAIN_LOG, Entry, Log, SubjectKey, Tile
-from audit.queries import entry, stored_log_outcome, verifier_key
-from audit.verification import verify_log
+from audit.queries import covering_checkpoint, entry, stored_log_outcome, verifier_key
+from audit.verification import stored
+from audit.verification.run import verify_log
 from tests.audit.builders import as_database_owner, event, log_with, sql, undone, verified
 
 SIZE = 300
@@ -321,3 +322,19 @@ def test_the_command_exits_with_1_and_names_the_entry(
     status, said = run_command(capsys)
     assert status == 1
     assert "the first bad entry is number 42" in said
+
+
+def test_entries_that_are_added_during_the_check_are_no_fault(
+    log: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = stored.checkpoints
+
+    def appended_meanwhile(log_id: int) -> list[tuple[Any, Any, Any]]:
+        append([event(n) for n in range(600)], by=system_user("setup"))
+        covering_checkpoint()
+        return read(log_id)
+
+    monkeypatch.setattr(stored, "checkpoints", appended_meanwhile)
+    outcome = verified()
+    assert outcome.findings == []
+    assert (outcome.entries, outcome.size) == (SIZE, SIZE)

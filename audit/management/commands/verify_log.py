@@ -20,7 +20,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        outcome = stored_log_outcome(full=options["full"])
+        outcome = stored_log_outcome(full=options["full"], in_two=True)
         for warning in outcome.warnings:
             self.stderr.write(f"Note: {warning}")
         seconds = (outcome.finished_at - outcome.started_at).total_seconds()

@@ -13,19 +13,12 @@ import psycopg
 from django.db import DatabaseError, connection
 
 CHUNK = 4096
-COLUMNS = (
-    "event_id",
-    "type",
-    "actor",
-    "by",
-    "resource",
-    "resource_version",
-    "parent_id",
-    "subject",
-    "occurred_at",
-    "recorded_at",
-)
-_TIMES = {"occurred_at", "recorded_at"}
+TEXTS = (
+    "event_id", "type", "actor", "by", "resource", "resource_version", "parent_id", "subject",
+)  # fmt: skip
+TIMES = ("occurred_at", "recorded_at")
+# Stands between the texts of a row, which are read as one: no event has this character in them.
+SEPARATOR = "\x1f"
 _LEVEL_CHUNK = 512
 
 Row = tuple[Any, ...]
@@ -63,8 +56,10 @@ def head(log_id: int) -> Head | None:
 
 
 def entries(log_id: int, begin: int, end: int) -> Iterator[list[Row]]:
-    """The rows with begin <= seq < end in order, in chunks: seq, leaf, leaf_hash, then COLUMNS.
+    """The rows with begin <= seq < end in order, in chunks.
 
+    A row is seq, leaf, leaf_hash, the TEXTS joined by SEPARATOR (None if one of them is null),
+    and the TIMES: in UTC without a zone on PostgreSQL, as the text that is stored on SQLite.
     While one chunk is looked at, PostgreSQL prepares the next. Raises UnreadableRowError after
     the rows before it.
     """
@@ -126,14 +121,29 @@ def tile_levels(log_id: int) -> list[int]:
     return sorted(level for (level,) in rows)
 
 
-def _select() -> str:
+def columns(log_id: int, seq: int) -> dict[str, Any]:
+    """The search columns of one row, by name."""
+    quoted = ", ".join([*(f'"{name}"' for name in TEXTS), *_times()])
+    rows = _all(
+        f"SELECT {quoted} FROM audit_entry WHERE log_id = %s AND seq = %s",  # noqa: S608
+        [log_id, seq],
+    )
+    return dict(zip((*TEXTS, *TIMES), rows[0], strict=True)) if rows else {}
+
+
+def _times() -> list[str]:
+    if connection.vendor == "postgresql":
+        return [f"{name} AT TIME ZONE 'UTC'" for name in TIMES]
     # SQLite keeps times as text, and the cast hands that text over as it is.
-    cast = connection.vendor == "sqlite"
-    columns = [
-        f"CAST({name} AS TEXT)" if cast and name in _TIMES else f'"{name}"' for name in COLUMNS
-    ]
+    return [f"CAST({name} AS TEXT)" for name in TIMES]
+
+
+def _select() -> str:
+    # Named with its schema: a database owner may have put another operator before it.
+    join = " OPERATOR(pg_catalog.||) " if connection.vendor == "postgresql" else " || "
+    texts = f"{join}'{SEPARATOR}'{join}".join(f'"{name}"' for name in TEXTS)
     return (
-        f"SELECT seq, leaf, leaf_hash, {', '.join(columns)} FROM audit_entry"  # noqa: S608
+        f"SELECT seq, leaf, leaf_hash, {texts}, {', '.join(_times())} FROM audit_entry"  # noqa: S608
         " WHERE log_id = %s AND seq >= %s AND seq < %s ORDER BY seq"
     )
 

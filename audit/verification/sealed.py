@@ -8,7 +8,7 @@ from audit.ledger import canonical
 from audit.ledger.leaf import unpack
 from audit.models import Entry, Pending, SubjectKey
 from audit.sealing import LiveKey, SealError, unseal, unwrap
-from audit.verification import Finding
+from audit.verification.outcome import Finding
 
 _LOG = "main"
 _AT_A_TIME = 500

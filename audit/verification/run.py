@@ -1,0 +1,247 @@
+"""One pass over the stored log: chain, tree, columns, tiles, signatures, head."""
+
+from collections.abc import Callable, Sequence
+
+from django.db import connection
+from django.utils import timezone
+
+from audit.append_only import missing_triggers
+from audit.ledger import canonical
+from audit.ledger.chain import ChainError, ChainVerifier
+from audit.ledger.hashing import leaf_hash
+from audit.ledger.leaf import HEADER, LeafError, unpack
+from audit.verification import columns, stored
+from audit.verification.outcome import Outcome
+from audit.verification.signatures import Signatures
+from audit.verification.tiles import Tiles, first_difference
+
+Progress = Callable[[int, int], None]
+
+
+def verify_log(
+    log_id: int,
+    *,
+    vkeys: Sequence[str],
+    remembered: str = "",
+    full: bool = False,
+    state: bytes = b"",
+    end: int | None = None,
+    roots_later: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Check the stored log against the log's public keys (C2SP vkeys).
+
+    `remembered` is a signed note kept outside the database: the log must still contain what it
+    covers. `full` also checks that the bytes of every event are canonical JSON. With the `state`
+    of an earlier run only what was added since is read; old entries that were changed meanwhile
+    are not found that way. With `end` only the entries below it are read, and what lies above the
+    entries (head, roots beside tiles) is left out. `roots_later`: the caller checks the roots
+    beside the tiles. Raises ChainStateError.
+    """
+    now = timezone.now()
+    outcome = Outcome(started_at=now, finished_at=now)
+    head = stored.head(log_id)
+    if head is None:
+        low, _, strays = stored.stray_entries(log_id)
+        if low is not None or strays or stored.checkpoints(log_id) or remembered:
+            outcome.fault(None, "the head of the log is missing, and there was a log.")
+    elif type(head.size) is not int or head.size < 0:
+        outcome.fault(None, f"the head says that the log has {head.size!r} entries.")
+    else:
+        outcome.size = head.size
+        chain = ChainVerifier.from_bytes(state) if state else ChainVerifier()
+        stop = head.size if end is None else min(end, head.size)
+        signatures = Signatures(head, vkeys, outcome, start=chain.size, end=stop)
+        signatures.collect(log_id, remembered)
+        run = _Run(log_id, head, signatures, outcome, chain, full=full, progress=progress)
+        run.read(stop)
+        if end is None:
+            run.finish(roots_later=roots_later)
+    _check_guards(log_id, outcome)
+    outcome.findings.sort(key=lambda finding: (finding.seq is None, finding.seq or 0))
+    outcome.finished_at = timezone.now()
+    return outcome
+
+
+def _check_guards(log_id: int, outcome: Outcome) -> None:
+    low, high, strays = stored.stray_entries(log_id)
+    # Read after the rows: entries that were added meanwhile moved the head first.
+    head = stored.head(log_id)
+    size = head.size if head is not None and type(head.size) is int else 0
+    if low is not None and not (type(low) is int and low >= 0):
+        outcome.fault(None, f"a row has {low!r} for its number; somebody inserted it.")
+    if high is not None and type(high) is not int:
+        outcome.fault(None, f"a row has {high!r} for its number; somebody inserted it.")
+    elif high is not None and high >= size:
+        outcome.fault(high, "it lies behind the head of the log; somebody inserted it.")
+    if strays:
+        outcome.fault(None, f"{strays} rows of audit_entry belong to no log.")
+    missing = missing_triggers(connection)
+    if missing:
+        outcome.warnings.append(
+            f"The database does not guard the log: {', '.join(missing)} missing or disabled."
+        )
+
+
+class _Run:
+    """One pass over the entries, in order, until the chain breaks."""
+
+    def __init__(
+        self,
+        log_id: int,
+        head: stored.Head,
+        signatures: Signatures,
+        outcome: Outcome,
+        chain: ChainVerifier,
+        *,
+        full: bool,
+        progress: Progress | None,
+    ) -> None:
+        self._log_id, self._head, self._outcome = log_id, head, outcome
+        self._signatures, self._full, self._progress = signatures, full, progress
+        self._chain = chain
+        self._tiles = Tiles(log_id, outcome, chain.size)
+        self._broken = False
+
+    def read(self, end: int) -> None:
+        """The entries up to `end`."""
+        outcome = self._outcome
+        outcome.entries = self._chain.size
+        if end < self._chain.size:
+            self._break(end, "it is missing: the check before this one has seen it.")
+        self._compare_signed()
+        self._read_all(end)
+        if self._chain.size < end and not self._broken:
+            self._break(self._chain.size, "it is missing.")
+        outcome.root, outcome.state = self._chain.root().hex(), self._chain.to_bytes()
+
+    def finish(self, *, roots_later: bool) -> None:
+        """What stands beside and above the entries, once all were read."""
+        if self._chain.size == self._head.size:
+            self._check_head()
+        if not self._broken:
+            self._tiles.finish(self._chain.frontier, roots_later=roots_later)
+
+    def _read_all(self, size: int) -> None:
+        try:
+            for rows in stored.entries(self._log_id, self._chain.size, size):
+                self._read(rows)
+                if self._broken:
+                    return
+                if self._progress:
+                    self._progress(self._chain.size, size)
+        except stored.UnreadableRowError as exc:
+            self._break(exc.seq, f"the database cannot deliver it: {exc}.")
+
+    def _read(self, rows: list[stored.Row]) -> None:
+        start = self._chain.size
+        placed = _well_placed(rows, start)
+        leaves = [row[1] for row in rows[:placed]]
+        hashes, error = self._follow(leaves)
+        changed = first_difference(hashes, [row[2] for row in rows[: len(hashes)]])
+        good = len(hashes) if changed is None else changed
+        found = len(self._outcome.findings)
+        self._check_columns(rows[:good])
+        self._tiles.compare(hashes[:good])
+        if changed is not None:
+            self._break(start + changed, "its leaf and the hash beside it do not belong together.")
+        elif error is not None:
+            self._blame(error, rows[good], leaves[good])
+        elif placed < len(rows) and not self._broken:
+            self._break(*_misplaced(rows[placed], start + placed))
+        bad = {f.seq for f in self._outcome.findings[found:] if f.seq is not None}
+        self._outcome.entries += good - len([seq for seq in bad if start <= seq < start + good])
+
+    def _follow(self, leaves: list[bytes]) -> tuple[list[bytes], ChainError | None]:
+        """The hashes of the leaves, as far as they continue the chain up to what was signed."""
+        hashes: list[bytes] = []
+        while len(hashes) < len(leaves) and not self._broken:
+            at, size = len(hashes), self._chain.size
+            signed = self._signatures.next_size()
+            stop = len(leaves) if signed is None else min(len(leaves), at + signed - size)
+            try:
+                hashes += self._chain.feed_batch(leaves[at:stop])
+            except ChainError as exc:
+                good = at + self._chain.size - size
+                return hashes + [leaf_hash(leaf) for leaf in leaves[at:good]], exc
+            self._compare_signed()
+        return hashes, None
+
+    def _compare_signed(self) -> None:
+        if self._signatures.next_size() == self._chain.size:
+            wrong = self._signatures.compare(self._chain.size, self._chain.root())
+            if wrong:
+                first, last = self._signatures.last_good, self._chain.size - 1
+                self._break(last if first == last else None, wrong)
+
+    def _blame(self, error: ChainError, row: stored.Row, leaf: bytes) -> None:
+        """Name the entry that was changed: the one that breaks the chain, or the one before."""
+        if leaf_hash(leaf) != row[2]:
+            self._break(error.seq, "its leaf and the hash beside it do not belong together.")
+        elif _names_another_predecessor(leaf, error.seq, self._chain.previous):
+            self._break(
+                max(0, error.seq - 1),
+                f"it is not the entry that entry {error.seq} was chained to. One of the two was"
+                " changed.",
+            )
+        else:
+            self._break(error.seq, f"{error.reason}.")  # its number, time or form
+
+    def _check_columns(self, rows: list[stored.Row]) -> None:
+        for seq, sentence in columns.faults(rows, self._log_id, connection.vendor):
+            self._outcome.fault(seq, sentence)
+        if self._full:
+            for row in rows:
+                if not _is_canonical(row[1][HEADER.size :]):
+                    self._outcome.fault(row[0], "its event is not canonical JSON.")
+
+    def _check_head(self) -> None:
+        chain, head = self._chain, self._head
+        if head.last_hash != chain.previous:
+            self._outcome.fault(
+                chain.size - 1 if chain.size else None,
+                "it is not the entry whose hash stands in the head of the log.",
+            )
+        for name, said, true in (
+            ("tree", head.frontier, chain.frontier.to_bytes()),
+            ("last time", head.last_timestamp_us, chain.timestamp_us),
+        ):
+            if said != true:
+                self._outcome.fault(None, f"the {name} in the head is not that of the entries.")
+
+    def _break(self, seq: int | None, sentence: str) -> None:
+        """What follows in the chain cannot be judged."""
+        self._outcome.fault(seq, sentence)
+        self._broken = True
+
+
+def _names_another_predecessor(leaf: bytes, seq: int, previous: bytes) -> bool:
+    try:
+        found = unpack(leaf)
+    except LeafError:
+        return False
+    return found.seq == seq and found.previous != previous
+
+
+def _is_canonical(event: bytes) -> bool:
+    try:
+        return canonical.encode_strict(canonical.decode(event)) == event
+    except canonical.CanonicalError:
+        return False
+
+
+def _well_placed(rows: Sequence[stored.Row], start: int) -> int:
+    """How many rows have the number that they must have, and bytes for a leaf."""
+    numbers = [row[0] for row in rows]
+    if numbers == list(range(start, start + len(rows))) and {type(row[1]) for row in rows} == {
+        bytes
+    }:
+        return len(rows)
+    wrong = (at for at, row in enumerate(rows) if row[0] != start + at or type(row[1]) is not bytes)
+    return next(wrong, len(rows))
+
+
+def _misplaced(row: stored.Row, expected: int) -> tuple[int, str]:
+    if row[0] == expected:
+        return expected, "its leaf is no string of bytes any more."
+    return expected, f"it is missing; entry {row[0]} follows."
