@@ -185,7 +185,7 @@ def story(said: Mapping[str, Any], certificate_entry: int | None) -> list[dict[s
         },
         {
             "title": "Erased and scanned",
-            "text": f"{_number(totals['rows_erased'], 'row')} erased; "
+            "text": f"{_number(totals['rows_found'], 'row')} gone; "
             f"{_number(totals['files_scanned'], 'file')} read again, "
             f"{_number(totals['traces'], 'trace')}",
             "at": request["erased_at"],
