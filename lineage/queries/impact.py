@@ -93,20 +93,25 @@ def _shortest_paths(
             WHERE walk.depth < %s AND {_FOLLOWED}{past}
         ),
         level(id, depth) AS (SELECT id, MIN(depth) FROM walk GROUP BY id),
+        nearer(source_id, target_id, depth) AS MATERIALIZED (
+            SELECT e.source_id, e.target_id, level.depth - 1 FROM level
+            JOIN {EDGE} e ON e.target_id = level.id WHERE {_FOLLOWED}{past}
+        ),
+        step(id, before) AS (
+            SELECT nearer.target_id, MIN(nearer.source_id) FROM nearer
+            JOIN level ON level.id = nearer.source_id AND level.depth = nearer.depth
+            GROUP BY nearer.target_id
+        ),
         last(id) AS ({ends}),
         back(model, id, depth) AS (
             SELECT level.id, level.id, level.depth FROM level JOIN last ON last.id = level.id
             UNION ALL
-            SELECT back.model, (
-                SELECT MIN(e.source_id) FROM {EDGE} e JOIN level ON level.id = e.source_id
-                WHERE e.target_id = back.id AND level.depth = back.depth - 1
-                  AND {_FOLLOWED}{past}
-            ), back.depth - 1
-            FROM back WHERE back.depth > 0
+            SELECT back.model, step.before, back.depth - 1
+            FROM back JOIN step ON step.id = back.id
         )
         SELECT model, id FROM back ORDER BY model, depth
         """,  # noqa: S608  # no outside text in it
-        [given, PATH_DEPTH, *times, wanted, *times],
+        [given, PATH_DEPTH, *times, *times, wanted],
     )
     paths: dict[int, list[int]] = {}
     for model, step in found:

@@ -175,6 +175,9 @@ def test_the_graph_as_of_a_time_holds_what_there_was_then() -> None:
     raw = version("dataset:s3://lake:raw@2")
     assert downstream_models([raw.pk], as_of=then) == []
     assert downstream_models([raw.pk]) != []
+    first = version("dataset:s3://lake:raw@1")
+    assert [len(a.path) for a in downstream_models([first.pk], as_of=then)] == [3]
+    assert downstream_models([first.pk], as_of=START + timedelta(minutes=7)) == []
 
 
 def test_a_cycle_ends(pipeline: User) -> None:
