@@ -61,13 +61,31 @@ def require_extension(log_id: int, signed: Checkpoint, size: int, root: bytes) -
     )
 
 
+Edges = dict[tuple[int, int], bytes]
+
+
+def edges(log_id: int, size: int, count: int) -> Edges:
+    """The partial tiles at the right edge that `count` more entries will fill, by level, index."""
+    read, found = tile_reader(log_id, size), Edges()
+    level = 0
+    while (size % TILE_WIDTH + count) >= TILE_WIDTH:
+        index, width = divmod(size, TILE_WIDTH)
+        if width:
+            found[level, index] = read(level, index)
+        # One level up every full tile is one hash.
+        level, size, count = level + 1, index, (width + count) // TILE_WIDTH
+    if level and size % TILE_WIDTH:
+        found[level, size // TILE_WIDTH] = read(level, size // TILE_WIDTH)
+    return found
+
+
 def full_tiles(
-    log_id: int, size: int, leaf_hashes: list[bytes]
+    size: int, leaf_hashes: list[bytes], edges: Edges
 ) -> list[tuple[int, int, bytes, bytes]]:
     """(level, index, hashes, root) of the tiles that these hashes, appended at `size`, fill."""
     if size // TILE_WIDTH == (size + len(leaf_hashes)) // TILE_WIDTH:
         return []
-    changed = updated_tiles(size, leaf_hashes, tile_reader(log_id, size))
+    changed = updated_tiles(size, leaf_hashes, lambda level, index: edges[level, index])
     filled = []
     for (level, index), hashes in sorted(changed.items()):
         if len(hashes) == FULL_TILE_BYTES:

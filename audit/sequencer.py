@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple
@@ -27,6 +27,7 @@ from audit.ledger.tree import Frontier
 
 _MAX_EVENTS_A_BATCH = 4_000
 _PENDING_A_BATCH = 1_000
+_CHUNK = 512  # rows that are chained while the database takes those before
 SEQUENCER = "vestige:sequencer"
 
 
@@ -63,14 +64,17 @@ class _Submission:
 
 @dataclass(slots=True)
 class _Batch:
-    """What one transaction appends."""
+    """What one transaction appends: events in their order, and rows once they are chained."""
 
     head: storage.Head
     known: dict[str, storage.Known]
+    events: list[Prepared] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)  # event id -> index in `events`
     rows: list[storage.Row] = field(default_factory=list)
-    placed: dict[str, storage.Row] = field(default_factory=dict)
 
 
+# Where an event stands: in the log already, or at this index of the batch.
+_Place = storage.Known | int
 _Done = tuple[storage.Head, Frontier]
 
 
@@ -216,91 +220,114 @@ def _commit(submissions: Sequence[_Submission], *, look: bool) -> _Done:
         ids += [e.event_id for s in submissions for e in s.events if e.given]
         batch = _Batch(head, storage.known_entries(head.log_id, ids) if look and ids else {})
         _place_pending(batch, pending)
+        placed = []
         for submission in submissions:
             if submission.drain:
                 submission.drained = len(waiting)
             try:
-                submission.receipts = _place(batch, submission.events)
+                placed.append((submission, _place(batch, submission.events)))
             except RepeatedEventError as exc:
                 submission.error = exc
-        after = _write(batch) if batch.rows else head.frontier
+        after = _write(batch) if batch.events else head.frontier
         if waiting:
             storage.delete_pending([row_id for row_id, _ in waiting])
+    for submission, places in placed:
+        submission.receipts = _receipts(batch, submission.events, places)
     return head, after
 
 
 def _write(batch: _Batch) -> Frontier:
-    head, rows = batch.head, batch.rows
-    hashes = [row.leaf_hash for row in rows]
-    tiles = proofs.full_tiles(head.log_id, head.size, hashes)
-    frontier = head.frontier.copy()
-    frontier.extend(hashes)
-    storage.append_rows(head, rows, frontier)
+    head, count = batch.head, len(batch.events)
+    edges = proofs.edges(head.log_id, head.size, count)
+    after = head.frontier.copy()
+    tiles: list[tuple[int, int, bytes, bytes]] = []
+
+    def finish() -> bytes:
+        hashes = [row.leaf_hash for row in batch.rows]
+        after.extend(hashes)
+        tiles.extend(proofs.full_tiles(head.size, hashes, edges))
+        return after.to_bytes()
+
+    storage.append_rows(head, count, _chained(batch), finish)
     if tiles:
         storage.insert_tiles(head.log_id, tiles)
-    return frontier
+    return after
 
 
-def _place(batch: _Batch, events: Sequence[Prepared]) -> list[Receipt]:
-    """Places for these events; those that are there keep theirs. Raises RepeatedEventError."""
-    _chain(batch, _fresh(batch, events))
+def _chained(batch: _Batch) -> Iterator[list[storage.Row]]:
+    """The rows in chunks. Each leaf holds its place, its time and the hash of the one before."""
+    seq, previous = batch.head.size, batch.head.last_hash
+    # The clock may be set back; the log's time never runs backwards.
+    timestamp_us = max(time.time_ns() // 1000, batch.head.last_timestamp_us)
+    for start in range(0, len(batch.events), _CHUNK):
+        chunk = []
+        for event in batch.events[start : start + _CHUNK]:
+            leaf = pack(seq, timestamp_us, previous, event.event)
+            previous = leaf_hash(leaf)
+            chunk.append(storage.Row(seq, timestamp_us, leaf, previous, event))
+            seq += 1
+        batch.rows += chunk
+        yield chunk
+
+
+def _receipts(batch: _Batch, events: Sequence[Prepared], places: Sequence[_Place]) -> list[Receipt]:
+    rows = batch.rows
     receipts = []
-    for event in events:
-        at = batch.known.get(event.event_id) or batch.placed[event.event_id]
+    for event, place in zip(events, places, strict=True):
+        at = rows[place] if isinstance(place, int) else place
         receipts.append(Receipt(event.event_id, at.seq, at.leaf_hash))
     return receipts
 
 
-def _fresh(batch: _Batch, events: Sequence[Prepared]) -> list[Prepared]:
-    """Those of the events that are not in the log, nor in this batch. Raises RepeatedEventError."""
+def _place(batch: _Batch, events: Sequence[Prepared]) -> list[_Place]:
+    """Places for these events; those that are there keep theirs. Raises RepeatedEventError.
+
+    When it raises, none of the events has a place.
+    """
     fresh: list[Prepared] = []
-    mine: dict[str, Prepared] = {}
-    faults = []
+    places: list[_Place] = []
+    mine: dict[str, int] = {}
+    faults: list[Fault] = []
+    following = len(batch.events)
     for index, event in enumerate(events):
-        if not event.given:
+        place = _earlier(batch, event.event_id, mine) if event.given else None
+        if place is None:
+            place = following + len(fresh)
+            mine[event.event_id] = place
             fresh.append(event)
-            continue
-        earlier = batch.known.get(event.event_id) or batch.placed.get(event.event_id)
-        first = mine.setdefault(event.event_id, event)
-        if earlier is None and first is event:
-            fresh.append(event)
-            continue
-        if not intake.same_content(_bytes_of(earlier) if earlier else first.event, event.event):
-            where = f"entry {earlier.seq}" if earlier else "an earlier event of this request"
-            faults.append(
-                Fault(
-                    index,
-                    "id",
-                    f"The id {event.event_id} is that of {where}, which says something else.",
-                    "Give this event an id of its own.",
-                )
-            )
+        elif not intake.same_content(_bytes_at(batch, fresh, place), event.event):
+            faults.append(_repeated(index, event, place))
+        places.append(place)
     if faults:
         raise RepeatedEventError(faults)
-    return fresh
+    batch.events += fresh
+    batch.places |= mine
+    return places
 
 
-def _bytes_of(earlier: storage.Known | storage.Row) -> bytes:
-    return earlier.event if isinstance(earlier, storage.Known) else earlier.prepared.event
+def _earlier(batch: _Batch, event_id: str, mine: dict[str, int]) -> _Place | None:
+    known = batch.known.get(event_id)
+    if known is not None:
+        return known
+    place = batch.places.get(event_id)
+    return mine.get(event_id) if place is None else place
 
 
-def _chain(batch: _Batch, events: Iterable[Prepared]) -> None:
-    """Pack the leaves: each holds its place, its time and the hash of the one before it."""
-    rows, placed = batch.rows, batch.placed
-    head = batch.head
-    seq = head.size + len(rows)
-    previous = rows[-1].leaf_hash if rows else head.last_hash
-    # The clock may be set back; the log's time never runs backwards.
-    timestamp_us = max(time.time_ns() // 1000, head.last_timestamp_us)
-    if rows:
-        timestamp_us = max(timestamp_us, rows[-1].timestamp_us)
-    for event in events:
-        leaf = pack(seq, timestamp_us, previous, event.event)
-        previous = leaf_hash(leaf)
-        row = storage.Row(seq, timestamp_us, leaf, previous, event)
-        rows.append(row)
-        placed[event.event_id] = row
-        seq += 1
+def _bytes_at(batch: _Batch, fresh: Sequence[Prepared], place: _Place) -> bytes:
+    if isinstance(place, storage.Known):
+        return place.event
+    before = len(batch.events)
+    return (batch.events[place] if place < before else fresh[place - before]).event
+
+
+def _repeated(index: int, event: Prepared, place: _Place) -> Fault:
+    where = f"entry {place.seq}" if isinstance(place, storage.Known) else "another event"
+    return Fault(
+        index,
+        "id",
+        f"The id {event.event_id} is that of {where}, which says something else.",
+        "Give this event an id of its own.",
+    )
 
 
 def _place_pending(batch: _Batch, events: Sequence[Prepared]) -> None:
@@ -309,7 +336,7 @@ def _place_pending(batch: _Batch, events: Sequence[Prepared]) -> None:
             _place(batch, [event])
         except RepeatedEventError as exc:
             # The change is committed and cannot be refused any more, so that the log says so.
-            _chain(batch, [_refusal(event, exc)])
+            batch.events.append(_refusal(event, exc))
 
 
 def _refusal(event: Prepared, exc: RepeatedEventError) -> Prepared:

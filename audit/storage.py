@@ -4,9 +4,10 @@ Only the sequencer and the signer call these, inside a transaction that has lock
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -87,31 +88,41 @@ def lock_head() -> Head:
     return head
 
 
-def append_rows(head: Head, rows: Sequence[Row], frontier: Frontier) -> None:
-    """Insert the entries and move the head behind them; `frontier` is the tree with them.
+def append_rows(
+    head: Head, count: int, chunks: Iterator[list[Row]], finish: Callable[[], bytes]
+) -> None:
+    """Insert the entries and move the head behind them.
 
-    Raises IntegrityError when an event id or a place is taken.
+    `chunks` makes the rows, `finish` then computes the stored form of the tree with them; both
+    run while PostgreSQL takes in what was sent. Raises IntegrityError when an event id or a
+    place is taken.
     """
-    moved: list[Any] = [
-        frontier.size, rows[-1].leaf_hash, rows[-1].timestamp_us, frontier.to_bytes(), head.log_id,
-    ]  # fmt: skip
+    if connection.vendor == "postgresql" and count >= _COPY_FROM:
+        last, tree = _copy_entries(head.log_id, chunks, finish)
+        with connection.cursor() as cursor:
+            cursor.execute(_MOVE_HEAD, _moved(head, last, tree))
+        return
+    rows = [row for chunk in chunks for row in chunk]
+    values = [_values(head.log_id, row) for row in rows]
+    moved = _moved(head, rows[-1], finish())
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql" and len(rows) < _COPY_FROM:
-            places = ", ".join([_ENTRY_VALUES] * len(rows))
+        if connection.vendor == "postgresql":
+            places = ", ".join([_ENTRY_VALUES] * count)
             # One message to the server: the head is locked for one round trip less.
             cursor.execute(
                 f"INSERT INTO audit_entry ({_ENTRY_COLUMNS}) VALUES {places}; {_MOVE_HEAD}",  # noqa: S608
-                [value for row in rows for value in _values(head.log_id, row)] + moved,
+                [value for row in values for value in row] + moved,
             )
-            return
-        if connection.vendor == "postgresql":
-            _copy_entries(head.log_id, rows)
         else:
             cursor.executemany(
                 f"INSERT INTO audit_entry ({_ENTRY_COLUMNS}) VALUES {_ENTRY_VALUES}",  # noqa: S608
-                [_values(head.log_id, row) for row in rows],
+                values,
             )
-        cursor.execute(_MOVE_HEAD, moved)
+            cursor.execute(_MOVE_HEAD, moved)
+
+
+def _moved(head: Head, last: Row, tree: bytes) -> list[Any]:
+    return [last.seq + 1, last.leaf_hash, last.timestamp_us, tree, head.log_id]
 
 
 def store_note(head: Head, note: str, size: int, signed_at: datetime) -> bool:
@@ -286,49 +297,56 @@ _COPY_START = struct.Struct(">hihiqi")  # 14 columns, log_id, seq, then the leaf
 _COPY_LENGTH = struct.Struct(">i")
 _COPY_TIME = struct.Struct(">iq")
 _COPY_NULL = _COPY_LENGTH.pack(-1)
+_COPY_HASH = _COPY_LENGTH.pack(32)
 _EPOCHS_APART_US = (_POSTGRESQL_EPOCH - EPOCH) // _MICROSECOND
-_COPY_CHUNK = 512
 
 
-def _copy_entries(log_id: int, rows: Sequence[Row]) -> None:
+def _copy_entries(
+    log_id: int, chunks: Iterator[list[Row]], finish: Callable[[], bytes]
+) -> tuple[Row, bytes]:
     with (
         connection.wrap_database_errors,
         connection.cursor() as cursor,
         cursor.copy(f"COPY audit_entry ({_ENTRY_COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy,
     ):
         copy.write(_COPY_HEADER)
-        for start in range(0, len(rows), _COPY_CHUNK):
-            copy.write(_copy_rows(log_id, rows[start : start + _COPY_CHUNK]))
+        rows: list[Row] = []
+        for rows in chunks:  # the last one is needed
+            copy.write(_copy_rows(log_id, rows))
         copy.write(_COPY_TRAILER)
+        return rows[-1], finish()
 
 
 def _copy_rows(log_id: int, rows: Sequence[Row]) -> bytes:
     parts: list[bytes] = []
-    length, time = _COPY_LENGTH.pack, _COPY_TIME.pack
+    add, length, repeated = parts.append, _COPY_LENGTH.pack, _copy_text
     for seq, timestamp_us, leaf, leaf_hash, event in rows:
-        parts += (
-            _COPY_START.pack(14, 2, log_id, 8, seq, len(leaf)),
-            leaf,
-            b"\x00\x00\x00\x20",
-            leaf_hash,
-        )
-        for text in (
-            event.event_id,
-            event.type,
-            event.actor,
-            event.by,
-            event.resource,
-            event.resource_version,
-        ):
-            data = text.encode()
-            parts += (length(len(data)), data)
-        parts.append(
-            time(8, (event.occurred_at - _POSTGRESQL_EPOCH) // _MICROSECOND)
-            if event.occurred_at
-            else _COPY_NULL
-        )
-        parts.append(time(8, timestamp_us - _EPOCHS_APART_US))
-        for text in (event.parent_id, event.subject):
-            data = text.encode()
-            parts += (length(len(data)), data)
+        event_id, version = event.event_id.encode(), event.resource_version.encode()
+        add(_COPY_START.pack(14, 2, log_id, 8, seq, len(leaf)))
+        add(leaf)
+        add(_COPY_HASH)
+        add(leaf_hash)
+        add(length(len(event_id)))
+        add(event_id)
+        add(repeated(event.type))
+        add(repeated(event.actor))
+        add(repeated(event.by))
+        add(repeated(event.resource))
+        add(length(len(version)))
+        add(version)
+        add(_copy_time(event.occurred_at) if event.occurred_at else _COPY_NULL)
+        add(_COPY_TIME.pack(8, timestamp_us - _EPOCHS_APART_US))
+        add(repeated(event.parent_id))
+        add(repeated(event.subject))
     return b"".join(parts)
+
+
+@lru_cache(maxsize=4096)
+def _copy_text(text: str) -> bytes:
+    """A text that is likely to come again, as COPY writes it."""
+    data = text.encode()
+    return _COPY_LENGTH.pack(len(data)) + data
+
+
+def _copy_time(value: datetime) -> bytes:
+    return _COPY_TIME.pack(8, (value - _POSTGRESQL_EPOCH) // _MICROSECOND)

@@ -192,7 +192,7 @@ def reseal(start: int) -> None:
     frontier = Frontier()
     frontier.extend(hashes)
     sql("DELETE FROM audit_tile")
-    storage.insert_tiles(MAIN_LOG, proofs.full_tiles(MAIN_LOG, 0, hashes))
+    storage.insert_tiles(MAIN_LOG, proofs.full_tiles(0, hashes, {}))
     sql("UPDATE audit_log SET last_hash = %s, frontier = %s", previous, frontier.to_bytes())
 
 
