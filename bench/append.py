@@ -23,6 +23,7 @@ SUBMITTERS = 16
 SINGLES = 4_000
 BULK = 10_000
 _WORKER = "bench.append_client"
+_NDJSON = "application/x-ndjson"
 
 
 def run(database: str) -> None:
@@ -76,7 +77,7 @@ def _bulk() -> list[Line]:
     bodies = iter([events.json_lines(BULK, f"b{turn}") for turn in range(3)])
 
     def whole() -> None:
-        append(decode(next(bodies), "application/x-ndjson")[0], by=by)
+        append(decode(next(bodies), _NDJSON)[0], by=by)
 
     from_bytes = best_rate(BULK, whole, runs=3)
     batches = iter([[events.new(n, f"c{turn}") for n in range(BULK)] for turn in range(3)])
@@ -98,10 +99,8 @@ def _through_rest(before: list[Line]) -> list[Line]:
     _, key = create_key(name="bench", roles=[Role.PIPELINE], by=_by())
     with _server() as port:
         singles = _client_rate(port, key)
-        body = events.json_lines(BULK, "rest")
-        started = time.perf_counter()
-        _post(port, key, body, "application/x-ndjson")
-        bulk = BULK / (time.perf_counter() - started)
+        bodies = iter([events.json_lines(BULK, f"rest{turn}") for turn in range(4)])
+        bulk = best_rate(BULK, lambda: _post(port, key, next(bodies), _NDJSON), runs=4)
     insert, copy = before[0], next(line for line in before if "same rows" in line.name)
     peer = copy.name.split(" of ")[0]
     target = 0.4 if peer == "COPY" else None
