@@ -320,10 +320,10 @@ def _keys_for(refs: Iterable[SubjectRef], *, by: Actor) -> dict[SubjectRef, seal
 
 def _wait(prepared: Prepared, *, given: bool) -> None:
     """Put the event into the queue of the log, unless it is there."""
-    waiting = Pending(log_id=MAIN_LOG, event_id=prepared.event_id, event=prepared.event)
     if given:
         # Two transactions may record the same event at once: the second waits for the first.
         if _recorded(prepared.event_id) is None:
+            waiting = Pending(log_id=MAIN_LOG, event_id=prepared.event_id, event=prepared.event)
             Pending.objects.bulk_create([waiting], ignore_conflicts=True)
         earlier = _recorded(prepared.event_id)
         if earlier is not None and not intake.same_content(earlier, prepared.event):
@@ -331,7 +331,7 @@ def _wait(prepared: Prepared, *, given: bool) -> None:
                 [Fault(0, "id", f"The event {prepared.event_id} was recorded with other content.")]
             )
     else:
-        waiting.save(force_insert=True)
+        storage.insert_pending(prepared.event_id, prepared.event)
     _sequence_after_commit()
 
 

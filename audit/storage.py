@@ -209,6 +209,15 @@ def pending(limit: int) -> list[tuple[int, bytes]]:
         return [(row_id, bytes(event)) for row_id, event in cursor.fetchall()]
 
 
+def insert_pending(event_id: str, event: bytes) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO audit_pending (log_id, event_id, event, created_at)"
+            " VALUES (%s, %s, %s, CURRENT_TIMESTAMP)",
+            [MAIN_LOG, event_id, event],
+        )
+
+
 def delete_pending(row_ids: Sequence[int]) -> None:
     places = ", ".join(["%s"] * len(row_ids))
     with connection.cursor() as cursor:

@@ -40,16 +40,13 @@ def _database() -> Iterator[str]:
         yield ""
         return
     import psycopg
-    from environ import Env
     from psycopg import sql
 
-    parts = Env.db_url_config(url)
-    server = {key.lower(): parts[key] for key in ("HOST", "PORT", "USER", "PASSWORD") if parts[key]}
+    server = urlsplit(url)
     name = f"vestige_bench_{uuid4().hex[:8]}"
-    with psycopg.connect(dbname="postgres", autocommit=True, **server) as admin:
+    with psycopg.connect(server._replace(path="/postgres").geturl(), autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
-            path = urlsplit(url).path
-            yield url.replace(path, f"{path.rpartition('/')[0]}/{name}")
+            yield server._replace(path=f"/{name}").geturl()
         finally:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

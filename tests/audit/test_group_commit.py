@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
@@ -29,15 +30,13 @@ def installation(tmp_path: Path, db: None) -> Iterator[dict[str, str]]:
         yield migrated(environment)
         return
     name = f"vestige_test_{uuid4().hex[:12]}"
-    old = settings.DATABASE_URL
-    parameters = connection.get_connection_params()
-    server = {
-        key: parameters[key] for key in ("host", "port", "user", "password") if parameters.get(key)
-    }
-    with psycopg.connect(dbname="postgres", autocommit=True, **server) as admin:
+    server = urlsplit(settings.DATABASE_URL)
+    with psycopg.connect(server._replace(path="/postgres").geturl(), autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
-            yield migrated(environment | {"DATABASE_URL": f"{old.rpartition('/')[0]}/{name}"})
+            yield migrated(
+                environment | {"DATABASE_URL": server._replace(path=f"/{name}").geturl()}
+            )
         finally:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
