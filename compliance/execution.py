@@ -89,7 +89,7 @@ def _erase_and_purge(step: Step, by: User) -> None:
             return
         step_erased(step, erased, by=by)
     purged = store.purge_history(plan, progress)
-    sync_connector(step.connector, by=by)
+    sync_connector(step.connector, by=by, because=step.request.resource)
     step_purged(step, purged, by=by)
 
 

@@ -311,6 +311,6 @@ def _shred(request: Request, *, by: User) -> None:
     Request.objects.filter(pk=request.pk).update(
         pseudonyms=sorted(key.pseudonym for key in keyed.values())
     )
-    forget_usage([lookup(ref) for ref in people], by=by)
+    forget_usage([lookup(ref) for ref in people], by=by, because=request.resource)
     for ref in keyed:
         forget_subject(lookup(ref), by=by)
