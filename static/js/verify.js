@@ -8,13 +8,16 @@ const SHOWN_ENTRIES = 200;
 const at = (id) => document.getElementById(id);
 const latin1 = new TextDecoder("latin1");
 
-function item(kind, text) {
-  const line = document.createElement("li");
+// A row of the list: what kind of sentence it is, and the sentence.
+function line(kind, word, text) {
+  const name = document.createElement("dt");
   const tag = document.createElement("span");
   tag.className = `tag ${kind}`;
-  tag.textContent = kind === "ok" ? "holds" : "fails";
-  line.append(tag, ` ${text}`);
-  return line;
+  tag.textContent = word;
+  name.append(tag);
+  const sentence = document.createElement("dd");
+  sentence.textContent = text;
+  return [name, sentence];
 }
 
 function parsed(bytes) {
@@ -45,7 +48,7 @@ async function judge(bytes, trusted) {
 }
 
 function row(entry) {
-  const line = document.createElement("tr");
+  const cellsOf = document.createElement("tr");
   const time = new Date(Number(entry.time / 1000n)).toISOString().replace(/\.\d+Z$/, " UTC");
   const cells = [entry.seq, time.replace("T", " "), entry.event.type, entry.event.resource];
   cells.push(entry.proven ? "yes" : "no");
@@ -54,9 +57,9 @@ function row(entry) {
     if (!column) cell.scope = "row";
     if (!column) cell.className = "num";
     cell.textContent = String(text ?? "");
-    line.append(cell);
+    cellsOf.append(cell);
   }
-  return line;
+  return cellsOf;
 }
 
 function show(name, verdict) {
@@ -65,15 +68,10 @@ function show(name, verdict) {
   card.className = `card ${verdict.valid ? "ok" : "bad"}`;
   at("verdict-title").textContent = `${name}: ${verdict.valid ? "valid" : "NOT valid"}`;
   at("checks").replaceChildren(
-    ...verdict.checks.map((check) => item(check.ok ? "ok" : "bad", check.sentence)),
-  );
-  at("notes").replaceChildren(
-    ...verdict.notes.map((text) => {
-      const note = document.createElement("p");
-      note.className = "muted";
-      note.textContent = text;
-      return note;
-    }),
+    ...verdict.checks.flatMap(({ ok, sentence }) =>
+      line(ok ? "ok" : "bad", ok ? "holds" : "fails", sentence),
+    ),
+    ...verdict.notes.flatMap((text) => line("", "note", text)),
   );
   at("statement").hidden = !verdict.statement;
   at("statement").querySelector("pre").textContent = JSON.stringify(verdict.statement, null, 2);
