@@ -9,15 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.db.models import QuerySet
+
 from audit.ledger import canonical
-from audit.subjects import SubjectRef, normalise
+from audit.subjects import SubjectRef, lookup, normalise
 from compliance.models import Request
 from compliance.queries import identifiers_of
 from connectors.adapters.base import ErasePlan, Findings
 from connectors.models import Connector
 from connectors.queries import enabled_connectors, open_store
 from lineage.models import Version
-from lineage.queries import downstream_models
+from lineage.queries import downstream_models, usage_of_subject
 
 # One person may well have two addresses. More than this under one identifier is a shared mailbox
 # or a placeholder, and erasing everybody behind it would be a disaster: a human must look.
@@ -130,17 +132,11 @@ def plan_body(
 ) -> dict[str, Any]:
     """The plan as approvers sign it. `retain`: dataset node → {"exemption", "reason"}."""
     steps = [_step(item, retain.get(item.connector.dataset_node)) for item in found.stores]
-    touched = [
-        (item.connector, version)
-        for item in found.stores
-        for version, rows in item.findings.rows_by_version.items()
-        if rows
-    ]
     return {
         "request": request.reference,
         "mode": "purge",
         "steps": steps,
-        "affected_models": _models(touched),
+        "affected_models": _models(found),
         "identifiers": _counted(found.subjects),
         "questions": found.questions,
     }
@@ -187,25 +183,63 @@ def _step(item: Discovered, retained: Mapping[str, str] | None) -> dict[str, Any
     }
 
 
-def _models(touched: Sequence[tuple[Connector, str]]) -> list[dict[str, Any]]:
-    versions: list[int] = []
-    for connector, name in touched:
-        versions += Version.objects.filter(
-            dataset__namespace=connector.dataset_namespace,
-            dataset__name=connector.dataset_name,
-            dataset__kind="dataset",
-            version=name,
-        ).values_list("pk", flat=True)
-    return [
-        {
-            "id": affected.version.pk,
-            "model": f"model:{affected.version.dataset.name}",
-            "version": affected.version.version,
-            "in_use": affected.in_use,
-            "path": list(affected.path),
-        }
-        for affected in downstream_models(versions)
+def _models(found: Discovery) -> list[dict[str, Any]]:
+    """Model versions that learned from the person, each with why we think so.
+
+    An earlier erasure may have purged versions that held this person too; nobody can search them
+    any more. Whoever stands in what is left of a dataset is taken to have stood in its purged
+    versions: a model too many is a nuisance, one too few would break the promise.
+    """
+    held = [
+        version.pk
+        for item in found.stores
+        for version in _versions(item.connector).filter(version__in=_with_rows(item))
     ]
+    purged = [
+        version.pk
+        for item in found.stores
+        if item.plan.rows
+        for version in _versions(item.connector).filter(purged_at__isnull=False)
+    ]
+    items: dict[int, dict[str, Any]] = {}
+    for because, models in (
+        ("rows found", downstream_models(held)),
+        ("purged versions", downstream_models(purged)),
+    ):
+        for affected in models:
+            items.setdefault(
+                affected.version.pk,
+                _model(affected.version, list(affected.path), because),
+            )
+    lookups = [lookup(ref) for ref in found.subjects]
+    used = usage_of_subject(lookups).exclude(model_version=None)
+    for pk in sorted(set(used.values_list("model_version", flat=True)) - set(items)):
+        version = Version.objects.select_related("dataset").get(pk=pk)
+        items[pk] = _model(version, [version.node], "usage records")
+    return list(items.values())
+
+
+def _model(version: Version, path: list[str], because: str) -> dict[str, Any]:
+    return {
+        "id": version.pk,
+        "model": f"model:{version.dataset.name}",
+        "version": version.version,
+        "in_use": version.in_use,
+        "path": path,
+        "because": because,
+    }
+
+
+def _with_rows(item: Discovered) -> list[str]:
+    return [version for version, rows in item.findings.rows_by_version.items() if rows]
+
+
+def _versions(connector: Connector) -> QuerySet[Version]:
+    return Version.objects.filter(
+        dataset__namespace=connector.dataset_namespace,
+        dataset__name=connector.dataset_name,
+        dataset__kind="dataset",
+    )
 
 
 def plan_hash(body: Mapping[str, Any]) -> str:

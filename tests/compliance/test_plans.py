@@ -81,6 +81,36 @@ def test_the_plan_names_the_models_that_descend_and_which_are_in_use(people: Tea
     assert "shop" in models[0]["path"][0]
 
 
+def test_a_second_person_is_traced_to_models_of_versions_that_the_first_erasure_purged(
+    people: Team,
+) -> None:
+    """The model learned from both; that the first erasure purged its data must not hide it."""
+    builders.tell_training("1", "1")
+    builders.erased(people)
+    second = builders.planned(people.analyst, SubjectRef("customer", "00021"))
+    models = plan_of(second).body["affected_models"]
+    assert [(m["version"], m["because"]) for m in models] == [("1", "purged versions")]
+
+
+def test_recorded_usage_leads_to_a_model_that_lineage_does_not_connect(
+    people: Team, api: Api
+) -> None:
+    builders.tell_training("1", "1")
+    answer = api(user("pipeline")).post(
+        "/api/v1/usage",
+        {
+            "subject": {"type": "customer", "value": "77777"},
+            "data_id": "dataset:shop:purchases@1",
+            "model_id": "model:again@1",
+        },
+        content_type="application/json",
+    )
+    assert answer.status_code == 201, answer.content
+    request = builders.planned(people.analyst, SubjectRef("customer", "77777"))
+    models = plan_of(request).body["affected_models"]
+    assert [(m["version"], m["because"]) for m in models] == [("1", "usage records")]
+
+
 def test_the_plan_and_the_log_hold_no_identity(people: Team) -> None:
     request = builders.planned(people.analyst, SubjectRef("email", EMAIL))
     assert "00004" not in repr(plan_of(request).body)
