@@ -177,6 +177,10 @@ def check_notice(running: Installation, chromium: Browser) -> None:
 def check_auditor(running: Installation, chromium: Browser, reference: str, tmp_path: Path) -> None:
     auditor = Person(chromium, running, "auditor")
     page = auditor.page
+    auditor.press("Verify now")
+    expect(page.get_by_text("verified", exact=True).first).to_be_visible(timeout=60_000)
+    page.goto("/")
+    expect(page.get_by_text("verified", exact=True).first).to_be_visible()
     auditor.look("home-auditor")
     page.goto("/log/")
     auditor.look("log")
