@@ -5,12 +5,7 @@ found done, and the next worker goes on from the last recorded phase.
 """
 
 import logging
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from django.db import close_old_connections, connection
 
 from accounts.models import User
 from accounts.queries import system_user
@@ -25,8 +20,9 @@ from compliance.actions.erasure import (
     step_verified,
 )
 from compliance.discovery import erase_plan_of, needles_for
+from compliance.leases import kept_alive
 from compliance.models import Step
-from compliance.queries import LEASE, identifiers_of
+from compliance.queries import identifiers_of
 from connectors.adapters.base import PlanOutdatedError, Progress, ScanReport, StoreError
 from connectors.queries import open_store
 from lineage.actions import sync_connector
@@ -42,7 +38,7 @@ def work_on_step(pk: int) -> None:
         return
     scanning = step.phase in (Phase.TO_VERIFY, Phase.VERIFYING)
     by = system_user("verifier" if scanning else "executor")
-    with _kept_alive(step):
+    with kept_alive(lambda: renew_claim(step.pk, step.claim), name=f"step {step.pk}"):
         try:
             if scanning:
                 _verify(step, by)
@@ -126,27 +122,3 @@ def _progress(step: Step) -> Progress:
             show_progress(step, phase, done, total)
 
     return tell
-
-
-@contextmanager
-def _kept_alive(step: Step) -> Iterator[None]:
-    """Renews the claim from a thread of its own, for phases that report nothing for long."""
-    if connection.in_atomic_block:  # a test's transaction cannot be shared with a thread
-        yield
-        return
-    done = threading.Event()
-
-    def renew() -> None:
-        while not done.wait(LEASE.total_seconds() / 4):
-            if not renew_claim(step.pk, step.claim):
-                break
-        close_old_connections()
-        connection.close()
-
-    thread = threading.Thread(target=renew, daemon=True, name=f"lease-of-step-{step.pk}")
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

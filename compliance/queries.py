@@ -5,7 +5,7 @@ import hmac
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.core import signing
@@ -19,10 +19,10 @@ from audit import vault
 from audit.keys import named_key
 from audit.subjects import SubjectRef, normalise
 from compliance.errors import NotErasedError
+from compliance.leases import LEASE
 from compliance.models import Mail, Notice, Plan, Request, Step, Suppression
 from compliance.states import ENDED, NOTICE_OPEN, State
 
-LEASE = timedelta(seconds=20)  # a worker that has not renewed its claim for so long is gone
 STATUS_LINK_DAYS = 180
 
 

@@ -1,17 +1,15 @@
 """Reading documents: what may be seen, and what is due."""
 
-from datetime import timedelta
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from compliance.leases import LEASE
 from compliance.models import Request
 from compliance.queries import requests_visible_to
 from lineage.queries import datasets_visible_to, models_visible_to
 from reports.models import Certificate, Document, Report
-
-LEASE = timedelta(seconds=20)  # a worker that has not renewed its claim for so long is gone
 
 _SUGGESTED = 100
 

@@ -2,12 +2,9 @@
 
 import hashlib
 import logging
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from celery import shared_task
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import DatabaseError
 from django.utils import timezone
 
 from accounts.models import User
@@ -15,13 +12,14 @@ from accounts.queries import system_user
 from audit.actions import sequence
 from audit.queries import NothingSignedError, actor_names, entries, head
 from compliance.errors import NotErasedError
+from compliance.leases import kept_alive
 from compliance.queries import certificate_facts
 from datasheets.rendering import RenderError
 from reports import actions, files, signing
 from reports.certificate import ErasureCertificate, TimelineEntry
 from reports.compliance_report import LogDisagreesError, TooManyEventsError, compliance_report
 from reports.models import Certificate, Report
-from reports.queries import LEASE, due_certificates, due_reports
+from reports.queries import due_certificates, due_reports
 from reports.rendering import (
     NotInLogError,
     Rendered,
@@ -63,7 +61,7 @@ def render_report(pk: int) -> None:
 
 def _render(document: Certificate | Report, *, by: User) -> None:
     try:
-        with _kept_alive(document):
+        with kept_alive(lambda: actions.renew_claim(document), name=str(document)):
             if not document.statement:
                 _issue(document, by=by)
             sequence()
@@ -137,31 +135,3 @@ def _keep(document: Certificate | Report, rendered: Rendered, *, by: User) -> No
         signer_sha256=signing.certificate_sha256(),
         by=by,
     )
-
-
-@contextmanager
-def _kept_alive(document: Certificate | Report) -> Iterator[None]:
-    """Renews the claim from a thread of its own: setting type takes longer than the lease."""
-    if connection.in_atomic_block:  # a test's transaction cannot be shared with a thread
-        yield
-        return
-    done = threading.Event()
-
-    def renew() -> None:
-        try:
-            while not done.wait(LEASE.total_seconds() / 4):
-                if not actions.renew_claim(document):
-                    break
-        except DatabaseError:
-            logger.warning("the claim of %s could not be renewed", document)
-        finally:
-            close_old_connections()
-            connection.close()
-
-    thread = threading.Thread(target=renew, daemon=True, name=f"lease-of-{document.pk}")
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

@@ -35,17 +35,6 @@ from tests.compliance.builders import EMAIL, PERSON, Team
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
-    return builders.write_table(tmp_path / "purchases")
-
-
-@pytest.fixture
-def people(table: Path, db: None) -> Team:
-    builders.connected(table)
-    return builders.team()
-
-
 def everything(table: Path) -> bytes:
     """All that is left, Parquet decoded: independent of the product's scanner."""
     parts = []

@@ -25,11 +25,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Path:
-    return builders.write_table(tmp_path / "purchases")
-
-
-@pytest.fixture
 def owner(db: None) -> User:
     return user(Role.MODEL_OWNER)
 

@@ -28,17 +28,6 @@ from tests.compliance.builders import EMAIL, PERSON, Team
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
-    return builders.write_table(tmp_path / "purchases")
-
-
-@pytest.fixture
-def people(table: Path, db: None) -> Team:
-    builders.connected(table)
-    return builders.team()
-
-
 def plan_of(request: Request) -> Plan:
     plan = current_plan(request)
     assert plan, request.reason

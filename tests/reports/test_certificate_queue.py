@@ -11,12 +11,12 @@ from django.utils import timezone
 from accounts.queries import system_user
 from audit.queries import entries_for
 from compliance.actions.notices import waive
+from compliance.leases import LEASE
 from compliance.models import Mail
 from compliance.states import State
 from datasheets.rendering import RenderError
 from reports import actions, rendering, tasks
 from reports.models import Certificate
-from reports.queries import LEASE
 from reports.tasks import render_due_documents
 from tests.builders import sequenced
 from tests.compliance.builders import (
