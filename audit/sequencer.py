@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple
 
+import msgspec
 from django.db import IntegrityError, connection, transaction
 
 from audit import intake, proofs, signer, storage
@@ -35,7 +36,7 @@ class InsideTransactionError(RuntimeError):
     """Appending commits; it cannot be a part of the caller's transaction."""
 
 
-class Receipt(NamedTuple):
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """Where an event stands in the log."""
 
     id: str

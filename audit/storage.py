@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 from django.conf import settings
 from django.db import connection
 
@@ -35,7 +36,7 @@ _MOVE_HEAD = (
 _COPY_FROM = 24
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """An event with its place: what becomes an Entry."""
 
     seq: int
@@ -45,7 +46,7 @@ class Row(NamedTuple):
     prepared: Prepared
 
 
-class Known(NamedTuple):
+class Known(msgspec.Struct, frozen=True, gc=False):
     """An entry that bears an event id already."""
 
     seq: int
@@ -329,12 +330,13 @@ def _copy_entries(
 def _copy_rows(log_id: int, rows: Sequence[Row]) -> bytes:
     parts: list[bytes] = []
     add, length, repeated = parts.append, _COPY_LENGTH.pack, _copy_text
-    for seq, timestamp_us, leaf, leaf_hash, event in rows:
+    for row in rows:
+        event, leaf = row.prepared, row.leaf
         event_id, version = event.event_id.encode(), event.resource_version.encode()
-        add(_COPY_START.pack(14, 2, log_id, 8, seq, len(leaf)))
+        add(_COPY_START.pack(14, 2, log_id, 8, row.seq, len(leaf)))
         add(leaf)
         add(_COPY_HASH)
-        add(leaf_hash)
+        add(row.leaf_hash)
         add(length(len(event_id)))
         add(event_id)
         add(repeated(event.type))
@@ -344,7 +346,7 @@ def _copy_rows(log_id: int, rows: Sequence[Row]) -> bytes:
         add(length(len(version)))
         add(version)
         add(_copy_time(event.occurred_at) if event.occurred_at else _COPY_NULL)
-        add(_COPY_TIME.pack(8, timestamp_us - _EPOCHS_APART_US))
+        add(_COPY_TIME.pack(8, row.timestamp_us - _EPOCHS_APART_US))
         add(repeated(event.parent_id))
         add(repeated(event.subject))
     return b"".join(parts)

@@ -6,6 +6,7 @@ other case one process reads it all again and names what is wrong.
 """
 
 import multiprocessing
+import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
@@ -40,6 +41,8 @@ def verify_in_two(log_id: int, **how: Any) -> Outcome:
 def _by_two(log_id: int, middle: int, claimed: bytes, how: dict[str, Any]) -> Outcome | None:
     """The outcome when both halves hold; None when anything is wrong, or cannot be judged so."""
     connections.close_all()  # a forked process must not share a connection
+    # Reading ahead happens in a thread that would wait for its turn longer than it works.
+    sys.setswitchinterval(0.001)
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe(duplex=False)
     second = fork.Process(target=_second_half, args=(theirs, log_id, claimed, how), daemon=True)

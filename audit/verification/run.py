@@ -1,5 +1,6 @@
 """One pass over the stored log: chain, tree, columns, tiles, signatures, head."""
 
+import gc
 from collections.abc import Callable, Sequence
 
 from django.db import connection
@@ -123,6 +124,8 @@ class _Run:
             self._tiles.finish(self._chain.frontier, roots_later=roots_later)
 
     def _read_all(self, size: int) -> None:
+        collects = gc.isenabled()
+        gc.disable()  # the rows make no cycles, and looking for some takes a tenth of the time
         try:
             for rows in stored.entries(self._log_id, self._chain.size, size):
                 self._read(rows)
@@ -132,6 +135,9 @@ class _Run:
                     self._progress(self._chain.size, size)
         except stored.UnreadableRowError as exc:
             self._break(exc.seq, f"the database cannot deliver it: {exc}.")
+        finally:
+            if collects:
+                gc.enable()
 
     def _read(self, rows: list[stored.Row]) -> None:
         start = self._chain.size
