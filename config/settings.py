@@ -40,7 +40,8 @@ VESTIGE_ADMIN_TOKEN = env.str("VESTIGE_ADMIN_TOKEN", default="")
 VESTIGE_ORGANISATION = env.str(
     "VESTIGE_ORGANISATION", default="Northgate Records" if VESTIGE_SAMPLE else "Your organisation"
 )
-VESTIGE_DPO_CONTACT = env.str("VESTIGE_DPO_CONTACT", default="dpo@northgate.example")
+_mail_domain = "northgate.example" if VESTIGE_SAMPLE else "localhost"
+VESTIGE_DPO_CONTACT = env.str("VESTIGE_DPO_CONTACT", default=f"dpo@{_mail_domain}")
 VESTIGE_HOLIDAYS = env.str("VESTIGE_HOLIDAYS", default="DE")  # country of the working-day calendar
 # Only stores on disk below these folders may be connected (`:` between them; empty: any).
 VESTIGE_STORE_ROOTS = [Path(p).resolve() for p in env.list("VESTIGE_STORE_ROOTS", default=[])]
@@ -176,7 +177,7 @@ WHITENOISE_AUTOREFRESH = DEBUG
 
 # Mail: SMTP by EMAIL_URL; without one, the sample company's mail goes to a mailbox on disk.
 EMAIL_URL = env.str("EMAIL_URL", default="")
-DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="privacy@northgate.example")
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default=f"privacy@{_mail_domain}")
 EMAIL_TIMEOUT = 20
 if EMAIL_URL:
     _email = env.email_url_config(EMAIL_URL)

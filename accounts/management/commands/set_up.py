@@ -50,7 +50,7 @@ class Command(BaseCommand):
             create_user(
                 username=username,
                 name=name,
-                email=f"{username}@northgate.example",
+                email=f"{username}@northgate.example" if settings.VESTIGE_SAMPLE else "",
                 roles=[role],
                 password=password,
                 by=by,
