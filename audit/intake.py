@@ -247,7 +247,20 @@ def subject_fault(event: NewEvent) -> tuple[str, str, str] | None:
 
 
 def require_outside_type(event: NewEvent, index: int) -> None:
-    """Raises EventRefusedError when outsiders may not send this type."""
+    """Raises EventRefusedError when outsiders may not send this type, or would vouch for us."""
+    if "statement_sha256" in event.details:
+        # By this fact an entry commits to a document. Sent from outside, it would let a pipeline
+        # vouch for a certificate that nobody issued.
+        raise EventRefusedError(
+            [
+                Fault(
+                    index,
+                    "details.statement_sha256",
+                    "Only Vestige itself commits to statements.",
+                    "Give the digest another name.",
+                )
+            ]
+        )
     try:
         require_outside(event.type)
     except (UnknownEventTypeError, ReservedEventTypeError) as exc:

@@ -184,6 +184,14 @@ def test_a_float_is_refused_with_the_remedy(api: Api, pipeline: User) -> None:
     assert "string" in error["fix"]
 
 
+def test_nobody_outside_can_vouch_for_a_certificate(api: Api, pipeline: User) -> None:
+    """An entry with this fact would make a forged statement pass the offline verifier."""
+    answer = send(api(pipeline), EVENT | {"details": {"statement_sha256": "0" * 64}})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "details.statement_sha256"
+    assert not Entry.objects.exclude(type__startswith="user.").exists()
+
+
 def test_a_deeply_nested_event_is_refused(api: Api, pipeline: User) -> None:
     nested = '{"a":' * 500 + "1" + "}" * 500
     answer = send(api(pipeline), json.dumps(EVENT)[:-1] + ', "details": ' + nested + "}")
