@@ -17,6 +17,7 @@ from compliance.models import Request
 from compliance.queries import identifiers_of
 from connectors.adapters.base import ErasePlan, Findings
 from connectors.models import Connector
+from connectors.people import as_integer
 from connectors.queries import enabled_connectors, open_store
 from lineage.models import Version
 from lineage.queries import downstream_models, usage_of_subject
@@ -77,6 +78,11 @@ def discover(
             findings[connector.pk] = open_store(connector, role="reader").find_subject(needles)
         if not _follow_links(connectors, findings, result):
             break
+    else:
+        result.questions.append(
+            f"After {_ROUNDS} rounds this person's identifiers still lead to others, so rows may "
+            "be left out. Settle by hand who is meant."
+        )
     for connector in connectors:
         found = findings[connector.pk]
         store = open_store(connector, role="reader")
@@ -98,7 +104,9 @@ def _follow_links(
     added = False
     result.questions = []
     for kind, seen in sorted(linked.items()):
-        new = sorted(v for v in seen if (kind, v) not in known)
+        # 4 in a column of whole numbers is "00004" again, not a customer called "4".
+        numbers = {as_integer(value) for known_kind, value in known if known_kind == kind} - {None}
+        new = sorted(v for v in seen if (kind, v) not in known and as_integer(v) not in numbers)
         if len(seen) > _MOST_LINKED:
             result.questions.append(
                 f"{len(seen)} different identifiers of type {kind} stand in rows of this "

@@ -44,5 +44,9 @@ class CodeRefusedError(WorkflowError):
     title = "Code not accepted"
 
 
+class ClaimLostError(Exception):
+    """Another worker has taken the step over; what this one found out is not recorded."""
+
+
 class NotErasedError(WorkflowError):
     title = "Erasure not verified"

@@ -20,6 +20,7 @@ from compliance.actions.erasure import (
     step_verified,
 )
 from compliance.discovery import erase_plan_of, needles_for
+from compliance.errors import ClaimLostError
 from compliance.leases import kept_alive
 from compliance.models import Step
 from compliance.queries import identifiers_of
@@ -44,6 +45,8 @@ def work_on_step(pk: int) -> None:
                 _verify(step, by)
             else:
                 _erase_and_purge(step, by)
+        except ClaimLostError:
+            logger.warning("step %s was taken over by another worker", step.pk)
         except PlanOutdatedError as exc:
             fail_step(step, f"{exc} Run the discovery again and have the new plan approved.", by=by)
         except StoreError as exc:

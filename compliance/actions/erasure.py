@@ -6,6 +6,7 @@ The work itself, which takes long and touches stores, is in `compliance.executio
 import hashlib
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -19,7 +20,7 @@ from compliance import events
 from compliance.actions.notices import issue_notices
 from compliance.actions.transitions import move
 from compliance.discovery import plan_hash
-from compliance.errors import PlanChangedSinceApprovalError, WrongStateError
+from compliance.errors import ClaimLostError, PlanChangedSinceApprovalError, WrongStateError
 from compliance.models import Request, Step, Suppression
 from compliance.queries import (
     approvals_missing,
@@ -123,6 +124,12 @@ def renew_claim(step_pk: int, claim: str) -> bool:
     return bool(Step.objects.filter(pk=step_pk, claim=claim).update(claimed_at=timezone.now()))
 
 
+def _update(step: Step, **changes: Any) -> None:
+    """Writes what the worker did, unless another has taken the step over meanwhile."""
+    if not Step.objects.filter(pk=step.pk, claim=step.claim).update(**changes):
+        raise ClaimLostError(str(step))
+
+
 def _facts(step: Step) -> dict[str, object]:
     return {
         "step": step.number,
@@ -145,7 +152,8 @@ def step_erased(step: Step, erased: Erased, *, by: User) -> None:
         "objects_added": len(erased.objects_added),
         "added_sha256": _digest(erased.objects_added),
     }
-    Step.objects.filter(pk=step.pk).update(
+    _update(
+        step,
         phase=Phase.PURGING,
         rows_erased=erased.rows,
         result=facts | {"tool": f"Vestige {settings.VESTIGE_VERSION}, {step.connector.kind}"},
@@ -170,7 +178,8 @@ def step_purged(step: Step, purged: Erased | None, *, by: User) -> None:
         "removed_sha256": _digest(removed),
         "versions_lost": len(body["versions_lost"]) if purged else 0,
     }
-    Step.objects.filter(pk=step.pk).update(
+    _update(
+        step,
         phase=Phase.TO_VERIFY,
         # The purge has given the table a version of its own; the erasure's went with the history.
         result=step.result
@@ -202,7 +211,8 @@ def _leave_executing(request: Request, *, by: User) -> None:
 def step_verified(step: Step, report: ScanReport, *, by: User) -> None:
     """Nothing was left in any byte."""
     kept = report_json(report)
-    Step.objects.filter(pk=step.pk).update(
+    _update(
+        step,
         phase=Phase.DONE,
         report=kept,
         claimed_at=None,
@@ -230,7 +240,8 @@ def step_verified(step: Step, report: ScanReport, *, by: User) -> None:
 def fail_step(step: Step, reason: str, *, report: ScanReport | None = None, by: User) -> None:
     """The step, and with it the request, stops visibly; nothing is reported as erased."""
     kept = report_json(report) if report else {}
-    Step.objects.filter(pk=step.pk).update(
+    _update(
+        step,
         phase=Phase.FAILED,
         failure=reason,
         report=kept,
@@ -250,7 +261,10 @@ def fail_step(step: Step, reason: str, *, report: ScanReport | None = None, by: 
             "files": report.files if report else 0,
         },
     )
-    move(step.request, "fail", by=by, reason=reason)
+    request = Request.objects.select_for_update().get(pk=step.request_id)
+    if request.state == State.BLOCKED:
+        return  # by another step; that reason stays
+    move(request, "fail", by=by, reason=reason)
     record(
         events.REQUEST_BLOCKED,
         by=by,

@@ -273,6 +273,42 @@ def test_two_workers_do_not_take_one_step(people: Team) -> None:
     assert claim_step(step.pk) is None
 
 
+def test_a_worker_that_was_thought_dead_records_nothing_after_another_took_over(
+    people: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = builders.approved(people)
+    execute(request, by=people.analyst)
+    real = DeltaStore.purge_history
+
+    def slow(*args: Any) -> Any:
+        done = real(*args)
+        Step.objects.update(claim="somebody else's")
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DeltaStore, "purge_history", slow)
+        run_step(request.steps.get().pk)
+    assert request.steps.get().phase == Step.Phase.PURGING
+    assert "erasure.step_purged" not in [e.type for e in sequenced()]
+    Step.objects.update(claimed_at=None)
+    assert builders.work_off(request).state == State.RESPONDING
+
+
+def test_two_stores_that_fail_block_the_request_once(tmp_path: Path, db: None) -> None:
+    for name in ("first", "second"):
+        builders.connected(builders.write_table(tmp_path / name), name=name)
+    request = builders.approved(people := builders.team())
+    for name in ("first", "second"):
+        builders.purchases(7).write_delta(str(tmp_path / name), mode="append")
+    execute(request, by=people.analyst)
+    for step in request.steps.all():
+        run_step(step.pk)
+    request.refresh_from_db()
+    assert request.state == State.BLOCKED
+    assert {s.phase for s in request.steps.all()} == {Step.Phase.FAILED}
+    assert [e.type for e in sequenced()].count("request.blocked") == 1
+
+
 def test_a_task_that_is_delivered_twice_erases_once(people: Team) -> None:
     request = builders.erased(people)
     pk = request.steps.get().pk

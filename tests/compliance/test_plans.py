@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from deltalake import DeltaTable
 
@@ -48,8 +49,6 @@ def test_an_email_address_leads_to_the_customer_number(people: Team) -> None:
 
 
 def test_a_shared_address_is_a_question_and_not_an_erasure(tmp_path: Path, db: None) -> None:
-    import polars as pl
-
     path = tmp_path / "shared"
     pl.DataFrame(
         {"customer_id": [f"C{i}" for i in range(5)], "email": ["family@homes.example"] * 5}
@@ -61,6 +60,20 @@ def test_a_shared_address_is_a_question_and_not_an_erasure(tmp_path: Path, db: N
     assert "5 different identifiers" in plan.body["questions"][0]
     with pytest.raises(WrongStateError, match="cannot be approved yet"):
         approve_plan(request, plan_hash=plan.hash, by=people.dpo)
+
+
+def test_a_number_column_leads_to_no_other_customer(tmp_path: Path, db: None) -> None:
+    """4 in a column of whole numbers is "00004"; a customer called "4" is somebody else."""
+    numbers, texts = tmp_path / "numbers", tmp_path / "texts"
+    pl.DataFrame({"customer_id": [4], "email": [EMAIL]}).write_delta(str(numbers))
+    pl.DataFrame(
+        {"customer_id": ["00004", "4"], "email": [None, "four@homes.example"]}
+    ).write_delta(str(texts))
+    builders.connected(numbers, name="numbers")
+    builders.connected(texts, name="texts")
+    request = builders.planned(builders.team().analyst)
+    assert set(identifiers_of(request)) == {PERSON, SubjectRef("email", EMAIL)}
+    assert [s["rows"] for s in plan_of(request).body["steps"]] == [1, 1]
 
 
 def test_the_plan_names_the_models_that_descend_and_which_are_in_use(people: Team) -> None:
