@@ -6,6 +6,7 @@ and wakes the others with their receipts; then the next in the queue leads. With
 that is a direct append; with many, the cost of a commit is shared by all who waited.
 """
 
+import logging
 import os
 import threading
 import time
@@ -26,6 +27,7 @@ from audit.ledger.hashing import leaf_hash
 from audit.ledger.leaf import pack
 from audit.ledger.tree import Frontier
 
+log = logging.getLogger(__name__)
 _MAX_EVENTS_A_BATCH = 4_000
 _PENDING_A_BATCH = 1_000
 _CHUNK = 512  # rows that are chained while the database takes those before
@@ -184,7 +186,12 @@ def _process(submissions: Sequence[_Submission]) -> None:
         done = _commit_each(submissions)
     if done is None:
         return
-    checkpoint = signer.sign_batch(*done)
+    try:
+        checkpoint = signer.sign_batch(*done)
+    except Exception:
+        # The entries are durable: their submitters must not think that they are lost.
+        log.exception("The log could not be signed; the sweep tries again.")
+        return
     for submission in submissions:
         submission.checkpoint = checkpoint
 

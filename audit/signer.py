@@ -11,8 +11,10 @@ import tempfile
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
@@ -48,13 +50,19 @@ class Signed:
 
 
 # The newest note that this process has signed or verified: verifying it again would be idle.
-_verified: dict[str, Checkpoint] = {}
+# (key, note) → what it says.
+_verified: dict[tuple[str, str], Checkpoint] = {}
 _memory_written = 0.0  # when this process last wrote the file beside the key, monotonic clock
 
 
 def verifier_key(origin: str) -> str:
     """The log's public key as C2SP vkey text."""
-    return vkey(origin, keys.log_key().public_key())
+    return _verifier_key(origin, keys.log_key())
+
+
+@lru_cache
+def _verifier_key(origin: str, key: Ed25519PrivateKey) -> str:
+    return vkey(origin, key.public_key())
 
 
 def sign_batch(head: storage.Head, after: Frontier) -> Signed | None:
@@ -82,16 +90,23 @@ def _sign_at_once(head: storage.Head, after: Frontier) -> Signed | None:
 
     None where something else is the case, to be looked into under the lock.
     """
-    last, now = _verified.get(head.note), timezone.now()
+    try:
+        key = keys.log_key()
+    except keys.KeyFileError:
+        return None
+    verifier, now = _verifier_key(head.origin, key), timezone.now()
+    last = _verified.get((verifier, head.note))
     if last is None or head.refusal or head.kept_at is None or now - head.kept_at >= _KEEP_EVERY:
         return None
     if not last.size == head.note_size == head.size or last.root != head.frontier.root():
         return None
+    if after.size == last.size:  # nothing was added
+        return Signed(head.note, last.size, last.root, head.note_at or now)
     made = Checkpoint(head.origin, after.size, after.root())
-    note = sign(made, keys.log_key())
+    note = sign(made, key)
     if not storage.store_note(head, note, made.size, now):
         return None  # never released: another process has signed meanwhile
-    _know(note, made)
+    _know(verifier, note, made)
     return Signed(note, made.size, made.root, now)
 
 
@@ -101,7 +116,7 @@ def _sign_under_lock(
     try:
         with transaction.atomic(durable=True):
             return _sign(storage.lock_head(), before, after, keep=keep)
-    except SigningRefusedError as exc:
+    except (SigningRefusedError, keys.KeyFileError) as exc:
         log.error("The log is not signed: %s", exc)
         with transaction.atomic(durable=True):
             head = storage.lock_head()
@@ -114,14 +129,15 @@ def _sign(
     head: storage.Head, before: Frontier | None, after: Frontier | None, *, keep: bool
 ) -> Signed:
     key = keys.log_key()
-    last = _last_signed(head, vkey(head.origin, key.public_key()))
+    verifier = _verifier_key(head.origin, key)
+    last = _last_signed(head, verifier)
     target = _target(head, last, before, after)
     now = timezone.now()
     if last is None or last.size < target.size or head.note_size < last.size or head.refusal:
         made = Checkpoint(head.origin, target.size, target.root())
         note, signed_at = sign(made, key), now
         storage.store_note(head, note, made.size, now)
-        _know(note, made)
+        _know(verifier, note, made)
     else:
         made, note, signed_at = last, head.note, head.note_at or now
     if keep or head.kept_at is None or now - head.kept_at >= _KEEP_EVERY:
@@ -181,16 +197,16 @@ def _target(
     return head.frontier
 
 
-def _know(note: str, checkpoint: Checkpoint) -> None:
+def _know(verifier: str, note: str, checkpoint: Checkpoint) -> None:
     _verified.clear()
-    _verified[note] = checkpoint
+    _verified[verifier, note] = checkpoint
 
 
 def _checkpoint_of(note: str, verifier: str) -> Checkpoint | None:
     """The checkpoint in our own note. Raises SigningRefusedError when we did not sign it."""
     if not note:
         return None
-    known = _verified.get(note)
+    known = _verified.get((verifier, note))
     if known is not None:
         return known
     try:
@@ -202,7 +218,7 @@ def _checkpoint_of(note: str, verifier: str) -> Checkpoint | None:
             f"The last checkpoint was not signed by this log's key ({exc}). Restore log.key, or"
             " find out who wrote the checkpoint."
         ) from exc
-    _verified[note] = known
+    _verified[verifier, note] = known
     return known
 
 

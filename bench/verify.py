@@ -6,7 +6,7 @@ checks chain, positions, times, every column, the tiles and the signed checkpoin
 
 from bench.report import Line, best_rate, table
 
-SIZE = 100_000
+SIZE = 300_000
 _BATCH = 10_000
 
 

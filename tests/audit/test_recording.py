@@ -3,13 +3,14 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from accounts.models import User
-from audit import signer
+from audit import signer, storage
 from audit.actions import (
     NotInTransactionError,
     SubjectUnknownError,
@@ -295,6 +296,49 @@ def test_entries_rewritten_between_two_signatures_are_not_signed(analyst: User) 
         sql("UPDATE audit_log SET frontier = %s, note = %s, note_size = 3", tree.to_bytes(), older)
     append([event(9)], by=analyst)
     assert "does not extend the signed tree of 3" in refusal()
+
+
+def test_without_a_usable_key_events_are_kept_and_signed_once_it_is_back(
+    analyst: User, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    append([event(1)], by=analyst)
+    broken = tmp_path / "log.key"
+    broken.write_text("no key")
+    with monkeypatch.context() as patched:
+        patched.setenv("VESTIGE_LOG_KEY_FILE", str(broken))
+        receipts = append([event(2)], by=analyst)
+        assert entry(receipts[0].seq).type == "UPDATE"
+        assert "is not a private key" in refusal()
+    sequence()
+    assert refusal() == ""
+    assert latest_checkpoint().size == Log.objects.get().size  # type: ignore[union-attr]
+
+
+def test_another_key_does_not_go_on_with_the_log(
+    analyst: User, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    append([event(1)], by=analyst)
+    monkeypatch.setenv("VESTIGE_LOG_KEY_FILE", str(tmp_path / "new.key"))
+    append([event(2)], by=analyst)
+    assert "not signed by this log's key" in refusal()
+
+
+def test_a_database_that_fails_before_the_commit_leaves_nothing_behind(
+    analyst: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append([event(1)], by=analyst)
+    before = Entry.objects.count()
+
+    def cut(*args: object) -> None:
+        raise OperationalError("the connection is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "insert_tiles", cut)
+        with pytest.raises(OperationalError):
+            append([event(n, id=f"cut-{n}") for n in range(300)], by=analyst)
+    assert Entry.objects.count() == before
+    assert len(append([event(n, id=f"cut-{n}") for n in range(300)], by=analyst)) == 300
+    assert verified().ok
 
 
 def test_a_database_restored_from_an_old_backup_is_not_signed(analyst: User) -> None:
