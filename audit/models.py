@@ -76,10 +76,10 @@ class Entry(models.Model):
             models.UniqueConstraint(fields=["log_id", "event_id"], name="entry_event_once")
         ]
         indexes = [
-            models.Index(fields=["resource", "seq"], name="entry_resource"),
-            models.Index(fields=["type", "seq"], name="entry_type"),
-            models.Index(fields=["actor", "seq"], name="entry_actor"),
-            models.Index(fields=["recorded_at"], name="entry_recorded"),
+            models.Index(fields=["log_id", "resource", "seq"], name="entry_resource"),
+            models.Index(fields=["log_id", "type", "seq"], name="entry_type"),
+            models.Index(fields=["log_id", "actor", "seq"], name="entry_actor"),
+            models.Index(fields=["log_id", "recorded_at", "seq"], name="entry_recorded"),
             models.Index(fields=["subject"], name="entry_subject", condition=~models.Q(subject="")),
         ]
 
