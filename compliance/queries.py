@@ -21,7 +21,7 @@ from audit.subjects import SubjectRef, normalise
 from compliance.errors import NotErasedError
 from compliance.leases import LEASE
 from compliance.models import Mail, Notice, Plan, Request, Step, Suppression
-from compliance.states import ENDED, NOTICE_OPEN, State
+from compliance.states import NOTICE_OPEN, State
 
 STATUS_LINK_DAYS = 180
 
@@ -49,14 +49,6 @@ def notices_visible_to(user: Any) -> QuerySet[Notice]:
 
 def requests_awaiting_approval() -> QuerySet[Request]:
     return Request.objects.filter(state__in=[State.REVIEW, State.APPROVAL])
-
-
-def overdue_requests() -> QuerySet[Request]:
-    return Request.objects.exclude(state__in=ENDED).filter(due_at__lt=timezone.now())
-
-
-def open_notices() -> QuerySet[Notice]:
-    return Notice.objects.filter(state__in=NOTICE_OPEN)
 
 
 def current_plan(request: Request) -> Plan | None:

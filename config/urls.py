@@ -1,23 +1,14 @@
 """Every address of the installation. An app's pages are in its urls.py, its REST in api/urls.py."""
 
-from importlib.util import find_spec
-
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 _APPS = ["accounts", "audit", "connectors", "lineage", "compliance", "datasheets", "reports"]
 
 
-def _present(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
-
-
 urlpatterns = [
     path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="api-docs"),
-    *(path("api/v1/", include(f"{app}.api.urls")) for app in _APPS if _present(f"{app}.api.urls")),
-    *(path("", include(f"{app}.urls")) for app in _APPS if _present(f"{app}.urls")),
+    *(path("api/v1/", include(f"{app}.api.urls")) for app in _APPS),
+    *(path("", include(f"{app}.urls")) for app in _APPS),
 ]

@@ -12,13 +12,13 @@ from django.views.decorators.http import require_POST
 
 from accounts.auth import actor_of
 from audit.doors import page
-from audit.queries import actor_names, entries_for
 from compliance.actions.notices import acknowledge, start_retraining, submit_evidence, waive
 from compliance.errors import WorkflowError
 from compliance.forms import EvidenceForm, WaiveForm
 from compliance.models import Notice
 from compliance.queries import notices_visible_to
 from compliance.states import NOTICE_OPEN, NoticeState
+from compliance.views.timeline import timeline
 from lineage.models import Version
 
 _WORDS = {
@@ -74,8 +74,6 @@ def _candidates(notice: Notice) -> list[tuple[str, str]]:
 def _page(
     request: HttpRequest, notice: Notice, forms: dict[str, Any] | None = None
 ) -> HttpResponse:
-    entries = list(entries_for(notice.resource))
-    names = actor_names({entry.actor for entry in entries})
     return render(
         request,
         "compliance/notice.html",
@@ -94,16 +92,7 @@ def _page(
                 "waive": WaiveForm(prefix="waive"),
             }
             | (forms or {}),
-            "timeline": [
-                {
-                    "title": _WORDS.get(e.type, (e.type, ""))[0],
-                    "kind": _WORDS.get(e.type, (e.type, ""))[1],
-                    "at": e.recorded_at,
-                    "by": names.get(e.actor, e.actor),
-                    "seq": e.seq,
-                }
-                for e in entries
-            ],
+            "timeline": timeline(notice.resource, _WORDS),
         },
     )
 

@@ -14,7 +14,6 @@ from django.views.decorators.http import require_POST
 from accounts.auth import actor_of
 from accounts.models import User
 from audit.doors import page
-from audit.queries import actor_names, entries_for
 from audit.subjects import SubjectRef
 from compliance.actions import decisions, identity
 from compliance.actions.erasure import execute
@@ -32,6 +31,7 @@ from compliance.queries import (
     requests_visible_to,
 )
 from compliance.states import ENDED, OPEN, TRANSITIONS, State
+from compliance.views.timeline import timeline
 
 _FILTERS = {
     "open": ("Open", Q(state__in=OPEN)),
@@ -113,7 +113,6 @@ def _page(
     request: HttpRequest, case: Request, forms: Mapping[str, Any] | None = None
 ) -> HttpResponse:
     plan = current_plan(case)
-    entries = list(entries_for(case.resource))
     return render(
         request,
         "compliance/request.html",
@@ -129,7 +128,7 @@ def _page(
             ),
             "notices": case.notices.select_related("model_version__dataset"),
             "identity": _identity(actor_of(request), case),
-            "timeline": _timeline(entries),
+            "timeline": timeline(case.resource, _EVENT_WORDS),
             "may": _verbs(actor_of(request), case),
             "working": case.state
             in (State.DISCOVERY, State.EXECUTING, State.VERIFYING_ERASURE, State.RESPONDING),
@@ -202,23 +201,6 @@ _EVENT_WORDS = {
     "certificate.issued": ("Certificate issued", "ok"),
     "mail.sent": ("Mail sent", ""),
 }
-
-
-def _timeline(entries: list[Any]) -> list[dict[str, Any]]:
-    names = actor_names({entry.actor for entry in entries})
-    items = []
-    for entry in entries:
-        title, kind = _EVENT_WORDS.get(entry.type, (entry.type, ""))
-        items.append(
-            {
-                "title": title,
-                "kind": kind,
-                "at": entry.recorded_at,
-                "by": names.get(entry.actor, entry.actor),
-                "seq": entry.seq,
-            }
-        )
-    return items
 
 
 def _verbs(user: User, case: Request) -> dict[str, bool]:
