@@ -1,49 +1,28 @@
-"""Writing the log: record a change, append what pipelines send, sequence, forget a person."""
+"""Into the log: what the application records of itself, and what outsiders report."""
 
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from django.db import connection, transaction
-from django.utils import timezone
 
 from audit import intake, sealing, sequencer, storage
-from audit.events import (
-    KEYS_CREATED,
-    LOG_EXPORTED,
-    LOG_VERIFIED,
-    SUBJECT_ERASED,
-    EventType,
-    require_declared,
-)
+from audit.actions.acting import Actor
+from audit.events import KEYS_CREATED, EventType, require_declared
 from audit.intake import EventRefusedError, Fault, NewEvent, Prepared, RepeatedEventError
-from audit.ledger.chain import ChainStateError
-from audit.models import MAIN_LOG, Entry, Pending, SubjectKey, Verification
-from audit.queries import head, latest_verification, stored_log_outcome
+from audit.models import MAIN_LOG, Pending, SubjectKey
 from audit.sequencer import Receipt, Sequenced
 from audit.subjects import SubjectRef, normalise
-from audit.verification.outcome import Outcome
 
 log = logging.getLogger(__name__)
 _KEYS_AN_EVENT = 200
-
-
-class Actor(Protocol):
-    """Who acts: a user of the installation."""
-
-    @property
-    def actor(self) -> str:
-        """`user:7`"""
+_NO_KEY = sealing.LiveKey("0" * 32, bytes(32))
 
 
 class NotInTransactionError(RuntimeError):
     """A change and its record belong into one transaction."""
-
-
-class SubjectUnknownError(ValueError):
-    """No living key belongs to this person: nothing was sealed, or they were forgotten already."""
 
 
 def record(
@@ -121,116 +100,6 @@ def sequence() -> int:
     return sequencer.drain()
 
 
-def forget_subject(subject_lookup: str | bytes, *, by: Actor) -> str:
-    """Destroy the person's key: all that was sealed under it is unreadable from now on.
-
-    `subject_lookup` is `audit.subjects.lookup(ref)`. Returns the id of the event subject.erased.
-    Runs inside the caller's transaction. Raises SubjectUnknownError.
-    """
-    name = subject_lookup.hex() if isinstance(subject_lookup, bytes) else subject_lookup
-    key = SubjectKey.objects.select_for_update().filter(lookup=name).first()
-    if key is None:
-        raise SubjectUnknownError(
-            "No key of this person is kept: nothing was sealed for them, or they were forgotten."
-        )
-    if connection.vendor == "sqlite":
-        # Overwrite the row's bytes on disk instead of only unlinking them.
-        with connection.cursor() as cursor:
-            cursor.execute("PRAGMA secure_delete = ON")
-    SubjectKey.objects.filter(pk=key.pk).update(
-        lookup=None, wrapped_key=None, destroyed_at=timezone.now()
-    )
-    return record(
-        SUBJECT_ERASED,
-        by=by,
-        resource=f"subject:{key.pseudonym}",
-        details={
-            "pseudonym": key.pseudonym,
-            "commitment": key.commitment,
-            "sealed_entries": Entry.objects.filter(subject=key.pseudonym).count(),
-        },
-    )
-
-
-def verify_stored_log(*, by: Actor, full: bool = False) -> Verification:
-    """Check the whole log as it is stored, keep what was found, and record that it was done."""
-    outcome = stored_log_outcome(full=full)
-    with transaction.atomic():
-        row = _keep(outcome, by=by.actor)
-        record(
-            LOG_VERIFIED,
-            by=by,
-            resource=f"log:{intake.LOG_NAME}",
-            details={
-                "size": outcome.size,
-                "entries": outcome.entries,
-                "outcome": "holds" if outcome.ok else "does not hold",
-                "first_bad": outcome.first_bad,
-                "root": outcome.root,
-                "faults": len(outcome.findings),
-            },
-        )
-    if outcome.ok:
-        sequence()
-        row = verify_new_entries() or row  # the record of this check is an entry as well
-    return row
-
-
-def verify_new_entries() -> Verification | None:
-    """Go on from where the newest check ended, if it found the log good; what it finds now.
-
-    An old entry that was changed since is only found by the next whole check.
-    """
-    last = latest_verification()
-    log = head()
-    if last is None or not last.ok or log is None or log.size == last.size:
-        return last
-    try:
-        outcome = stored_log_outcome(state=bytes(last.state))
-    except ChainStateError:
-        outcome = stored_log_outcome()
-    if not outcome.ok:
-        return _keep(outcome, by=last.by)
-    Verification.objects.filter(pk=last.pk).update(**_values(outcome))
-    last.refresh_from_db()
-    return last
-
-
-def _keep(outcome: Outcome, *, by: str) -> Verification:
-    return Verification.objects.create(
-        log_id=MAIN_LOG, started_at=outcome.started_at, by=by, **_values(outcome)
-    )
-
-
-def _values(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "finished_at": outcome.finished_at,
-        "size": outcome.size,
-        "entries": outcome.entries,
-        "root": outcome.root,
-        "ok": outcome.ok,
-        "first_bad": outcome.first_bad,
-        "faults": [str(finding) for finding in outcome.findings],
-        "warnings": outcome.warnings,
-        "state": outcome.state,
-    }
-
-
-def note_export(
-    *, filters: Mapping[str, str], file_format: str, entries: int, size: int, by: Actor
-) -> str:
-    """Record that somebody took entries out of the log."""
-    # What matched entries is in the log already; what matched none may be anything.
-    said = dict(filters) if entries else dict.fromkeys(filters, "")
-    with transaction.atomic():
-        return record(
-            LOG_EXPORTED,
-            by=by,
-            resource=f"log:{intake.LOG_NAME}",
-            details={"format": file_format, "filters": said, "entries": entries, "size": size},
-        )
-
-
 def _append(events: Sequence[NewEvent], *, by: Actor) -> Sequenced:
     faults: list[Fault] = []
     for index, event in enumerate(events):
@@ -261,9 +130,6 @@ def _keys_of_batch(events: Sequence[NewEvent], *, by: Actor) -> dict[SubjectRef,
     _rehearse(events, found, by=by)
     with transaction.atomic():
         return found | _keys_for(missing, by=by)
-
-
-_NO_KEY = sealing.LiveKey("0" * 32, bytes(32))
 
 
 def _rehearse(
