@@ -14,7 +14,7 @@ from audit import proofs, sealing, sequencer, signer
 from audit.ledger import bundle, canonical, checkpoint
 from audit.ledger.leaf import unpack
 from audit.models import MAIN_LOG, Entry, Log, SubjectKey, Verification
-from audit.verification import sealed
+from audit.verification import places, sealed
 from audit.verification.outcome import Outcome
 from audit.verification.pair import verify_in_two
 from audit.verification.run import Progress, verify_log
@@ -194,6 +194,7 @@ def stored_log_outcome(
         progress=progress,
     )
     if full and outcome.ok:
+        outcome.findings += places.findings(MAIN_LOG)
         outcome.findings += sealed.findings(MAIN_LOG)
     return outcome
 
