@@ -79,6 +79,12 @@ def entries(log_id: int, begin: int, end: int) -> Iterator[Chunk]:
             yield from _read(log_id, *coming.popleft())
 
 
+def leaf(log_id: int, seq: int) -> tuple[bytes, bytes]:
+    """The leaf of one entry and the hash beside it. Raises ValueError when there is none."""
+    ((_, leaf, leaf_hash, *_),) = _fetch(log_id, seq, seq + 1)
+    return bytes(leaf), bytes(leaf_hash)
+
+
 def _read(log_id: int, start: int, stop: int, coming: "Future[Chunk]") -> Iterator[Chunk]:
     try:
         yield coming.result()
