@@ -3,9 +3,10 @@
 import importlib
 import sys
 
+from bench.report import machine, say
 from bench.scratch import installation
 
-_ALL = ["append", "verify", "lineage"]
+_ALL = ["append", "rest", "verify", "lineage"]
 
 
 def main(names: list[str]) -> int:
@@ -13,6 +14,7 @@ def main(names: list[str]) -> int:
     if unknown:
         sys.stderr.write(f"There is no benchmark {', '.join(unknown)}; known: {', '.join(_ALL)}\n")
         return 2
+    say(machine())
     with installation() as database:
         for name in names or _ALL:
             importlib.import_module(f"bench.{name}").run(database)

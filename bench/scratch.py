@@ -18,7 +18,7 @@ import django
 def installation() -> Iterator[str]:
     """Sets up Django on a fresh database; gives the database's name for the tables."""
     with tempfile.TemporaryDirectory(prefix="vestige-bench-") as home, _database() as url:
-        os.environ |= {"VESTIGE_HOME": home, "DJANGO_SETTINGS_MODULE": "config.settings"}
+        os.environ |= {"VESTIGE_HOME": home, "DJANGO_SETTINGS_MODULE": "bench.settings"}
         os.environ.pop("DATABASE_URL", None)
         if url:
             os.environ["DATABASE_URL"] = url

@@ -1,0 +1,34 @@
+"""Many submitters: threads of one process, each on a connection of its own."""
+
+import threading
+import time
+from collections.abc import Callable
+
+
+def rate_in_threads(count: int, work: Callable[[int], object], *, threads: int) -> float:
+    """How many a second; every thread's connection is open before the clock starts."""
+    from django.db import connection
+
+    ready, faults = threading.Barrier(threads + 1), list[BaseException]()
+
+    def loop(first: int) -> None:
+        try:
+            connection.ensure_connection()
+            ready.wait()
+            for number in range(first, count, threads):
+                work(number)
+        except BaseException as exc:  # noqa: BLE001  # raised below
+            faults.append(exc)
+        finally:
+            connection.close()
+
+    running = [threading.Thread(target=loop, args=(first,)) for first in range(threads)]
+    for thread in running:
+        thread.start()
+    ready.wait()
+    started = time.perf_counter()
+    for thread in running:
+        thread.join()
+    if faults:
+        raise faults[0]
+    return count / (time.perf_counter() - started)
