@@ -21,7 +21,7 @@ class PlainEntry(models.Model):
     parent_id = models.CharField(max_length=128)
     subject = models.CharField(max_length=64)
 
-    objects = models.Manager["PlainEntry"]()
+    objects: models.Manager["PlainEntry"] = models.Manager()
 
     class Meta:
         managed = False
