@@ -6,7 +6,7 @@ import sys
 from bench.report import machine, say
 from bench.scratch import installation
 
-_ALL = ["append", "rest", "verify", "lineage"]
+_ALL = ["append", "rest", "change", "verify", "lineage"]
 
 
 def main(names: list[str]) -> int:

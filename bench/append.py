@@ -14,7 +14,9 @@ from bench.plain import PlainTable, values_of
 from bench.report import Line, beside, best_rates, say, table
 from bench.threads import rate_in_threads
 
-SINGLES, ALONE, BULK, RUNS = 4_000, 500, 10_000, 5
+SINGLES, ALONE, BULK = 1_000, 150, 10_000
+# Many short turns: on a shared machine one of them falls into a quiet moment.
+TURNS, BULK_TURNS = 16, 6
 _NDJSON = "application/x-ndjson"
 _PEER = "INSERT+commit, 16 connections"
 _ONE = "INSERT+commit, 1 connection"
@@ -50,7 +52,7 @@ def _singles(database: str) -> None:
         made = [events.new(number, run) for number in range(count)]
         return rate_in_threads(count, lambda number: append([made[number]], by=by), threads=threads)
 
-    for turn in range(RUNS):
+    for turn in range(TURNS):
         measure(_PEER, inserting(SINGLES, 16))
         measure("append, 64 submitters", appending(SINGLES, 64, f"a{turn}"))
         measure("append, 16 submitters", appending(SINGLES, 16, f"b{turn}"))
@@ -76,16 +78,16 @@ def _bulk(database: str) -> None:
 
     by, plain = actor(), PlainTable()
     postgresql = plain.postgresql
-    bodies = iter([events.json_lines(BULK, f"d{turn}") for turn in range(RUNS)])
-    batches = iter([[events.new(n, f"e{turn}") for n in range(BULK)] for turn in range(RUNS)])
-    fillers = iter([plain.copier(plain.rows_of(BULK, f"f{turn}")) for turn in range(RUNS)])
+    bodies = iter([events.json_lines(BULK, f"d{turn}") for turn in range(BULK_TURNS)])
+    batches = iter([[events.new(n, f"e{turn}") for n in range(BULK)] for turn in range(BULK_TURNS)])
+    fillers = iter([plain.copier(plain.rows_of(BULK, f"f{turn}")) for turn in range(BULK_TURNS)])
     peer = f"{'COPY' if postgresql else 'executemany'} of rows made ready, by {BULK:,}"
     works: dict[str, Callable[[], object]] = {
         peer: lambda: next(fillers)(),
         f"append, by {BULK:,}": lambda: append(next(batches), by=by),
         "NDJSON decoded and appended": lambda: append(decode(next(bodies), _NDJSON)[0], by=by),
     }
-    rates = best_rates(BULK, works, runs=RUNS)
+    rates = best_rates(BULK, works, runs=BULK_TURNS)
     plain.drop()
     _, appended, decoded = works
     table(

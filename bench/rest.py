@@ -21,7 +21,7 @@ from bench.client import CLIENTS
 from bench.plain import PlainTable
 from bench.report import Line, beside, say, table
 
-REQUESTS, RUNS = 2_000, 5
+REQUESTS, TURNS = 500, 8
 _OURS, _ORM = "POST /api/v1/events", "DRF + ORM view, one unchained row"
 _PLAIN, _HEALTH = "plain msgspec view, one unchained row", "GET /healthz"
 _PATHS = {_HEALTH: "/healthz", _ORM: "/peer/orm", _PLAIN: "/peer/plain", _OURS: "/api/v1/events"}
@@ -59,7 +59,7 @@ def _rates(port: int, key: str, name: str) -> tuple[dict[str, float], tuple[floa
     waits = (0.0, 0.0)
     for path in _PATHS.values():
         _client(port, path, key, 200, f"{name}-warm{path}")
-    for turn in range(RUNS):
+    for turn in range(TURNS):
         for view, path in _PATHS.items():
             rate, median, late = _client(port, path, key, REQUESTS, f"{name}-{turn}{path}")
             if rate > best[view]:

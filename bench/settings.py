@@ -1,7 +1,13 @@
-"""The installation as it is, with what it is measured beside installed next to it."""
+"""The installation as it is, and next to it what it is measured beside.
+
+The libraries whose audit trails are measured (bench.change) watch only the models of bench.peers.
+"""
 
 from config.settings import *  # noqa: F403, TID251  # settings that build on settings
-from config.settings import INSTALLED_APPS as _OURS  # noqa: TID251
+from config.settings import DATABASES, INSTALLED_APPS, LOGGING  # noqa: TID251
 
-INSTALLED_APPS = [*_OURS, "bench.peers"]
+INSTALLED_APPS = [*INSTALLED_APPS, "bench.peers", "auditlog", "simple_history"]
+if DATABASES["default"]["ENGINE"].endswith("postgresql"):
+    INSTALLED_APPS += ["pgtrigger", "pghistory"]
 ROOT_URLCONF = "bench.peers.urls"
+LOGGING = {**LOGGING, "loggers": {"pgtrigger": {"level": "WARNING"}}}

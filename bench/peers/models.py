@@ -1,6 +1,9 @@
-"""Tables of the peers."""
+"""Tables of the peers, and one row of business in as many tables as there are ways to audit it."""
 
+from auditlog.registry import auditlog
+from django.apps import apps
 from django.db import models
+from simple_history.models import HistoricalRecords
 
 
 class PlainEntry(models.Model):
@@ -29,3 +32,48 @@ class PlainEntry(models.Model):
 
     def __str__(self) -> str:
         return self.event_id
+
+
+class Account(models.Model):
+    """What is changed and audited: a row as applications have it."""
+
+    owner = models.CharField(max_length=120)
+    email = models.CharField(max_length=120)
+    status = models.CharField(max_length=20)
+    note = models.TextField()
+    balance = models.BigIntegerField(default=0)
+    opened_at = models.DateTimeField()
+    changed_at = models.DateTimeField()
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__} {self.pk}"
+
+
+class PlainAccount(Account):
+    """Nobody watches this one."""
+
+
+class RecordedAccount(Account):
+    """Changed together with audit.actions.record."""
+
+
+class AuditlogAccount(Account):
+    """Registered with django-auditlog."""
+
+
+class SimpleHistoryAccount(Account):
+    history = HistoricalRecords()
+
+
+class PghistoryAccount(Account):
+    """Tracked by django-pghistory's triggers, where it is installed."""
+
+
+auditlog.register(AuditlogAccount)
+if apps.is_installed("pghistory"):
+    import pghistory
+
+    pghistory.track()(PghistoryAccount)
