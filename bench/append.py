@@ -1,8 +1,8 @@
 """Appending in one process, beside inserting the same rows without a chain.
 
-The peer is a table with the log's columns and the log's indexes, filled by plain INSERT + commit
-over 16 connections (prepared statements, no Django in between) and by binary COPY of rows that
-were made ready beforehand. Appending makes its rows itself: checks, canonical JSON, hashes.
+The peer is a table with the log's columns and indexes, filled by plain INSERT + commit over 16
+connections (psycopg with prepared statements, no Django in between) and by binary COPY of rows
+that were made ready beforehand. Appending makes its rows itself: checks, canonical JSON, hashes.
 """
 
 import time
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench import events
-from bench.plain import PlainTable, values_of
+from bench.plain import PlainTable, open_bare_connection, values_of
 from bench.report import Line, beside, best_rates, say, table
 from bench.threads import rate_in_threads
 
@@ -46,7 +46,12 @@ def _singles(database: str) -> None:
 
     def inserting(count: int, threads: int) -> float:
         rows = [values_of(row) for row in plain.rows_of(count, f"p{plain.filled}")]
-        return rate_in_threads(count, lambda number: plain.insert(rows[number]), threads=threads)
+        return rate_in_threads(
+            count,
+            lambda number: plain.insert(rows[number]),
+            threads=threads,
+            prepare=open_bare_connection,
+        )
 
     def appending(count: int, threads: int, run: str) -> float:
         made = [events.new(number, run) for number in range(count)]

@@ -5,8 +5,14 @@ import time
 from collections.abc import Callable
 
 
-def rate_in_threads(count: int, work: Callable[[int], object], *, threads: int) -> float:
-    """How many a second; every thread's connection is open before the clock starts."""
+def rate_in_threads(
+    count: int,
+    work: Callable[[int], object],
+    *,
+    threads: int,
+    prepare: Callable[[], object] = lambda: None,
+) -> float:
+    """How many a second; each thread opens its connections before the clock starts."""
     from django.db import connection
 
     ready, faults = threading.Barrier(threads + 1), list[BaseException]()
@@ -14,6 +20,7 @@ def rate_in_threads(count: int, work: Callable[[int], object], *, threads: int) 
     def loop(first: int) -> None:
         try:
             connection.ensure_connection()
+            prepare()
             ready.wait()
             for number in range(first, count, threads):
                 work(number)
