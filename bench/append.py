@@ -1,31 +1,26 @@
-"""Appending in one process, beside inserting the same rows without a chain.
+"""Single events through the append path, beside inserting the same rows without a chain.
 
 The peer is a table with the log's columns and indexes, filled by plain INSERT + commit over 16
-connections (psycopg with prepared statements, no Django in between) and by binary COPY of rows
-that were made ready beforehand. Appending makes its rows itself: checks, canonical JSON, hashes.
+connections (psycopg with prepared statements, no Django in between).
 """
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from bench import events
 from bench.plain import PlainTable, open_bare_connection, values_of
-from bench.report import Line, beside, best_rates, say, table
+from bench.report import Line, beside, say, table
 from bench.threads import rate_in_threads
 
-SINGLES, ALONE, BULK = 1_000, 150, 10_000
 # Many short turns: on a shared machine one of them falls into a quiet moment.
-TURNS, BULK_TURNS = 16, 6
-_NDJSON = "application/x-ndjson"
+SINGLES, ALONE, TURNS = 1_000, 100, 12
 _PEER = "INSERT+commit, 16 connections"
 _ONE = "INSERT+commit, 1 connection"
 
 
 def run(database: str) -> None:
-    """Prints the tables. Django must be set up on a scratch installation."""
+    """Prints the table. Django must be set up on a scratch installation."""
     _singles(database)
-    _bulk(database)
     _window()
 
 
@@ -77,34 +72,6 @@ def _singles(database: str) -> None:
     )
 
 
-def _bulk(database: str) -> None:
-    from audit.actions import append
-    from audit.api.doors import decode
-
-    by, plain = actor(), PlainTable()
-    postgresql = plain.postgresql
-    bodies = iter([events.json_lines(BULK, f"d{turn}") for turn in range(BULK_TURNS)])
-    batches = iter([[events.new(n, f"e{turn}") for n in range(BULK)] for turn in range(BULK_TURNS)])
-    fillers = iter([plain.copier(plain.rows_of(BULK, f"f{turn}")) for turn in range(BULK_TURNS)])
-    peer = f"{'COPY' if postgresql else 'executemany'} of rows made ready, by {BULK:,}"
-    works: dict[str, Callable[[], object]] = {
-        peer: lambda: next(fillers)(),
-        f"append, by {BULK:,}": lambda: append(next(batches), by=by),
-        "NDJSON decoded and appended": lambda: append(decode(next(bodies), _NDJSON)[0], by=by),
-    }
-    rates = best_rates(BULK, works, runs=BULK_TURNS)
-    plain.drop()
-    _, appended, decoded = works
-    table(
-        f"Events in bulk on {database}",
-        [
-            Line(peer, rates[peer]),
-            beside(appended, peer, rates, 0.7 if postgresql else None),
-            beside(decoded, peer, rates),
-        ],
-    )
-
-
 def _window() -> None:
     """How long a committed change waits for its signed place, with nobody else writing."""
     from django.db import transaction
@@ -114,7 +81,7 @@ def _window() -> None:
 
     by = actor()
     waits = []
-    for number in range(300):
+    for number in range(100):
         committed: list[float] = []
         with transaction.atomic():
             transaction.on_commit(lambda done=committed: done.append(time.perf_counter()))  # type: ignore[misc]
@@ -122,6 +89,6 @@ def _window() -> None:
         waits.append(time.perf_counter() - committed[0])
     waits.sort()
     say(
-        f"From commit to signed entry: median {waits[150] * 1000:.1f} ms,"
-        f" 99 of 100 within {waits[297] * 1000:.1f} ms"
+        f"From commit to signed entry: median {waits[50] * 1000:.1f} ms,"
+        f" 99 of 100 within {waits[98] * 1000:.1f} ms"
     )

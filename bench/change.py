@@ -17,7 +17,7 @@ from bench.append import actor
 from bench.report import Line, beside, say, table
 from bench.threads import rate_in_threads
 
-CHANGES, ROWS, RUNS = 120, 64, 20
+CHANGES, ROWS, RUNS = 120, 40, 10
 PLAIN, OURS = "save, unaudited", "save + record, until sequenced"
 ALONE = "save + record, sequencing switched off"
 LATER = "save + record, all sequenced afterwards"

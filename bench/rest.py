@@ -5,7 +5,6 @@ What the server gives without doing anything (/healthz) is measured too: it is t
 server and Django together.
 """
 
-import http.client
 import os
 import socket
 import subprocess
@@ -78,17 +77,6 @@ def _client(port: int, path: str, key: str, count: int, run: str) -> tuple[float
     )
     rate, median, late = orjson.loads(done.stdout)
     return rate, median, late
-
-
-def post(port: int, key: str, body: bytes, content_type: str) -> None:
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": content_type}
-    client.request("POST", "/api/v1/events", body, headers)
-    answer = client.getresponse()
-    if answer.status != 201:
-        raise RuntimeError(f"{answer.status}: {answer.read()[:300]!r}")
-    answer.read()
-    client.close()
 
 
 @contextmanager

@@ -222,12 +222,13 @@ def _view(get: Get, address: str) -> tuple[list[float], list[tuple[float, str]]]
 
     with CaptureQueriesContext(connection) as seen:
         get(address)
+    statements = [(float(query["time"]), query["sql"]) for query in seen.captured_queries]
     waits: list[float] = []
     while len(waits) < VIEWS and (sum(waits) < _PATIENCE or len(waits) < 3):
         started = time.perf_counter()
         get(address)
         waits.append(time.perf_counter() - started)
-    return waits, [(float(query["time"]), query["sql"]) for query in seen.captured_queries]
+    return waits, statements
 
 
 def _slow_plans(queries: list[tuple[float, str]]) -> list[str]:
