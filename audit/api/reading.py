@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from audit import proofs
 from audit.doors import machine_door
 from audit.intake import time_text
+from audit.ledger import proof_file
 from audit.ledger.leaf import unpack
 from audit.ledger.tiles import (
     ENTRIES,
@@ -111,6 +112,11 @@ def inclusion_proof(request: HttpRequest, seq: str) -> HttpResponse:
         raise ProblemError(
             404, "Not Found", f"Entry {row.seq} is not among the first {size} of the log."
         )
+    form = request.GET.get("as", "json")
+    if form == "tlog-proof":
+        return _proof_file(row, size, newest)
+    if form != "json":
+        raise _bad_parameter("as", "json and tlog-proof are what there is.")
     return _json(
         {
             "seq": row.seq,
@@ -121,6 +127,20 @@ def inclusion_proof(request: HttpRequest, seq: str) -> HttpResponse:
             "checkpoint": _note_at(size, newest.size, newest.note),
         }
     )
+
+
+def _proof_file(row: Entry, size: int, newest: Any) -> HttpResponse:
+    note = _note_at(size, newest.size, newest.note)
+    if note is None:
+        raise ProblemError(
+            404, "Not Found", f"No checkpoint over {size} entries was kept. Leave out size."
+        )
+    path = proofs.inclusion(MAIN_LOG, row.seq, size)
+    text = proof_file.dumps(row.seq, path, note, extra=bytes(row.leaf))
+    answer = HttpResponse(text, content_type=proof_file.MEDIA_TYPE)
+    name = f"vestige-entry-{row.seq}{proof_file.SUFFIX}"
+    answer["Content-Disposition"] = f'attachment; filename="{name}"'
+    return answer
 
 
 @public

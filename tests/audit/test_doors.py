@@ -12,9 +12,10 @@ from accounts.models import User
 from audit.actions import sequence
 from audit.ledger.checkpoint import parse_vkey, verify_note
 from audit.ledger.hashing import leaf_hash
+from audit.ledger.judge import judge_file
 from audit.ledger.tiles import TileHashSource
 from audit.ledger.tree import tree_root, verify_consistency, verify_inclusion
-from audit.models import Entry, Pending, SubjectKey
+from audit.models import Checkpoint, Entry, Pending, SubjectKey
 from audit.queries import entry, unseal
 from audit.subjects import SubjectRef, lookup
 from tests.builders import Api
@@ -286,6 +287,32 @@ def test_an_entry_comes_with_its_leaf_and_a_proof_that_others_can_check(
     assert reader.get(f"{URL}/5/proof?size=99999").status_code == 400
     assert reader.get(f"{URL}/99999").status_code == 404
     assert reader.get(f"{URL}/99999/proof").status_code == 404
+
+
+def test_a_proof_is_to_be_had_as_a_file_for_other_tools(
+    api: Api, pipeline: User, auditor: User
+) -> None:
+    send(api(pipeline), {"events": [EVENT | {"id": f"x{n}"} for n in range(300)]})
+    reader = api(auditor)
+    key = reader.get("/log/vkey").content.decode().strip()
+    for seq in (0, 255, 299):
+        answer = reader.get(f"{URL}/{seq}/proof?as=tlog-proof")
+        assert answer["Content-Type"] == "text/plain; charset=utf-8"
+        assert f'"vestige-entry-{seq}.tlog-proof"' in answer["Content-Disposition"]
+        assert answer.content.startswith(b"c2sp.org/tlog-proof@v1\nextra ")
+        verdict = judge_file(answer.content, trusted_vkey=key)
+        assert verdict.valid, verdict.checks
+        assert verdict.entries == [seq]
+    kept = Checkpoint.objects.order_by("size").first()
+    assert kept is not None
+    older = reader.get(f"{URL}/0/proof?as=tlog-proof&size={kept.size}")
+    assert older.content.decode().endswith(kept.note)
+    assert reader.get(f"{URL}/0/proof?as=tlog-proof&size=250").status_code == 404
+    assert reader.get(f"{URL}/0/proof?as=pdf").json()["errors"][0]["field"] == "as"
+    assert api(pipeline).get(f"{URL}/0/proof?as=tlog-proof").status_code == 403
+    reader.force_login(auditor)
+    page = reader.get("/log/299/").content.decode()
+    assert 'href="/api/v1/events/299/proof?as=tlog-proof"' in page
 
 
 def test_two_checkpoints_are_shown_to_be_of_one_log(api: Api, pipeline: User, client: Any) -> None:
