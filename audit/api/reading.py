@@ -6,7 +6,9 @@ from functools import wraps
 from typing import Any
 
 import orjson
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
 
 from audit import proofs
 from audit.doors import machine_door
@@ -43,6 +45,7 @@ def _json(answer: dict[str, Any]) -> HttpResponse:
 def public(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """A plain GET that needs no key: hashes and signatures, nothing that they cover."""
 
+    @csrf_exempt  # nothing is written here: a POST is to hear so, not of a missing cookie
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
@@ -52,7 +55,10 @@ def public(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         try:
             return view(request, *args, **kwargs)
         except ProblemError as exc:
-            return problem(exc.status, exc.title, exc.detail, errors=exc.errors)
+            answer = problem(exc.status, exc.title, exc.detail, errors=exc.errors)
+            # A cache may keep a 404 by itself, and the tile will be there soon.
+            answer["Cache-Control"] = "no-store"
+            return answer
 
     return guarded
 
@@ -152,7 +158,9 @@ def checkpoint(request: HttpRequest) -> HttpResponse:
 
 @public
 def vkey(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(verifier_key() + "\n", content_type="text/plain; charset=utf-8")
+    answer = HttpResponse(verifier_key() + "\n", content_type="text/plain; charset=utf-8")
+    answer["Cache-Control"] = "public, max-age=300"
+    return answer
 
 
 @public
@@ -179,7 +187,7 @@ def consistency(request: HttpRequest) -> HttpResponse:
 
 @public
 def tile(request: HttpRequest, path: str) -> HttpResponse:
-    """C2SP tlog-tiles. Hash tiles are public; bundles of entries need log.read."""
+    """C2SP tlog-tiles. Hash tiles are public unless set otherwise; bundles need log.read."""
     try:
         level, index, width = parse_tile_path(path)
     except TileError as exc:
@@ -191,9 +199,16 @@ def tile(request: HttpRequest, path: str) -> HttpResponse:
     if level == ENTRIES:
         return _entry_bundle(request, index, width)
     data = proofs.tile_reader(MAIN_LOG, size)(int(level), index)[: width * 32]
+    if not settings.VESTIGE_PUBLIC_TILES:
+        return _guarded_tile(request, data)
     answer = HttpResponse(data, content_type="application/octet-stream")
     answer["Cache-Control"] = "public, max-age=31536000, immutable"
     return answer
+
+
+@machine_door("log.read", methods=("GET",))
+def _guarded_tile(request: HttpRequest, data: bytes) -> HttpResponse:
+    return _private(data)
 
 
 @machine_door("log.read", methods=("GET",))
@@ -205,7 +220,10 @@ def _entry_bundle(request: HttpRequest, index: int, width: int) -> HttpResponse:
         .order_by("seq")
         .values_list("leaf", flat=True)
     )
-    data = encode_entries(bytes(leaf) for leaf in leaves)
+    return _private(encode_entries(bytes(leaf) for leaf in leaves))
+
+
+def _private(data: bytes) -> HttpResponse:
     answer = HttpResponse(data, content_type="application/octet-stream")
     answer["Cache-Control"] = "private, max-age=31536000, immutable"
     return answer

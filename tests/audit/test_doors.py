@@ -354,6 +354,19 @@ def test_the_tree_can_be_rebuilt_from_the_tiles_alone(
     assert api(auditor).get("/log/tile/entries/000").status_code == 200
 
 
+def test_hash_tiles_can_be_kept_to_those_who_read_the_log(
+    api: Api, pipeline: User, auditor: User, client: Any, settings: Any
+) -> None:
+    settings.VESTIGE_PUBLIC_TILES = False
+    send(api(pipeline), {"events": [EVENT for _ in range(300)]})
+    assert client.get("/log/tile/0/000").status_code == 401
+    assert api(pipeline).get("/log/tile/0/000").status_code == 403
+    answer = api(auditor).get("/log/tile/0/000")
+    assert (answer.status_code, len(answer.content)) == (200, 8192)
+    assert answer["Cache-Control"].startswith("private")
+    assert client.get("/log/checkpoint").status_code == 200
+
+
 def test_the_doors_stand_in_the_openapi_schema(client: Any) -> None:
     schema = client.get("/api/v1/schema/?format=json").json()
     assert {"get", "post"} <= schema["paths"]["/api/v1/events"].keys()
