@@ -48,8 +48,7 @@ KEY_SUFFIX = "/receipts"
 _TEXT = re.compile(
     rf"{FORMAT}\nlog (?P<origin>[^\s+]+)\nevents (?P<count>[1-9][0-9]{{0,9}})\n"
     r"root (?P<root>[A-Za-z0-9+/]{43}=)\n"
-    r"time (?P<time>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z)\n",
-    re.ASCII,
+    r"time (?P<time>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z)\n"
 )
 _EVENT_ID = re.compile(r"[!-~]{1,128}")
 

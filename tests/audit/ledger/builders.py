@@ -154,3 +154,16 @@ def folder(path: Path, log: SampleLog, *, entries: bool = True) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
     return path
+
+
+def proof_answer(log: SampleLog, seq: int) -> dict[str, Any]:
+    """As GET /api/v1/events/{seq}/proof gives it."""
+    size = len(log.leaves)
+    return {
+        "seq": seq,
+        "leaf_hash": log.hashes[seq].hex(),
+        "size": size,
+        "root": tree.root_of(log.hashes).hex(),
+        "proof": [item.hex() for item in tree.inclusion_proof(seq, size, log.get)],
+        "checkpoint": log.note(),
+    }

@@ -25,6 +25,7 @@ from tests.audit.ledger.builders import (
     folder,
     grown,
     log_of,
+    proof_answer,
     tlog_proof,
     vkey,
     without,
@@ -36,19 +37,6 @@ ANSWER = answer_of(LOG, 7, 8, 3)
 
 def data(value: Any) -> bytes:
     return json.dumps(value).encode()
-
-
-def proof_answer(log: SampleLog, seq: int) -> dict[str, Any]:
-    """As GET /api/v1/events/{seq}/proof gives it."""
-    size = len(log.leaves)
-    return {
-        "seq": seq,
-        "leaf_hash": log.hashes[seq].hex(),
-        "size": size,
-        "root": tree.root_of(log.hashes).hex(),
-        "proof": [item.hex() for item in tree.inclusion_proof(seq, size, log.get)],
-        "checkpoint": log.note(),
-    }
 
 
 def faults(verdict: Verdict) -> str:
