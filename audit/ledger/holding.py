@@ -1,13 +1,14 @@
 """What a signed tree holds at given places, out of whatever somebody has kept of the log.
 
 Accepted are an evidence bundle (JSON, or inside a PDF or a JSON document), the answer of
-`GET /api/v1/events/{seq}/proof`, a tlog-proof file with its leaf, and a folder with `checkpoint`
-and `tile/…` by C2SP tlog-tiles. Each ends in a checkpoint that the log has signed, and in leaf
-hashes that are proven to stand in its tree: also those that somebody did not expect there.
+`GET /api/v1/events/{seq}/proof`, that of `GET /log/consistency`, a tlog-proof file with its leaf,
+and a folder with `checkpoint` and `tile/…` by C2SP tlog-tiles. Each ends in a checkpoint that the
+log has signed, and in what is proven of its tree: leaf hashes by place, also those that somebody
+did not expect there, and roots that the tree had when it was smaller.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,18 @@ from audit.ledger.hashing import HASH_BYTES, leaf_hash
 from audit.ledger.proof_file import ProofFileError, is_proof, loads
 from audit.ledger.proof_file import verify as verify_proof
 from audit.ledger.tiles import TILE_WIDTH, TileError, TileHashSource, tile_path, tile_width
-from audit.ledger.tree import InvalidProofError, inclusion_proof, verify_inclusion
+from audit.ledger.tree import (
+    InvalidProofError,
+    consistency_proof,
+    inclusion_proof,
+    tree_root,
+    verify_consistency,
+    verify_inclusion,
+)
 from audit.ledger.verify import verify_bundle
 
 _PROOF_MEMBERS = {"seq", "leaf_hash", "size", "root", "proof", "checkpoint"}
+_GROWTH_MEMBERS = {"first", "second", "first_root", "second_root", "proof", "checkpoint"}
 _MAX_TILE_BYTES = TILE_WIDTH * HASH_BYTES
 _FAULTS = (
     AttachmentError,
@@ -40,22 +49,32 @@ class HoldingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A signed tree and the leaf hashes that are proven to stand in it, by place."""
+    """A signed tree: leaf hashes proven to stand in it, by place; roots it had before, by size."""
 
     checkpoint: Checkpoint
-    leaf_hashes: dict[int, bytes]
+    leaf_hashes: dict[int, bytes] = field(default_factory=dict)
+    roots: dict[int, bytes] = field(default_factory=dict)
 
 
 def holding(
-    source: bytes | Path, *, seqs: Collection[int], origin: str, vkeys: Sequence[str]
+    source: bytes | Path,
+    *,
+    seqs: Collection[int],
+    origin: str,
+    vkeys: Sequence[str],
+    before: int | None = None,
 ) -> Holding:
     """What the log `origin` holds at these places, by its own signature. Raises HoldingError.
 
-    `source`: the bytes of a file, or the path of a folder with checkpoint and tiles.
+    `source`: the bytes of a file, or the path of a folder with checkpoint and tiles, of which also
+    the root `before`, at this size, is taken.
     """
     known = [vkey for vkey in vkeys if parse_vkey(vkey).name == origin]
     try:
-        found = _read(source, seqs, known)
+        if isinstance(source, Path):
+            found = _folder(source, seqs, before, known)
+        else:
+            found = _file(source, known)
     except _FAULTS as error:
         raise HoldingError(str(error).rstrip(".")) from error
     if found.checkpoint.origin != origin:
@@ -63,9 +82,7 @@ def holding(
     return found
 
 
-def _read(source: bytes | Path, seqs: Collection[int], vkeys: Sequence[str]) -> Holding:
-    if isinstance(source, Path):
-        return _folder(source, seqs, vkeys)
+def _file(source: bytes, vkeys: Sequence[str]) -> Holding:
     if is_proof(source):
         return _proof_file(source, vkeys)
     if b"%PDF-" in source[:1024]:
@@ -73,6 +90,8 @@ def _read(source: bytes | Path, seqs: Collection[int], vkeys: Sequence[str]) -> 
     value = decode(source)
     if isinstance(value, dict) and value.keys() == _PROOF_MEMBERS:
         return _proof_answer(value, vkeys)
+    if isinstance(value, dict) and value.keys() == _GROWTH_MEMBERS:
+        return _growth_answer(value, vkeys)
     if isinstance(value, dict) and EVIDENCE_MEMBER in value:
         value = value[EVIDENCE_MEMBER]
     return _bundle(value, vkeys)
@@ -109,21 +128,41 @@ def _proof_answer(value: dict[str, Any], vkeys: Sequence[str]) -> Holding:
     return Holding(checkpoint, {seq: hashed})
 
 
-def _folder(folder: Path, seqs: Collection[int], vkeys: Sequence[str]) -> Holding:
+def _growth_answer(value: dict[str, Any], vkeys: Sequence[str]) -> Holding:
+    note, first = value["checkpoint"], value["first"]
+    if not isinstance(note, str):
+        raise HoldingError("no signed checkpoint is with the proof; ask without &second=")
+    checkpoint = verify_note(note, vkeys)
+    if not isinstance(value["proof"], list):
+        raise HoldingError("proof must be a list of hashes")
+    root = _unhex(value["first_root"])
+    path = [_unhex(item) for item in value["proof"]]
+    verify_consistency(first, checkpoint.size, root, checkpoint.root, path)
+    return Holding(checkpoint, roots={first: root})
+
+
+def _folder(
+    folder: Path, seqs: Collection[int], before: int | None, vkeys: Sequence[str]
+) -> Holding:
     """By the hash tiles alone: entries need not be there."""
     try:
         checkpoint = verify_note((folder / "checkpoint").read_text("utf-8"), vkeys)
     except (OSError, UnicodeDecodeError) as error:
         raise HoldingError(f"the folder has no readable file named checkpoint ({error})") from error
     source = TileHashSource(lambda level, index: _tile(folder, level, index, checkpoint.size))
-    found = {}
+    found = Holding(checkpoint)
     for seq in seqs:
         if seq < checkpoint.size:
             hashed = source.get(0, seq)
             path = inclusion_proof(seq, checkpoint.size, source)
             verify_inclusion(seq, checkpoint.size, hashed, path, checkpoint.root)
-            found[seq] = hashed
-    return Holding(checkpoint, found)
+            found.leaf_hashes[seq] = hashed
+    if before is not None and before <= checkpoint.size:
+        root = tree_root(before, source)
+        path = consistency_proof(before, checkpoint.size, source)
+        verify_consistency(before, checkpoint.size, root, checkpoint.root, path)
+        found.roots[before] = root
+    return found
 
 
 def _tile(folder: Path, level: int, index: int, size: int) -> bytes:

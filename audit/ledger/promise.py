@@ -83,44 +83,75 @@ def verify_receipt(
 def judge(verdict: Verdict, events: Sequence[Accepted], holdings: Sequence[Holding]) -> None:
     """Compare what was promised with what signed trees hold; adds the check `promise`.
 
-    `events` must be those of a verified receipt, the holdings those of its log.
+    `events` must be those of a verified receipt, the holdings those of its log, and the verdict's
+    checkpoint the one that came with the receipt.
     """
+    kept, faults = _places(events, holdings)
+    faults = [*_forks(verdict.checkpoint, holdings), *faults]
+    missing = len(events) - len(kept)
+    if faults:
+        verdict.promise = BROKEN
+    else:
+        verdict.promise = OPEN if missing else KEPT
+        grown = _grown(verdict.checkpoint, holdings)
+        if grown:
+            verdict.record("growth", [], grown)
+        elif not kept:
+            faults = [_unshown(events, holdings)]
+    if kept or faults:
+        shown = "It stands" if len(events) == 1 else f"{len(kept):,} of {_count(len(events))} stand"
+        verdict.record("promise", faults, f"{shown} in the signed log where the receipt says.")
+    if verdict.promise == OPEN and not faults:
+        other = "other " if kept else ""
+        verdict.note(f"Nothing was given that shows the {other}{_count(missing)} in place.")
+
+
+def _places(events: Sequence[Accepted], holdings: Sequence[Holding]) -> tuple[set[int], list[str]]:
+    """Which of the events (by their index) were shown in place, and which are proven not to be."""
     kept: set[int] = set()
-    faults: list[str] = list(_forks([verdict.checkpoint, *(item.checkpoint for item in holdings)]))
+    faults = []
     for found in holdings:
-        size = found.checkpoint.size
         for at, event in enumerate(events):
             hashed = found.leaf_hashes.get(event.seq)
             if hashed == event.leaf_hash:
                 kept.add(at)
             elif hashed is not None:
-                faults.append(
-                    f"The log accepted the event {event.id} as entry {event.seq}, and the signed"
-                    f" log of {_count(size, 'entry', 'entries')} holds another entry there: the"
-                    " event was left out or rewritten, and that is proven."
-                )
-    missing = len(events) - len(kept)
-    if faults:
-        verdict.promise = BROKEN
-    elif kept:
-        verdict.promise = KEPT if not missing else OPEN
-    else:
-        verdict.promise = OPEN
-        faults = [_unshown(events, holdings)]
-    shown = "It stands" if len(events) == 1 else f"{len(kept):,} of {_count(len(events))} stand"
-    verdict.record("promise", faults, f"{shown} in the signed log where the receipt says.")
-    if kept and missing:
-        verdict.note(f"Nothing was given that shows the other {_count(missing)}.")
+                faults.append(_left_out(event, found))
+    return kept, faults
+
+
+def _left_out(event: Accepted, found: Holding) -> str:
+    return (
+        f"The log accepted the event {event.id} as entry {event.seq}, and the signed log of"
+        f" {_count(found.checkpoint.size, 'entry', 'entries')} holds another entry there: the event"
+        " was left out or rewritten, and that is proven."
+    )
+
+
+def _grown(own: Checkpoint | None, holdings: Sequence[Holding]) -> str | None:
+    """That the log still extends the tree which it signed with the receipt, if that is shown."""
+    sizes = [
+        found.checkpoint.size for found in holdings if own is not None and own.size in found.roots
+    ]
+    if own is None or not sizes:
+        return None
+    return (
+        f"The signed log of {_count(max(sizes), 'entry', 'entries')} still begins with the"
+        f" {_count(own.size, 'entry', 'entries')} that were signed with the receipt."
+    )
 
 
 def _holdings(
     verdict: Verdict, saved: Answer, vkeys: Sequence[str], sources: Sequence[bytes | Path]
 ) -> list[Holding]:
     seqs = {event.seq for event in saved.events}
+    before = verdict.checkpoint.size if verdict.checkpoint else None
     found, faults = [], []
     for source in sources:
         try:
-            found.append(holding(source, seqs=seqs, origin=saved.origin, vkeys=vkeys))
+            found.append(
+                holding(source, seqs=seqs, origin=saved.origin, vkeys=vkeys, before=before)
+            )
         except HoldingError as error:
             faults.append(f"What the receipt was to be compared with does not hold: {error}.")
     sizes = " and ".join(f"{item.checkpoint.size:,}" for item in found)
@@ -128,13 +159,17 @@ def _holdings(
     return found
 
 
-def _forks(checkpoints: Iterable[Checkpoint | None]) -> Iterable[str]:
+def _forks(own: Checkpoint | None, holdings: Sequence[Holding]) -> Iterable[str]:
+    """Sizes for which the log's signature stands under two trees, directly or by their growth."""
+    trees = [(own.size, own.root)] if own else []
+    for found in holdings:
+        trees += [(found.checkpoint.size, found.checkpoint.root), *found.roots.items()]
     roots: dict[int, bytes] = {}
-    for checkpoint in checkpoints:
-        if checkpoint and roots.setdefault(checkpoint.size, checkpoint.root) != checkpoint.root:
+    for size, root in trees:
+        if roots.setdefault(size, root) != root:
             yield (
-                f"Two different trees of {_count(checkpoint.size, 'entry', 'entries')} bear the"
-                " log's signature: it shows different people different things, and that is proven."
+                f"Two different trees of {_count(size, 'entry', 'entries')} bear the log's"
+                " signature: it shows different people different things, and that is proven."
             )
 
 

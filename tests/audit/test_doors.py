@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.test import Client
 
 from accounts.models import User
 from audit.actions import sequence
@@ -206,8 +207,6 @@ def test_only_pipelines_append_and_only_readers_read(
     assert api(pipeline).get(URL).status_code == 403
     assert api(auditor).get(URL).status_code == 200
     assert api(model_owner).get(f"{URL}/0").status_code == 403
-    from django.test import Client
-
     assert send(Client(), EVENT).status_code == 401
     assert Client().get("/api/v1/log/checkpoint").status_code in (200, 404)
 
@@ -290,7 +289,7 @@ def test_an_entry_comes_with_its_leaf_and_a_proof_that_others_can_check(
 
 
 def test_a_proof_is_to_be_had_as_a_file_for_other_tools(
-    api: Api, pipeline: User, auditor: User
+    api: Api, pipeline: User, auditor: User, model_owner: User
 ) -> None:
     send(api(pipeline), {"events": [EVENT | {"id": f"x{n}"} for n in range(300)]})
     reader = api(auditor)
@@ -310,6 +309,10 @@ def test_a_proof_is_to_be_had_as_a_file_for_other_tools(
     assert reader.get(f"{URL}/0/proof?as=tlog-proof&size=250").status_code == 404
     assert reader.get(f"{URL}/0/proof?as=pdf").json()["errors"][0]["field"] == "as"
     assert api(pipeline).get(f"{URL}/0/proof?as=tlog-proof").status_code == 403
+    assert api(pipeline).get(f"{URL}/0/proof").status_code == 200
+    assert api(model_owner).get(f"{URL}/0/proof").status_code == 403
+    assert Client().get(f"{URL}/0/proof").status_code == 401
+    assert reader.post(f"{URL}/0/proof").status_code == 405
     reader.force_login(auditor)
     page = reader.get("/log/299/").content.decode()
     assert 'href="/api/v1/events/299/proof?as=tlog-proof"' in page

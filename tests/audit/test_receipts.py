@@ -91,6 +91,12 @@ def test_the_logs_own_proof_shows_that_it_kept_its_word(
     for query in ("", "?as=tlog-proof"):
         proof = reader.get(f"{URL}/{seq}/proof{query}").content
         assert promise(answer, proof) == "kept"
+    mine = api(pipeline).get(f"{URL}/{seq}/proof").content
+    assert promise(answer, mine) == "kept"
+    size = verify_note(answer["checkpoint"], [verifier_key()]).size
+    growth = reader.get(f"/log/consistency?first={size}").content
+    assert valid(answer, growth)
+    assert promise(answer, growth) == "not shown"
     reader.force_login(auditor)
     evidence = reader.get(f"/log/{seq}/evidence.json").content
     assert promise(answer, evidence) == "kept"

@@ -167,3 +167,16 @@ def proof_answer(log: SampleLog, seq: int) -> dict[str, Any]:
         "proof": [item.hex() for item in tree.inclusion_proof(seq, size, log.get)],
         "checkpoint": log.note(),
     }
+
+
+def growth_answer(log: SampleLog, first: int) -> dict[str, Any]:
+    """As GET /log/consistency?first= gives it."""
+    size = len(log.leaves)
+    return {
+        "first": first,
+        "second": size,
+        "first_root": tree.root_of(log.hashes[:first]).hex(),
+        "second_root": tree.root_of(log.hashes).hex(),
+        "proof": [item.hex() for item in tree.consistency_proof(first, size, log.get)],
+        "checkpoint": log.note(),
+    }

@@ -24,6 +24,7 @@ from tests.audit.ledger.builders import (
     certificate_log,
     folder,
     grown,
+    growth_answer,
     log_of,
     proof_answer,
     tlog_proof,
@@ -188,6 +189,38 @@ def test_two_signed_trees_of_one_size_are_a_proven_fork() -> None:
     assert verify_receipt(ANSWER, trusted_vkey=vkey(), against=both).promise == "broken"
 
 
+def test_a_log_that_still_extends_what_it_signed_then_is_said_to(tmp_path: Path) -> None:
+    later = grown(LOG, 600)
+    verdict = judge_file(
+        data(ANSWER), trusted_vkey=vkey(), against=[data(growth_answer(later, 12))]
+    )
+    assert (verdict.valid, verdict.promise) == (True, "not shown")
+    assert "612 entries still begins with the 12 entries" in verdict.checks[-1].sentence
+    assert any("shows the 3 events in place" in note for note in verdict.notes)
+    copied = folder(tmp_path / "copy", later, entries=False)
+    whole = judge_file(data(ANSWER), trusted_vkey=vkey(), against=[copied])
+    assert [check.name for check in whole.checks[-2:]] == ["growth", "promise"]
+    elsewhere = [data(growth_answer(later, 11))]
+    assert not judge_file(data(ANSWER), trusted_vkey=vkey(), against=elsewhere).valid
+
+
+def test_an_older_entry_that_was_rewritten_is_proven_by_the_answers_checkpoint(
+    tmp_path: Path,
+) -> None:
+    """The events are where they were; what was before them is not."""
+    forged = copy.deepcopy(LOG)
+    forged.hashes[1] = bytes(32)
+    later = grown(forged, 40)
+    sources: list[bytes | Path] = [
+        data(growth_answer(later, 12)),
+        folder(tmp_path / "copy", later, entries=False),
+    ]
+    for source in sources:
+        verdict = judge_file(data(ANSWER), trusted_vkey=vkey(), against=[source])
+        assert verdict.promise == "broken"
+        assert "Two different trees of 12 entries" in faults(verdict)
+
+
 def test_what_says_nothing_about_the_events_is_no_proof_either_way() -> None:
     elsewhere = judge_file(data(ANSWER), trusted_vkey=vkey(), against=[tlog_proof(grown(LOG), 2)])
     assert (elsewhere.valid, elsewhere.promise) == (False, "not shown")
@@ -202,7 +235,7 @@ def test_some_events_shown_are_said_to_be_some() -> None:
     verdict = judge_file(data(ANSWER), trusted_vkey=vkey(), against=[tlog_proof(LOG, 7)])
     assert verdict.valid
     assert "1 of 3 events stand" in verdict.checks[-1].sentence
-    assert any("the other 2 events" in note for note in verdict.notes)
+    assert any("shows the other 2 events" in note for note in verdict.notes)
     three = [tlog_proof(LOG, seq) for seq in (7, 8, 3)]
     assert judge_file(data(ANSWER), trusted_vkey=vkey(), against=three).promise == "kept"
 
@@ -227,6 +260,10 @@ def test_evidence_that_does_not_hold_accuses_nobody(tmp_path: Path) -> None:
         data(wrong | {"seq": []}),
         data(wrong | {"proof": [7]}),
         data(proof_answer(LOG, 7) | {"checkpoint": None}),
+        data(growth_answer(grown(LOG), 12) | {"checkpoint": None}),
+        data(growth_answer(grown(LOG), 12) | {"first_root": "00" * 32}),
+        data(growth_answer(grown(LOG), 12) | {"proof": None}),
+        data(growth_answer(grown(LOG), 12) | {"first": []}),
         bare.encode(),
         broken,
         cut,
