@@ -134,6 +134,37 @@ export async function isIncluded(index, size, hash, proof, root) {
   return last === 0n && same(node, root);
 }
 
+// RFC 9162, section 2.1.4.2, for 0 < first <= second.
+export async function isExtension(first, second, firstRoot, secondRoot, proof) {
+  if (first < 1 || first > second) return false;
+  if (first === second) return !proof.length && same(firstRoot, secondRoot);
+  let [position, last] = [BigInt(first) - 1n, BigInt(second) - 1n];
+  while (position & 1n) {
+    position >>= 1n;
+    last >>= 1n;
+  }
+  // When the whole old tree is one complete subtree, the proof leaves its root out.
+  const path = position === 0n ? [firstRoot, ...proof] : proof;
+  if (!path.length) return false;
+  let [old, grown] = [path[0], path[0]];
+  for (const sibling of path.slice(1)) {
+    if (last === 0n) return false;
+    if (position & 1n || position === last) {
+      old = await nodeHash(sibling, old);
+      grown = await nodeHash(sibling, grown);
+      while (!(position & 1n) && position !== 0n) {
+        position >>= 1n;
+        last >>= 1n;
+      }
+    } else {
+      grown = await nodeHash(grown, sibling);
+    }
+    position >>= 1n;
+    last >>= 1n;
+  }
+  return last === 0n && same(old, firstRoot) && same(grown, secondRoot);
+}
+
 export function readLeaf(seq, leaf) {
   const view = new DataView(leaf.buffer, leaf.byteOffset, leaf.byteLength);
   const wrong = (what) => new Fault(`Entry ${seq} is no entry of a log: ${what}.`);

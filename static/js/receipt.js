@@ -7,6 +7,7 @@ import {
   Verdict,
   checkNote,
   hex,
+  isExtension,
   isIncluded,
   nodeHash,
   parseVkey,
@@ -22,6 +23,7 @@ import { parseProofFile, provenByFile } from "./proof.js";
 const MAX_EVENTS = 200000;
 const MEMBERS = ["checkpoint", "log", "receipt", "receipts", "vkey"];
 const PROOF_MEMBERS = ["checkpoint", "leaf_hash", "proof", "root", "seq", "size"];
+const GROWTH_MEMBERS = ["checkpoint", "first", "first_root", "proof", "second", "second_root"];
 const TEXT =
   /^vestige-receipt\/1\nlog ([^\s+]+)\nevents ([1-9][0-9]{0,9})\nroot ([A-Za-z0-9+/]{43}=)\ntime ([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z)\n$/;
 
@@ -178,72 +180,113 @@ async function checkCheckpoint(verdict, answer, events) {
   verdict.record(faults, `A signed checkpoint of ${count(size, "entry", "entries")} covers them.`);
 }
 
-// What a signed tree holds, by place, out of a bundle, a proof of the REST door, or a tlog-proof.
+const hashesOf = (list) => (Array.isArray(list) ? list.map(unhex) : [new Uint8Array()]);
+const whole = (...hashes) => hashes.every((hash) => hash.length === 32);
+
+function signedNote(source, hint) {
+  if (typeof source.checkpoint === "string") return source.checkpoint;
+  throw new Fault(`No signed checkpoint is with the proof; ask without ${hint}.`);
+}
+
+// The answer of the log's REST door for one entry: the hash of its leaf, at its place.
+async function provenByDoor(source, vkey) {
+  const checkpoint = await checkNote(signedNote(source, "?size="), vkey);
+  const [seq, hash, path] = [source.seq, unhex(source.leaf_hash), hashesOf(source.proof)];
+  const placed = Number.isSafeInteger(seq) && seq >= 0 && whole(hash, ...path);
+  if (!placed || !(await isIncluded(seq, checkpoint.size, hash, path, checkpoint.root))) {
+    throw new Fault("The proof leads to another root.");
+  }
+  return { checkpoint, hashes: new Map([[seq, hash]]), roots: new Map() };
+}
+
+// The answer of the log for its growth: the root that the signed tree had when it was smaller.
+async function provenGrowth(source, vkey) {
+  const checkpoint = await checkNote(signedNote(source, "&second="), vkey);
+  const [first, root, path] = [source.first, unhex(source.first_root), hashesOf(source.proof)];
+  const placed = Number.isSafeInteger(first) && whole(root, ...path);
+  if (!placed || !(await isExtension(first, checkpoint.size, root, checkpoint.root, path))) {
+    throw new Fault("The proof does not lead to the second root.");
+  }
+  return { checkpoint, hashes: new Map(), roots: new Map([[first, root]]) };
+}
+
+async function provenByBundle(source, vkeyText) {
+  const bundle = isObject(source) && "evidence" in source ? source.evidence : source;
+  const judged = await verifyBundle(bundle, vkeyText);
+  if (!judged.valid) throw new Fault(judged.checks.find((check) => !check.ok).sentence);
+  const hashes = new Map(judged.entries.map((entry) => [entry.seq, entry.hash]));
+  return { checkpoint: judged.checkpoint, hashes, roots: new Map() };
+}
+
+// What is proven of a signed tree: leaf hashes by place, roots that it had before by size.
 async function holding(source, origin, vkeyText) {
   const vkey = await parseVkey(vkeyText);
+  const has = (names) => isObject(source) && members(source) === names.join();
   let found = null;
   if (typeof source === "string") {
-    found = await provenByFile(parseProofFile(source), vkey);
-  } else if (isObject(source) && members(source) === PROOF_MEMBERS.join()) {
-    if (typeof source.checkpoint !== "string") {
-      throw new Fault("No signed checkpoint is with the proof; ask without ?size=.");
-    }
-    const checkpoint = await checkNote(source.checkpoint, vkey);
-    const path = Array.isArray(source.proof) ? source.proof.map(unhex) : [];
-    const hash = unhex(source.leaf_hash);
-    const seq = Number.isSafeInteger(source.seq) && source.seq >= 0 ? source.seq : Infinity;
-    const whole = hash.length === 32 && path.every((item) => item.length === 32);
-    if (!whole || !(await isIncluded(seq, checkpoint.size, hash, path, checkpoint.root))) {
-      throw new Fault("The proof leads to another root.");
-    }
-    found = { checkpoint, hashes: new Map([[seq, hash]]) };
-  } else {
-    const bundle = isObject(source) && "evidence" in source ? source.evidence : source;
-    const judged = await verifyBundle(bundle, vkeyText);
-    if (!judged.valid) throw new Fault(judged.checks.find((check) => !check.ok).sentence);
-    const hashes = new Map(judged.entries.map((entry) => [entry.seq, entry.hash]));
-    found = { checkpoint: judged.checkpoint, hashes };
-  }
+    found = { ...(await provenByFile(parseProofFile(source), vkey)), roots: new Map() };
+  } else if (has(PROOF_MEMBERS)) found = await provenByDoor(source, vkey);
+  else if (has(GROWTH_MEMBERS)) found = await provenGrowth(source, vkey);
+  else found = await provenByBundle(source, vkeyText);
   if (found.checkpoint.origin !== origin) {
     throw new Fault(`It is of the log ${found.checkpoint.origin}, not of ${origin}.`);
   }
   return found;
 }
 
+// The size for which the log's signature stands under two trees, or null.
+function forkedAt(own, found) {
+  if (!own) return null;
+  const trees = new Map([...found.roots, [found.checkpoint.size, found.checkpoint.root]]);
+  const root = trees.get(own.size);
+  return root && !same(root, own.root) ? own.size : null;
+}
+
 function judge(verdict, events, found) {
   const faults = [];
-  const { size, root } = found.checkpoint;
-  const entries = count(size, "entry", "entries");
-  if (verdict.checkpoint?.size === size && !same(verdict.checkpoint.root, root)) {
+  const own = verdict.checkpoint;
+  const size = found.checkpoint.size;
+  const entries = (number) => count(number, "entry", "entries");
+  const fork = forkedAt(own, found);
+  if (fork !== null) {
     faults.push(
-      `Two different trees of ${entries} bear the log's signature: it shows different people different things, and that is proven.`,
+      `Two different trees of ${entries(fork)} bear the log's signature: it shows different people different things, and that is proven.`,
     );
   }
   let kept = 0;
   for (const event of events) {
     const hash = found.hashes.get(event.seq);
-    if (!hash) continue;
-    if (same(hash, event.hash)) {
-      kept += 1;
-      continue;
+    if (hash && same(hash, event.hash)) kept += 1;
+    else if (hash) {
+      faults.push(
+        `The log accepted the event ${event.id} as entry ${event.seq}, and the signed log of ${entries(size)} holds another entry there: the event was left out or rewritten, and that is proven.`,
+      );
     }
-    faults.push(
-      `The log accepted the event ${event.id} as entry ${event.seq}, and the signed log of ${entries} holds another entry there: the event was left out or rewritten, and that is proven.`,
-    );
   }
   const missing = events.length - kept;
-  verdict.promise = faults.length ? "broken" : missing ? "not shown" : "kept";
-  if (!faults.length && !kept) {
+  if (faults.length) verdict.promise = "broken";
+  else verdict.promise = missing ? "not shown" : "kept";
+  const grown = own && found.roots.has(own.size);
+  if (grown && !faults.length) {
+    verdict.record(
+      [],
+      `The signed log of ${entries(size)} still begins with the ${entries(own.size)} that were signed with the receipt.`,
+    );
+  } else if (!kept && !faults.length) {
     faults.push(
       events.every((event) => event.seq >= size)
-        ? `The signed log of ${entries} ends before the events' places. If it is older than the receipt, get a newer one; if it is newer, the log was cut.`
+        ? `The signed log of ${entries(size)} ends before the events' places. If it is older than the receipt, get a newer one; if it is newer, the log was cut.`
         : "What was given shows nothing about the events' places.",
     );
   }
-  const stand = events.length === 1 ? "It stands" : `${shown(kept)} of ${count(events.length)} stand`;
-  verdict.record(faults, `${stand} in the signed log where the receipt says.`);
-  if (kept && missing) {
-    verdict.notes.push(`Nothing was given that shows the other ${count(missing)}.`);
+  const stand =
+    events.length === 1 ? "It stands" : `${shown(kept)} of ${count(events.length)} stand`;
+  if (kept || faults.length) {
+    verdict.record(faults, `${stand} in the signed log where the receipt says.`);
+  }
+  if (missing && !faults.length) {
+    const other = kept ? "other " : "";
+    verdict.notes.push(`Nothing was given that shows the ${other}${count(missing)} in place.`);
   }
 }
 

@@ -13,8 +13,10 @@ from audit.ledger import bundle
 from audit.ledger.judge import judge_file
 from tests.audit.ledger.builders import (
     OTHER_KEY,
+    SampleLog,
     answer_of,
     grown,
+    growth_answer,
     log_of,
     proof_answer,
     tlog_proof,
@@ -84,6 +86,33 @@ def test_the_page_says_whether_the_log_kept_its_word(page: VerifyPage, kind: str
     valid, said = page.judge(data(ANSWER))
     assert not valid
     assert "PROMISE BROKEN" not in said
+
+
+def test_the_page_says_whether_the_log_still_begins_as_it_did(page: VerifyPage) -> None:
+    page.trust(vkey())
+    forged = copy.deepcopy(LOG)
+    forged.hashes[1] = bytes(32)
+    later = grown(LOG, 600)
+    wrong = growth_answer(later, 12)
+    wrong["proof"][1] = "00" * 32
+    for shown in (growth_answer(later, 12), growth_answer(grown(forged), 12), wrong):
+        page.compare_with(data(shown))
+        valid, said = page.judge(data(ANSWER))
+        verdict = judge_file(data(ANSWER), trusted_vkey=vkey(), against=[data(shown)])
+        assert valid is verdict.valid
+        assert ("PROMISE BROKEN" in said) is (verdict.promise == "broken")
+        if "against" not in [check.name for check in verdict.faults]:
+            assert verdict.checks[-1].sentence in said
+
+
+@pytest.mark.parametrize("first", [1, 2, 7, 8, 13, 64, 99, 100])
+def test_growth_from_any_size_is_shown(page: VerifyPage, first: int) -> None:
+    log = log_of(100)
+    small = SampleLog({"rows": number} for number in range(first))
+    page.compare_with(data(growth_answer(log, first)))
+    valid, said = page.judge(data(answer_of(small, first - 1)))
+    assert valid, said
+    assert f"still begins with the {first} entr" in said
 
 
 def change(answer: dict[str, Any], chance: random.Random) -> None:
