@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.ledger import bundle, proof_file, tree
+from audit.ledger import bundle, checkpoint, proof_file, tree
+from audit.ledger.checkpoint import key_id
 from audit.ledger.judge import judge_file
 from audit.ledger.promise import verify_receipt
 from audit.ledger.verdict import Verdict
@@ -278,16 +280,47 @@ def test_evidence_that_does_not_hold_accuses_nobody(tmp_path: Path) -> None:
         assert "against" in [check.name for check in verdict.faults], source
 
 
-def test_evidence_of_another_log_is_refused() -> None:
-    other = "other.example/log"
-    text = f"{other}\n12\n{b64encode(tree.root_of(LOG.hashes)).decode()}\n"
-    from audit.ledger.checkpoint import key_id
+def note_of(origin: str, name: str, key: Ed25519PrivateKey, log: SampleLog = LOG) -> str:
+    """A checkpoint of `origin`, signed under any name."""
+    root = b64encode(tree.root_of(log.hashes)).decode()
+    text = f"{origin}\n{len(log.hashes)}\n{root}\n"
+    blob = key_id(name, key.public_key()) + key.sign(text.encode())
+    return f"{text}\n— {name} {b64encode(blob).decode()}\n"
 
-    blob = key_id(ORIGIN, KEY.public_key()) + KEY.sign(text.encode())
-    note = f"{text}\n— {ORIGIN} {b64encode(blob).decode()}\n"
+
+def test_evidence_of_another_log_is_refused() -> None:
+    note = note_of("other.example/log", ORIGIN, KEY)
     proof = proof_answer(LOG, 7) | {"checkpoint": note}
     verdict = judge_file(data(ANSWER), trusted_vkey=vkey(), against=[data(proof)])
     assert "of the log other.example/log" in faults(verdict)
+    beside = judge_file(data(ANSWER | {"checkpoint": note}), trusted_vkey=vkey())
+    assert [check.name for check in beside.faults] == ["checkpoint"]
+
+
+def test_another_trusted_log_cannot_speak_for_this_one() -> None:
+    name = "other.example/log"
+    forged = without(LOG, 7)
+    proof = proof_answer(forged, 7) | {"checkpoint": note_of(ORIGIN, name, OTHER_KEY, forged)}
+    keys = [vkey(), checkpoint.vkey(name, OTHER_KEY.public_key())]
+    verdict = judge_file(data(ANSWER), trusted_vkey=keys, against=[data(proof)])
+    assert [check.name for check in verdict.faults] == ["against", "promise"]
+    assert verdict.promise == "not shown"
+
+
+@pytest.mark.parametrize("noted", [True, False])
+@pytest.mark.parametrize("tile", ["0/000", "0/001", "0/002.p/88", "1/000.p/2"])
+def test_a_damaged_copy_of_the_log_accuses_nobody(tmp_path: Path, tile: str, noted: bool) -> None:  # noqa: FBT001
+    log = log_of(300)
+    answer = answer_of(log, 7) | ({} if noted else {"checkpoint": None})
+    copied = folder(tmp_path / "copy", grown(log, 300), entries=False)
+    assert judge_file(data(answer), trusted_vkey=vkey(), against=[copied]).promise == "kept"
+    file = copied / "tile" / tile
+    content = bytearray(file.read_bytes())
+    for at in range(0, len(content), 32):
+        content[at] ^= 1
+    file.write_bytes(content)
+    verdict = judge_file(data(answer), trusted_vkey=vkey(), against=[copied])
+    assert verdict.promise != "broken", verdict.checks
 
 
 def test_a_partial_tile_may_have_become_a_full_one_since(tmp_path: Path) -> None:

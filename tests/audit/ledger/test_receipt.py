@@ -4,7 +4,10 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -98,10 +101,28 @@ def test_only_the_logs_own_key_signs_its_receipts() -> None:
         receipt.verify(NOTE, EVENTS, ["no key"])
 
 
-def under(name: str, text: str) -> str:
-    """The text, signed by the log's key under whatever name an attacker likes."""
-    blob = checkpoint.key_id(name, KEY.public_key()) + KEY.sign(text.encode())
+def under(name: str, text: str, key: Ed25519PrivateKey = KEY) -> str:
+    """The text, signed by a log's key under whatever name an attacker likes."""
+    blob = checkpoint.key_id(name, key.public_key()) + key.sign(text.encode())
     return f"{text}\n— {name} {b64encode(blob).decode()}\n"
+
+
+def test_another_trusted_log_cannot_give_receipts_for_this_one() -> None:
+    other = "other.example/log"
+    text = NOTE.partition("\n\n")[0] + "\n"
+    note = under(f"{other}/receipts", text, OTHER_KEY)
+    keys = [vkey(), checkpoint.vkey(other, OTHER_KEY.public_key())]
+    with pytest.raises(InvalidReceiptError, match="none of the known keys"):
+        receipt.verify(note, EVENTS, keys)
+
+
+def test_a_receipt_of_a_log_whose_name_is_a_number_is_no_checkpoint_either() -> None:
+    note = receipt.sign("7", EVENTS, KEY, time=TIME)
+    assert receipt.verify(note, EVENTS, [checkpoint.vkey("7", KEY.public_key())])
+    text = note.partition("\n\n")[0] + "\n"
+    known = [checkpoint.vkey(receipt.FORMAT, KEY.public_key())]
+    with pytest.raises(checkpoint.InvalidNoteError, match="not a tree size"):
+        checkpoint.verify_note(under(receipt.FORMAT, text), known)
 
 
 def test_a_receipt_is_never_a_checkpoint_and_no_checkpoint_is_a_receipt() -> None:
