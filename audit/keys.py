@@ -1,6 +1,6 @@
 """The installation's secrets on disk, each made at first use and readable by us alone.
 
-log.key      Ed25519, PEM: signs checkpoints (VESTIGE_LOG_KEY_FILE names another place)
+log.key      Ed25519, PEM: signs checkpoints, receipts (VESTIGE_LOG_KEY_FILE names another place)
 lookup.key   32 bytes: HMAC of identifiers, for finding a person without storing who it is
 subjects.key 32 bytes: wraps the data key of each subject
 data.key     32 bytes: the vault, for case data outside the log

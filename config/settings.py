@@ -35,6 +35,7 @@ VESTIGE_VERSION = "0.1"
 PORT = env.int("PORT", default=8000)
 VESTIGE_PUBLIC_URL = env.str("VESTIGE_PUBLIC_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
 VESTIGE_ORIGIN = env.str("VESTIGE_ORIGIN", default="vestige.local/log")
+VESTIGE_PUBLIC_TILES = env.bool("VESTIGE_PUBLIC_TILES", default=True)
 VESTIGE_SAMPLE = env.bool("VESTIGE_SAMPLE", default=True)
 VESTIGE_ADMIN_TOKEN = env.str("VESTIGE_ADMIN_TOKEN", default="")
 VESTIGE_ORGANISATION = env.str(

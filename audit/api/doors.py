@@ -12,6 +12,7 @@ from audit.api.reading import list_events
 from audit.doors import actor_of, machine_door
 from audit.intake import EventRefusedError, Fault, NewEvent
 from audit.problems import ProblemError
+from audit.receipts import sign_receipt
 
 _TITLES = {409: "Conflict", 413: "Content Too Large", 422: "Unprocessable Content"}
 _NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
@@ -40,11 +41,15 @@ def append_events(request: HttpRequest) -> HttpResponse:
         done = append_signed(events, by=actor_of(request))
     except EventRefusedError as exc:
         raise refusal(exc, single=single) from exc
+    word = sign_receipt(done)
     answer = {
         "receipts": [
             {"id": receipt.id, "seq": receipt.seq, "leaf_hash": receipt.leaf_hash.hex()}
             for receipt in done.receipts
         ],
+        "receipt": word.receipt,
+        "log": word.origin,
+        "vkey": word.vkey,
         "checkpoint": done.checkpoint.note if done.checkpoint else None,
     }
     return HttpResponse(orjson.dumps(answer), content_type="application/json", status=201)

@@ -6,11 +6,14 @@ from functools import wraps
 from typing import Any
 
 import orjson
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
 
 from audit import proofs
 from audit.doors import machine_door
 from audit.intake import time_text
+from audit.ledger import proof_file
 from audit.ledger.leaf import unpack
 from audit.ledger.tiles import (
     ENTRIES,
@@ -42,6 +45,7 @@ def _json(answer: dict[str, Any]) -> HttpResponse:
 def public(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """A plain GET that needs no key: hashes and signatures, nothing that they cover."""
 
+    @csrf_exempt  # nothing is written here: a POST is to hear so, not of a missing cookie
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
@@ -51,7 +55,10 @@ def public(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         try:
             return view(request, *args, **kwargs)
         except ProblemError as exc:
-            return problem(exc.status, exc.title, exc.detail, errors=exc.errors)
+            answer = problem(exc.status, exc.title, exc.detail, errors=exc.errors)
+            # A cache may keep a 404 by itself, and the tile will be there soon.
+            answer["Cache-Control"] = "no-store"
+            return answer
 
     return guarded
 
@@ -100,8 +107,18 @@ def one_event(request: HttpRequest, seq: str) -> HttpResponse:
     )
 
 
-@machine_door("log.read", methods=("GET",))
 def inclusion_proof(request: HttpRequest, seq: str) -> HttpResponse:
+    """Readers get all; whoever appends has receipts to compare, and gets the hashes alone."""
+    sends = request.user.is_authenticated and request.user.has_perm("log.append")
+    hashes = request.GET.get("as", "json") == "json"
+    permission = "log.append" if sends and hashes else "log.read"
+    return machine_door(permission, methods=("GET",))(_inclusion_proof)(request, seq)
+
+
+inclusion_proof.csrf_exempt = True  # type: ignore[attr-defined]  # the door sees to it itself
+
+
+def _inclusion_proof(request: HttpRequest, seq: str) -> HttpResponse:
     row = _entry(int(seq))
     newest = _newest()
     size = _number(request.GET.dict(), "size", newest.size)
@@ -111,6 +128,11 @@ def inclusion_proof(request: HttpRequest, seq: str) -> HttpResponse:
         raise ProblemError(
             404, "Not Found", f"Entry {row.seq} is not among the first {size} of the log."
         )
+    form = request.GET.get("as", "json")
+    if form == "tlog-proof":
+        return _proof_file(row, size, newest)
+    if form != "json":
+        raise _bad_parameter("as", "json and tlog-proof are what there is.")
     return _json(
         {
             "seq": row.seq,
@@ -123,6 +145,20 @@ def inclusion_proof(request: HttpRequest, seq: str) -> HttpResponse:
     )
 
 
+def _proof_file(row: Entry, size: int, newest: Any) -> HttpResponse:
+    note = _note_at(size, newest.size, newest.note)
+    if note is None:
+        raise ProblemError(
+            404, "Not Found", f"No checkpoint over {size} entries was kept. Leave out size."
+        )
+    path = proofs.inclusion(MAIN_LOG, row.seq, size)
+    text = proof_file.dumps(row.seq, path, note, extra=bytes(row.leaf))
+    answer = HttpResponse(text, content_type=proof_file.MEDIA_TYPE)
+    name = f"vestige-entry-{row.seq}{proof_file.SUFFIX}"
+    answer["Content-Disposition"] = f'attachment; filename="{name}"'
+    return answer
+
+
 @public
 def checkpoint(request: HttpRequest) -> HttpResponse:
     answer = HttpResponse(_newest().note, content_type="text/plain; charset=utf-8")
@@ -132,7 +168,9 @@ def checkpoint(request: HttpRequest) -> HttpResponse:
 
 @public
 def vkey(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(verifier_key() + "\n", content_type="text/plain; charset=utf-8")
+    answer = HttpResponse(verifier_key() + "\n", content_type="text/plain; charset=utf-8")
+    answer["Cache-Control"] = "public, max-age=300"
+    return answer
 
 
 @public
@@ -159,7 +197,7 @@ def consistency(request: HttpRequest) -> HttpResponse:
 
 @public
 def tile(request: HttpRequest, path: str) -> HttpResponse:
-    """C2SP tlog-tiles. Hash tiles are public; bundles of entries need log.read."""
+    """C2SP tlog-tiles. Hash tiles are public unless set otherwise; bundles need log.read."""
     try:
         level, index, width = parse_tile_path(path)
     except TileError as exc:
@@ -171,9 +209,16 @@ def tile(request: HttpRequest, path: str) -> HttpResponse:
     if level == ENTRIES:
         return _entry_bundle(request, index, width)
     data = proofs.tile_reader(MAIN_LOG, size)(int(level), index)[: width * 32]
+    if not settings.VESTIGE_PUBLIC_TILES:
+        return _guarded_tile(request, data)
     answer = HttpResponse(data, content_type="application/octet-stream")
     answer["Cache-Control"] = "public, max-age=31536000, immutable"
     return answer
+
+
+@machine_door("log.read", methods=("GET",))
+def _guarded_tile(request: HttpRequest, data: bytes) -> HttpResponse:
+    return _private(data)
 
 
 @machine_door("log.read", methods=("GET",))
@@ -185,7 +230,10 @@ def _entry_bundle(request: HttpRequest, index: int, width: int) -> HttpResponse:
         .order_by("seq")
         .values_list("leaf", flat=True)
     )
-    data = encode_entries(bytes(leaf) for leaf in leaves)
+    return _private(encode_entries(bytes(leaf) for leaf in leaves))
+
+
+def _private(data: bytes) -> HttpResponse:
     answer = HttpResponse(data, content_type="application/octet-stream")
     answer["Cache-Control"] = "private, max-age=31536000, immutable"
     return answer

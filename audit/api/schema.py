@@ -67,6 +67,19 @@ _SCHEMAS = {
                     "properties": {"id": _TEXT, "seq": _NUMBER, "leaf_hash": _HASH},
                 },
             },
+            "receipt": {
+                "type": "string",
+                "nullable": True,
+                "description": "C2SP signed note: the log's word that it accepted these events."
+                " Keep the whole answer; `python -m audit.ledger verify` checks it. null when the"
+                " log's key could not be used: send the events again under the same ids.",
+            },
+            "log": {"type": "string", "description": "The origin of the log that took them"},
+            "vkey": {
+                "type": "string",
+                "nullable": True,
+                "description": "The log's verifier key (C2SP vkey)",
+            },
             "checkpoint": {
                 "type": "string",
                 "nullable": True,
@@ -172,6 +185,15 @@ def _get(
     }
 
 
+def _proof_answers() -> dict[str, Any]:
+    answers = _answers(_ref("LogInclusionProof"), 400, 401, 403, 404)
+    answers["200"]["content"]["text/plain"] = {
+        "schema": _TEXT
+        | {"description": "C2SP tlog-proof with the leaf in its `extra` line (?as=tlog-proof)"}
+    }
+    return answers
+
+
 def describe() -> None:
     """State every door of the log in the one schema."""
     seq = _parameter("seq", _NUMBER, where="path")
@@ -209,9 +231,10 @@ def describe() -> None:
         _get(
             "log_event_proof",
             "The inclusion proof of an entry (RFC 6962)",
-            _answers(_ref("LogInclusionProof"), 400, 401, 403, 404),
+            _proof_answers(),
             seq,
             _parameter("size", _NUMBER),
+            _parameter("as", _TEXT | {"enum": ["json", "tlog-proof"], "default": "json"}),
         ),
         {},
     )

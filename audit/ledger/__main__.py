@@ -9,18 +9,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from audit.ledger.verify import Verdict, verify_file
+from audit.ledger.judge import judge_file
+from audit.ledger.promise import BROKEN
+from audit.ledger.verdict import Verdict
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; give the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    try:
-        data = Path(options.file).read_bytes()
-    except OSError as error:
-        parser.error(f"cannot read {options.file}: {error.strerror}")
-    verdict = verify_file(data, trusted_vkey=options.vkey)
+    verdict = judge_file(
+        _content(parser, options.file),
+        trusted_vkey=options.vkey,
+        against=[_source(parser, name) for name in options.against],
+        leaf=_content(parser, options.leaf) if options.leaf else None,
+    )
     if options.json:
         text = json.dumps({"file": options.file, **verdict.as_dict()}, indent=2)
     else:
@@ -30,6 +33,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if verdict.valid else 1
 
 
+def _content(parser: argparse.ArgumentParser, name: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        parser.error(f"cannot read {name}: {error.strerror}")
+
+
+def _source(parser: argparse.ArgumentParser, name: str) -> bytes | Path:
+    path = Path(name)
+    return path if path.is_dir() else _content(parser, name)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m audit.ledger", description="Checks evidence from a Vestige log, offline."
@@ -37,11 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     verify = commands.add_parser(
         "verify",
-        help="check a certificate or report (PDF or JSON) or a bare evidence bundle",
+        help="check a certificate, report, evidence bundle, saved receipt or tlog-proof",
         description="Checks the evidence in a file. Exit status 0: valid. 1: not. 2: no such file.",
     )
     verify.add_argument(
-        "file", metavar="FILE", help="PDF or JSON document with evidence, or an evidence bundle"
+        "file",
+        metavar="FILE",
+        help="PDF or JSON document with evidence, evidence bundle, saved answer to events with its"
+        " receipt, or tlog-proof",
     )
     verify.add_argument(
         "--vkey",
@@ -49,12 +67,27 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         help="verifier key of the log, got from elsewhere; repeat it for several",
     )
+    verify.add_argument(
+        "--against",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="for a receipt: evidence, a proof, or a folder with checkpoint and tiles, to see"
+        " whether the log kept its word; repeat it for several",
+    )
+    verify.add_argument(
+        "--leaf", metavar="FILE", help="for a tlog-proof without it: the bytes of the entry's leaf"
+    )
     verify.add_argument("--json", action="store_true", help="write the verdict as JSON")
     return parser
 
 
 def _report(file: str, verdict: Verdict) -> str:
-    lines = [f"{'VALID' if verdict.valid else 'NOT VALID'}  {file}", ""]
+    if verdict.promise == BROKEN:
+        title = "PROMISE BROKEN"  # the receipt is genuine, the log is not
+    else:
+        title = "VALID" if verdict.valid else "NOT VALID"
+    lines = [f"{title}  {file}", ""]
     lines += [
         f"  {'ok    ' if check.ok else 'FAILED'}  {check.name:<11} {check.sentence}"
         for check in verdict.checks
