@@ -1,6 +1,7 @@
 """python -m audit.ledger verify FILE: check evidence without server, database or network.
 
 Exit status: 0 valid, 1 not valid, 2 wrong usage or a file that cannot be read.
+`python -m audit.ledger witness` runs a witness (audit.ledger.witness_server).
 """
 
 import argparse
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from audit.ledger import witness_server
 from audit.ledger.verify import Verdict, verify_file
 
 
@@ -16,6 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; give the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.command == "witness":
+        return witness_server.run(options)
     try:
         data = Path(options.file).read_bytes()
     except OSError as error:
@@ -32,9 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m audit.ledger", description="Checks evidence from a Vestige log, offline."
+        prog="python -m audit.ledger", description="Checks a Vestige log from outside."
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    witness_server.add_arguments(
+        commands.add_parser(
+            "witness",
+            help="cosign a log's checkpoints as long as they extend each other",
+            description="A witness by C2SP tlog-witness: POST /add-checkpoint.",
+        )
+    )
     verify = commands.add_parser(
         "verify",
         help="check a certificate or report (PDF or JSON) or a bare evidence bundle",
