@@ -55,14 +55,15 @@ class Integrity:
 
     @property
     def word(self) -> str:
+        if (self.verification is not None and not self.sound) or self.refusal:
+            return "does not hold"
+        if self.outside.kind == "bad":
+            return "contradicted outside"
         if self.verification is None:
             return "never verified"
-        if not self.sound:
-            return "does not hold"
-        if self.kind == "bad" and self.outside.kind == "bad":
-            return "contradicted outside"
-        words = {"ok": "verified", "warn": "partial", "bad": "does not hold"}
-        return words[self.kind]
+        if self.entries < self.size or self.verification.warnings:
+            return "partial"
+        return "anchor needs an eye" if self.outside.kind == "warn" else "verified"
 
     @property
     def facts(self) -> list[tuple[str, Any]]:

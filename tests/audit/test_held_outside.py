@@ -110,12 +110,14 @@ def test_a_contradiction_turns_everything_red_and_stays(
     reader: Client, settings: Any, auditor: User
 ) -> None:
     log_with(10)
-    verify_stored_log(by=auditor)
     with_quorum(settings)
     cosigned(0)
     note_anchor_fault(MAIN_LOG, "witness", NAMES[0], fault="It refuses.", grave=True)
+    assert "contradicted outside" in text_of(reader)  # whether anybody has verified here or not
+    verify_stored_log(by=auditor)
     note_anchor_fault(MAIN_LOG, "witness", NAMES[0], fault="It cannot be reached.")
     page = text_of(reader)
+    assert page.index('id="held-outside"') < page.index(">Entries</h2>")
     assert "contradicts this log" in page
     assert "It refuses." in page
     assert 'class="card bad" id="held-outside"' in page
