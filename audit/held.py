@@ -28,6 +28,7 @@ class Held:
     newest: Anchor | None
     attempt: AnchorAttempt | None
     waiting_since: datetime | None  # when the first checkpoint was kept that it does not hold
+    size: int  # of the log, now
 
     @property
     def kind_name(self) -> str:
@@ -35,11 +36,18 @@ class Held:
 
     @property
     def fault(self) -> str:
+        if self._ahead and not (self.attempt and self.attempt.grave):
+            return "It holds a checkpoint over more entries than the log has. Entries were removed."
         return self.attempt.fault if self.attempt else ""
 
     @property
     def grave(self) -> bool:
-        return bool(self.attempt and self.attempt.grave)
+        """It holds a tree that this log does not contain."""
+        return self._ahead or bool(self.attempt and self.attempt.grave)
+
+    @property
+    def _ahead(self) -> bool:
+        return self.newest is not None and self.newest.size > self.size
 
     @property
     def tried_at(self) -> datetime | None:
@@ -106,10 +114,12 @@ def held_outside(log_id: int = MAIN_LOG) -> HeldOutside:
     attempts = {(row.kind, row.name): row for row in AnchorAttempt.objects.filter(log_id=log_id)}
     by_place = {(place.kind, place.name): place for place in configured}
     names = [*by_place, *sorted(set(attempts) - set(by_place))]
-    log = Log.objects.filter(pk=log_id).first()
+    held = {
+        (kind, name): anchors(log_id).filter(kind=kind, name=name).first() for kind, name in names
+    }
+    log = Log.objects.filter(pk=log_id).first()  # after what is held: it may grow meanwhile
     found = []
-    for kind, name in names:
-        newest = anchors(log_id).filter(kind=kind, name=name).first()
+    for (kind, name), newest in held.items():
         found.append(
             Held(
                 kind,
@@ -118,6 +128,7 @@ def held_outside(log_id: int = MAIN_LOG) -> HeldOutside:
                 newest,
                 attempts.get((kind, name)),
                 _waiting_since(log, newest.size if newest else 0),
+                log.size if log else 0,
             )
         )
     return HeldOutside(found, quorum, fault)

@@ -1,7 +1,8 @@
 """python -m audit.ledger verify FILE: check evidence without server, database or network.
 
 Exit status: 0 valid, 1 not valid, 2 wrong usage or a file that cannot be read.
-`python -m audit.ledger witness` runs a witness (audit.ledger.witness_server).
+`checkpoint FILE` says who has cosigned (audit.ledger.witnessed), `witness` runs a witness
+(audit.ledger.witness_server).
 """
 
 import argparse
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from audit.ledger import witness_server
+from audit.ledger import witness_server, witnessed
 from audit.ledger.verify import Verdict, verify_file
 
 
@@ -18,8 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; give the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.command == "witness":
-        return witness_server.run(options)
+    if options.command != "verify":
+        other = {"checkpoint": witnessed.run, "witness": witness_server.run}
+        return other[options.command](options)
     try:
         data = Path(options.file).read_bytes()
     except OSError as error:
@@ -39,6 +41,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m audit.ledger", description="Checks a Vestige log from outside."
     )
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    witnessed.add_arguments(
+        commands.add_parser(
+            "checkpoint",
+            help="say which witnesses have cosigned a checkpoint, and whether they are enough",
+            description="Judges a signed note by a policy. Exit status 0: enough. 1: not.",
+        )
+    )
     witness_server.add_arguments(
         commands.add_parser(
             "witness",

@@ -17,7 +17,7 @@ from audit.ledger.cosignature import answered
 from audit.places import PlacesError, tsa, witness_policy
 from audit.timestamps import InvalidTokenError, verify_token
 
-_AT_A_TIME = 1_000
+_MOST = 1_000  # of each place
 _KINDS = {
     "witness": "that the witness {} cosigned",
     "timestamp": "that {} has stamped",
@@ -35,28 +35,25 @@ class Held:
 
 
 def held(log_id: int, start: int) -> Iterator[Held]:
-    """What is held of the trees from this size on, by size; each note once for each holder."""
+    """What each place holds of the trees from this size on, the newest of it.
+
+    A tree commits to all trees before it: what the newest find, the older would find as well.
+    """
     witnesses, certificates = _configured()
-    last = (start, 0)
-    while True:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT size, id, kind, name, note, proof FROM audit_anchor WHERE log_id = %s"
-                " AND (size > %s OR (size = %s AND id > %s)) ORDER BY size, id LIMIT %s",
-                [log_id, last[0], *last, _AT_A_TIME],
-            )
-            rows = cursor.fetchall()
-        for size, _, kind, name, note, proof in rows:
-            where = (
-                f"the checkpoint over {size} entries {_KINDS.get(kind, 'held by {}').format(name)}"
-            )
+    for kind, name in _all(
+        "SELECT DISTINCT kind, name FROM audit_anchor WHERE log_id = %s", [log_id]
+    ):
+        for size, note, proof in _all(
+            "SELECT size, note, proof FROM audit_anchor WHERE log_id = %s AND kind = %s"
+            " AND name = %s AND size >= %s ORDER BY size DESC LIMIT %s",
+            [log_id, kind, name, start, _MOST],
+        ):
+            holder = _KINDS.get(kind, "held by {}").format(name)
+            where = f"the checkpoint over {size} entries {holder}"
             fault = ""
             if isinstance(note, str):
                 fault = _proof_fault(kind, note, bytes(proof), witnesses, certificates)
             yield Held(note, where, f"{where[0].upper()}{where[1:]}: {fault}." if fault else "")
-        if len(rows) < _AT_A_TIME:
-            return
-        last = rows[-1][:2]
 
 
 def _proof_fault(
@@ -89,3 +86,10 @@ def _configured() -> tuple[list[VerifierKey], tuple[x509.Certificate, ...]]:
     except PlacesError:
         authority = None
     return witnesses, authority.certificates if authority else ()
+
+
+def _all(sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows

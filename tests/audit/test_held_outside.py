@@ -29,7 +29,7 @@ from audit.models import MAIN_LOG, Anchor, AnchorAttempt
 from audit.models import Checkpoint as KeptCheckpoint
 from audit.queries import covering_checkpoint, latest_checkpoint, verifier_key
 from audit.timestamps import verify_token
-from tests.audit.builders import event, log_with, verified
+from tests.audit.builders import as_database_owner, event, log_with, sql, verified
 from tests.audit.outside import CertificateAuthority, Server
 from tests.builders import Api
 
@@ -126,6 +126,18 @@ def test_a_contradiction_turns_everything_red_and_stays(
     assert "Held outside</dt>" not in page  # the strip does not boast with what is disputed
     cosigned(0)
     assert 'class="card integrity bad"' not in text_of(reader)
+
+
+def test_a_log_that_is_shorter_than_what_is_held_is_said_at_once(settings: Any) -> None:
+    log_with(300)
+    with_quorum(settings)
+    cosigned(0)
+    with as_database_owner():
+        sql("DELETE FROM audit_entry WHERE seq >= 290")
+        sql("UPDATE audit_log SET size = 290, note_size = -1")
+    held = held_outside().places[0]
+    assert (held.word, held.state) == ("contradicts this log", "bad")
+    assert "Entries were removed" in held.fault
 
 
 def test_a_place_is_late_when_entries_wait_for_three_intervals(settings: Any) -> None:
