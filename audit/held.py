@@ -46,6 +46,11 @@ class Held:
         return self._ahead or bool(self.attempt and self.attempt.grave)
 
     @property
+    def _asked(self) -> bool:
+        """Copies are published by their own settings."""
+        return self.place is not None or self.kind == Anchor.Kind.PUBLICATION
+
+    @property
     def _ahead(self) -> bool:
         return self.newest is not None and self.newest.size > self.size
 
@@ -67,7 +72,7 @@ class Held:
             return "bad"
         if self.fault or self.late:
             return "warn"
-        if self.place is None:
+        if not self._asked:
             return "quiet"
         return "ok" if self.newest else ""
 
@@ -79,7 +84,7 @@ class Held:
             return "late"
         if self.fault:
             return "last try failed"
-        if self.place is None:
+        if not self._asked:
             return "not asked any more"
         return "holds it" if self.newest else "not asked yet"
 

@@ -1,6 +1,6 @@
 """Asking a place outside that the operator has named, bounded in time and size."""
 
-import time
+import threading
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -38,23 +38,31 @@ class Answer:
 
 def post(url: str, body: bytes, *, media_type: str, accept: str = "*/*") -> Answer:
     """POST to this address and to no other: redirects are not followed. Raises OutsideError."""
-    end = time.monotonic() + SECONDS
+    headers = {"Content-Type": media_type, "Accept": accept}
     parts: list[bytes] = []
-    try:
-        with (
-            httpx.Client(timeout=_WAIT_SECONDS, follow_redirects=False) as client,
-            client.stream(
-                "POST", url, content=body, headers={"Content-Type": media_type, "Accept": accept}
-            ) as answer,
-        ):
-            for part in answer.iter_bytes(chunk_size=4096):
-                parts.append(part)
-                if sum(map(len, parts)) > MAX_ANSWER_BYTES:
-                    raise OutsideError(f"It answers with more than {MAX_ANSWER_BYTES} bytes.")
-                if time.monotonic() > end:
-                    raise OutsideError(f"It takes more than {SECONDS:.0f} s to answer.")
-    except (httpx.HTTPError, httpx.InvalidURL) as exc:
-        raise OutsideError(f"It cannot be reached ({type(exc).__name__}).") from exc
+    with httpx.Client(timeout=_WAIT_SECONDS, follow_redirects=False) as client:
+        # httpx bounds each step: an answer of many small steps is cut off by taking the line away.
+        too_long = threading.Event()
+
+        def cut() -> None:
+            too_long.set()
+            client.close()
+
+        timer = threading.Timer(SECONDS, cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            with client.stream("POST", url, content=body, headers=headers) as answer:
+                for part in answer.iter_bytes(chunk_size=4096):
+                    parts.append(part)
+                    if sum(map(len, parts)) > MAX_ANSWER_BYTES:
+                        raise OutsideError(f"It answers with more than {MAX_ANSWER_BYTES} bytes.")
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as exc:
+            if too_long.is_set():
+                raise OutsideError(f"It takes more than {SECONDS:.0f} s to answer.") from exc
+            raise OutsideError(f"It cannot be reached ({type(exc).__name__}).") from exc
+        finally:
+            timer.cancel()
     kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return Answer(answer.status_code, kind, b"".join(parts))
 

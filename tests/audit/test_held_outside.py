@@ -140,6 +140,19 @@ def test_a_log_that_is_shorter_than_what_is_held_is_said_at_once(settings: Any) 
     assert "Entries were removed" in held.fault
 
 
+def test_a_published_copy_is_shown_beside_them(settings: Any) -> None:
+    log_with(10)
+    with_quorum(settings)
+    signed = covering_checkpoint()
+    note_anchor(
+        MAIN_LOG, "publication", "s3://evidence",
+        size=signed.size, root=signed.root, note=signed.note,
+    )  # fmt: skip
+    held = held_outside().places[-1]
+    assert (held.kind_name, held.word, held.state) == ("Published copy", "holds it", "ok")
+    assert verified().ok
+
+
 def test_a_place_is_late_when_entries_wait_for_three_intervals(settings: Any) -> None:
     by = log_with(10)
     with_quorum(settings)

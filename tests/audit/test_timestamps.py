@@ -1,6 +1,10 @@
 """Time stamps over checkpoints, by a real certificate authority that is thrown away."""
 
+import contextlib
+import socket
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from hashlib import sha256
@@ -185,12 +189,34 @@ def test_a_redirect_is_not_followed(ca: CertificateAuthority, serve: Serve) -> N
     assert elsewhere.asked == []
 
 
+@pytest.mark.parametrize(
+    "start", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n", b""]
+)
 def test_an_answer_that_drips_is_cut_off(
-    ca: CertificateAuthority, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    ca: CertificateAuthority, monkeypatch: pytest.MonkeyPatch, start: bytes
 ) -> None:
-    monkeypatch.setattr(outside, "SECONDS", -1.0)
-    with pytest.raises(OutsideError, match="takes more than"):
-        time_stamp(NOTE, authority(serve(honest(ca)), ca))
+    """In the headers, in the body, or before both: the line is taken away after a while."""
+    monkeypatch.setattr(outside, "SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dripping = threading.Thread(target=drip, args=(server, start))
+        dripping.start()
+        slow = Authority("tsa", f"http://127.0.0.1:{server.getsockname()[1]}", (ca.root,))
+        began = time.monotonic()
+        with pytest.raises(OutsideError, match="takes more than"):
+            time_stamp(NOTE, slow)
+        assert time.monotonic() - began < 3
+        dripping.join()
+
+
+def drip(server: socket.socket, start: bytes) -> None:
+    """One byte each tenth of a second, without end."""
+    line, _ = server.accept()
+    with line, contextlib.suppress(OSError):
+        line.recv(65_536)
+        line.sendall(start)
+        while True:
+            line.sendall(b"x")
+            time.sleep(0.1)
 
 
 def test_an_authority_that_is_not_there_is_a_fault(ca: CertificateAuthority) -> None:
