@@ -9,7 +9,7 @@ from django.db.models import Min, QuerySet
 from django.utils import timezone
 
 from audit.ledger.checkpoint import InvalidNoteError
-from audit.ledger.cosignature import cosignatures, with_cosignatures
+from audit.ledger.cosignature import answered, cosignatures, with_cosignatures
 from audit.ledger.policy import Policy
 from audit.models import MAIN_LOG, Anchor, AnchorAttempt, Checkpoint, Log
 from audit.places import Place, PlacesError, places, witness_policy
@@ -148,7 +148,7 @@ def witnessed_note(log_id: int = MAIN_LOG) -> str:
     """The newest checkpoint that enough witnesses have cosigned, with their lines behind it.
 
     Enough is what the configured quorum asks for, and one where it asks for none. Empty when no
-    checkpoint has them. A line that does not hold is left out.
+    checkpoint has them. Lines that do not hold, or that no configured key has signed, are left out.
     """
     try:
         policy = witness_policy()
@@ -164,14 +164,14 @@ def witnessed_note(log_id: int = MAIN_LOG) -> str:
 
 
 def _cosigned(note: str, given: Iterable[Anchor], policy: Policy) -> str:
+    lines: list[str] = []
     for anchor in given:
         try:
-            longer = with_cosignatures(note, [bytes(anchor.proof).decode()])
-            cosignatures(longer, policy.keys)
+            found = answered(note, bytes(anchor.proof).decode(), policy.keys)
         except (InvalidNoteError, UnicodeDecodeError):
             continue
-        note = longer
-    return note
+        lines += [cosignature.line for cosignature in found]
+    return with_cosignatures(note, lines)
 
 
 def _configured() -> tuple[list[Place], str, str]:

@@ -288,17 +288,19 @@ def test_the_witnessed_checkpoint_has_the_lines_of_all_and_waits_for_the_quorum(
     assert newest.size == 301
 
 
-def test_a_cosignature_that_does_not_hold_is_left_out_of_the_witnessed_checkpoint(
-    client: Client, settings: Any
+@pytest.mark.parametrize("spoiled", ["— witness.example/w1", "— witness.example/w9", "rubbish"])
+def test_a_line_that_does_not_hold_is_left_out_of_the_witnessed_checkpoint(
+    client: Client, settings: Any, spoiled: str
 ) -> None:
     log_with(300)
     with_quorum(settings, "quorum none\n")
     cosigned(0)
     forged = cosigned(1)
-    proof = bytes(forged.proof).decode()
-    Anchor.objects.filter(pk=forged.pk).update(proof=proof.replace(proof[-9], "A", 1).encode())
+    _, _, blob = bytes(forged.proof).decode().rpartition(" ")
+    blob = blob[:60] + ("A" if blob[60] != "A" else "B") + blob[61:]
+    Anchor.objects.filter(pk=forged.pk).update(proof=f"{spoiled} {blob}".encode())
     note = client.get("/log/checkpoint?witnessed=1").content.decode()
-    assert len(parse(note)[1]) == 2  # the log's and the good one
+    assert [line.name for line in parse(note)[1]] == [settings.VESTIGE_ORIGIN, NAMES[0]]
 
 
 # Time stamps
