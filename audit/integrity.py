@@ -10,6 +10,7 @@ from typing import Any
 
 from django.utils.html import format_html
 
+from audit.held import HeldOutside, held_outside
 from audit.models import Verification
 from audit.queries import (
     Checkpoint,
@@ -30,6 +31,7 @@ class Integrity:
     checkpoint: Checkpoint | None
     key_id: str
     refusal: str
+    outside: HeldOutside
 
     @property
     def sound(self) -> bool:
@@ -43,18 +45,25 @@ class Integrity:
     def kind(self) -> str:
         """Green only when every entry there is was checked, and nothing is amiss."""
         found = self.verification
-        if (found is not None and not found.ok) or self.refusal:
+        if (found is not None and not found.ok) or self.refusal or self.outside.kind == "bad":
             return "bad"
         if found is None or self.entries < self.size or found.warnings:
+            return "warn"
+        if self.outside.kind == "warn":
             return "warn"
         return "ok"
 
     @property
     def word(self) -> str:
+        if (self.verification is not None and not self.sound) or self.refusal:
+            return "does not hold"
+        if self.outside.kind == "bad":
+            return "contradicted outside"
         if self.verification is None:
             return "never verified"
-        words = {"ok": "verified", "warn": "partial", "bad": "does not hold"}
-        return words[self.kind] if self.sound else "does not hold"
+        if self.entries < self.size or self.verification.warnings:
+            return "partial"
+        return "anchor needs an eye" if self.outside.kind == "warn" else "verified"
 
     @property
     def facts(self) -> list[tuple[str, Any]]:
@@ -73,6 +82,11 @@ class Integrity:
                 ("Root", hash_text(self.checkpoint.root)),
             ]
         found.append(("Key", self.key_id))
+        held = self.outside.newest
+        if held is not None:
+            found.append(
+                ("Held outside", format_html("{} entries, {}", f"{held.size:,}", ago(held.made_at)))
+            )
         if self.refusal:
             found.append(("Signer", self.refusal))
         return found
@@ -86,4 +100,5 @@ def integrity() -> Integrity:
         checkpoint=latest_checkpoint(),
         key_id=verifier_key().split("+")[1],
         refusal=log.refusal if log else "",
+        outside=held_outside(),
     )

@@ -15,7 +15,7 @@ from audit.intake import time_text
 from audit.ledger.checkpoint import InvalidNoteError, parse_note, parse_vkey
 from audit.ledger.receipt import Accepted, InvalidReceiptError, sign
 from audit.models import MAIN_LOG, Log
-from audit.sequencer import Sequenced
+from audit.group_commit import Sequenced
 
 log = logging.getLogger(__name__)
 

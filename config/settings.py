@@ -44,6 +44,13 @@ VESTIGE_ORGANISATION = env.str(
 _mail_domain = "northgate.example" if VESTIGE_SAMPLE else "localhost"
 VESTIGE_DPO_CONTACT = env.str("VESTIGE_DPO_CONTACT", default=f"dpo@{_mail_domain}")
 VESTIGE_HOLIDAYS = env.str("VESTIGE_HOLIDAYS", default="DE")  # country of the working-day calendar
+# Who holds checkpoints outside: witnesses (C2SP tlog-policy, text or file), an RFC 3161 authority.
+VESTIGE_WITNESSES = env.str("VESTIGE_WITNESSES", default="")
+VESTIGE_WITNESSES_FILE = env.str("VESTIGE_WITNESSES_FILE", default="")
+VESTIGE_WITNESS_INTERVAL = env.int("VESTIGE_WITNESS_INTERVAL", default=60)  # seconds
+VESTIGE_TSA_URL = env.str("VESTIGE_TSA_URL", default="")
+VESTIGE_TSA_CERTIFICATE = env.str("VESTIGE_TSA_CERTIFICATE", default="")
+VESTIGE_TSA_INTERVAL = env.int("VESTIGE_TSA_INTERVAL", default=3600)  # seconds
 # Only stores on disk below these folders may be connected (`:` between them; empty: any).
 VESTIGE_STORE_ROOTS = [Path(p).resolve() for p in env.list("VESTIGE_STORE_ROOTS", default=[])]
 VESTIGE_COOLING_OFF_HOURS = env.int(
@@ -273,6 +280,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 _SWEEPS = {
     "audit.tasks.sequence_pending": 2,
     "audit.tasks.check_new_entries": 60,
+    "audit.tasks.anchor_checkpoints": 15,
     "compliance.tasks.send_due_mail": 2,
     "compliance.tasks.advance_due_requests": 2,
     "compliance.tasks.issue_due_notices": 3,

@@ -1,7 +1,13 @@
 """Writing the log: record a change, append what pipelines send, sequence, forget, check."""
 
 from audit.actions.acting import Actor
-from audit.actions.anchoring import claim_anchoring, note_anchor, note_anchor_fault
+from audit.actions.anchoring import (
+    anchor_at,
+    claim_anchoring,
+    due_places,
+    note_anchor,
+    note_anchor_fault,
+)
 from audit.actions.checking import verify_new_entries, verify_stored_log
 from audit.actions.exporting import note_export
 from audit.actions.forgetting import SubjectUnknownError, forget_subject
@@ -18,10 +24,12 @@ __all__ = [
     "Actor",
     "NotInTransactionError",
     "SubjectUnknownError",
+    "anchor_at",
     "append",
     "append_declared",
     "append_signed",
     "claim_anchoring",
+    "due_places",
     "forget_subject",
     "note_anchor",
     "note_anchor_fault",

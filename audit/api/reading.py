@@ -12,6 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from audit import proofs
 from audit.doors import machine_door
+from audit.held import Held, held_outside, witnessed_note
 from audit.intake import time_text
 from audit.ledger import proof_file
 from audit.ledger.leaf import unpack
@@ -161,7 +162,9 @@ def _proof_file(row: Entry, size: int, newest: Any) -> HttpResponse:
 
 @public
 def checkpoint(request: HttpRequest) -> HttpResponse:
-    answer = HttpResponse(_newest().note, content_type="text/plain; charset=utf-8")
+    """The newest note; with `?witnessed=1` the newest that enough witnesses have cosigned."""
+    note = _witnessed() if request.GET.get("witnessed") == "1" else _newest().note
+    answer = HttpResponse(note, content_type="text/plain; charset=utf-8")
     answer["Cache-Control"] = "no-store"
     return answer
 
@@ -239,6 +242,42 @@ def _private(data: bytes) -> HttpResponse:
     return answer
 
 
+@machine_door("log.read", methods=("GET",))
+def anchors(request: HttpRequest) -> HttpResponse:
+    """Every place outside: the newest checkpoint that it holds, and how the last try went."""
+    outside = held_outside()
+    return _json(
+        {
+            "quorum": outside.quorum or None,
+            "fault": outside.fault or None,
+            "results": [_held(item) for item in outside.places],
+        }
+    )
+
+
+def _held(item: Held) -> dict[str, Any]:
+    newest = item.newest
+    return {
+        "kind": item.kind,
+        "name": item.name,
+        "url": item.place.url if item.place else None,
+        "state": item.word,
+        "contradicts": item.grave,
+        "late": item.late,
+        "fault": item.fault or None,
+        "tried_at": time_text(item.tried_at) if item.tried_at else None,
+        "newest": None
+        if newest is None
+        else {
+            "size": newest.size,
+            "root": bytes(newest.root).hex(),
+            "made_at": time_text(newest.made_at),
+            "checkpoint": newest.note,
+            "proof": b64encode(bytes(newest.proof)).decode(),
+        },
+    }
+
+
 def _entry(seq: int) -> Entry:
     try:
         return entry(seq)
@@ -251,6 +290,15 @@ def _newest() -> Any:
     if found is None:
         raise ProblemError(404, "Not Found", "The log has no signed checkpoint yet.")
     return found
+
+
+def _witnessed() -> str:
+    note = witnessed_note()
+    if not note:
+        raise ProblemError(
+            404, "Not Found", "No checkpoint has the cosignatures of enough witnesses yet."
+        )
+    return note
 
 
 def _note_at(size: int, newest_size: int, newest_note: str) -> str | None:

@@ -126,6 +126,47 @@ _SCHEMAS = {
             "checkpoint": _TEXT | {"nullable": True},
         },
     },
+    "LogAnchor": {
+        "type": "object",
+        "description": "A place outside that holds checkpoints of the log.",
+        "properties": {
+            "kind": _TEXT | {"enum": ["witness", "timestamp", "publication"]},
+            "name": _TEXT,
+            "url": _TEXT | {"nullable": True, "description": "Null: it is not asked any more"},
+            "state": _TEXT | {"description": "In words, as the log page says it"},
+            "contradicts": {
+                "type": "boolean",
+                "description": "It holds a tree that this log does not contain",
+            },
+            "late": {"type": "boolean"},
+            "fault": _TEXT | {"nullable": True, "description": "Why the last try failed"},
+            "tried_at": _TEXT | {"format": "date-time", "nullable": True},
+            "newest": {
+                "type": "object",
+                "nullable": True,
+                "properties": {
+                    "size": _NUMBER,
+                    "root": _HASH,
+                    "made_at": _TEXT | {"format": "date-time"},
+                    "checkpoint": _TEXT | {"description": "The C2SP signed note that it holds"},
+                    "proof": _TEXT
+                    | {
+                        "format": "byte",
+                        "description": "A cosignature line (C2SP tlog-cosignature), or a"
+                        " TimeStampToken in DER (RFC 3161) over the note; empty for a copy",
+                    },
+                },
+            },
+        },
+    },
+    "LogAnchors": {
+        "type": "object",
+        "properties": {
+            "quorum": _TEXT | {"nullable": True, "description": "How many must have cosigned"},
+            "fault": _TEXT | {"nullable": True, "description": "What is wrong with the settings"},
+            "results": {"type": "array", "items": {"$ref": "#/components/schemas/LogAnchor"}},
+        },
+    },
     "Problem": _PROBLEM,
 }
 _SCHEMAS["LogEvents"]["properties"] = {
@@ -238,6 +279,15 @@ def describe() -> None:
         ),
         {},
     )
+    describe_door(
+        "/api/v1/log/anchors",
+        _get(
+            "log_anchors",
+            "Who outside holds checkpoints of the log",
+            _answers(_ref("LogAnchors"), 401, 403),
+        ),
+        {},
+    )
     for prefix, suffix in (("/api/v1", ""), ("", "_root")):
         describe_door(
             f"{prefix}/log/checkpoint",
@@ -245,6 +295,15 @@ def describe() -> None:
                 f"log_checkpoint{suffix}",
                 "The newest signed checkpoint (C2SP tlog-checkpoint)",
                 _answers(_TEXT, 404, media="text/plain"),
+                _parameter(
+                    "witnessed",
+                    _TEXT
+                    | {
+                        "enum": ["1"],
+                        "description": "The newest that enough witnesses have cosigned, with"
+                        " their lines (C2SP tlog-cosignature)",
+                    },
+                ),
                 open_to_all=True,
             ),
             {},

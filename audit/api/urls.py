@@ -11,6 +11,7 @@ urlpatterns = [
     re_path(r"^events/(?P<seq>\d{1,18})/?$", reading.one_event, name="event"),
     re_path(r"^events/(?P<seq>\d{1,18})/proof/?$", reading.inclusion_proof, name="event-proof"),
     re_path(r"^log/checkpoint/?$", reading.checkpoint, name="log-checkpoint"),
+    re_path(r"^log/anchors/?$", reading.anchors, name="log-anchors"),
     re_path(r"^log/vkey/?$", reading.vkey, name="log-vkey"),
     re_path(r"^log/consistency/?$", reading.consistency, name="log-consistency"),
     re_path(r"^log/(?P<path>tile/.+?)/?$", reading.tile, name="log-tile"),

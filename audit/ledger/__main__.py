@@ -1,6 +1,8 @@
 """python -m audit.ledger verify FILE: check evidence without server, database or network.
 
 Exit status: 0 valid, 1 not valid, 2 wrong usage or a file that cannot be read.
+`checkpoint FILE` says who has cosigned (audit.ledger.witnessed), `witness` runs a witness
+(audit.ledger.witness_server).
 """
 
 import argparse
@@ -9,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from audit.ledger import witness_server, witnessed
 from audit.ledger.judge import judge_file
 from audit.ledger.promise import BROKEN
 from audit.ledger.verdict import Verdict
@@ -18,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; give the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.command != "verify":
+        other = {"checkpoint": witnessed.run, "witness": witness_server.run}
+        return other[options.command](options)
     verdict = judge_file(
         _content(parser, options.file),
         trusted_vkey=options.vkey,
@@ -47,9 +53,23 @@ def _source(parser: argparse.ArgumentParser, name: str) -> bytes | Path:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m audit.ledger", description="Checks evidence from a Vestige log, offline."
+        prog="python -m audit.ledger", description="Checks a Vestige log from outside."
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    witnessed.add_arguments(
+        commands.add_parser(
+            "checkpoint",
+            help="say which witnesses have cosigned a checkpoint, and whether they are enough",
+            description="Judges a signed note by a policy. Exit status 0: enough. 1: not.",
+        )
+    )
+    witness_server.add_arguments(
+        commands.add_parser(
+            "witness",
+            help="cosign a log's checkpoints as long as they extend each other",
+            description="A witness by C2SP tlog-witness: POST /add-checkpoint.",
+        )
+    )
     verify = commands.add_parser(
         "verify",
         help="check a certificate, report, evidence bundle, saved receipt or tlog-proof",

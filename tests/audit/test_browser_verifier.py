@@ -20,6 +20,7 @@ from audit.actions import record, sequence
 from audit.events import define
 from audit.ledger import bundle, canonical
 from audit.ledger.checkpoint import Checkpoint, parse, sign, vkey
+from audit.ledger.cosignature import cosign, with_cosignatures
 from audit.ledger.verify import verify_file
 from audit.queries import entries, evidence, verifier_key
 from tests.audit.builders import log_with
@@ -65,6 +66,15 @@ def test_a_good_bundle_is_valid_and_nothing_is_sent(page: VerifyPage, made: dict
     assert "6 entries proven" in said
     assert f"Entry {stating(made)} (test.stated) commits to the statement." in said
     assert all(asked.startswith("GET /static/") for asked in page.asked)
+
+
+def test_a_checkpoint_with_cosignatures_is_as_good(page: VerifyPage, made: dict[str, Any]) -> None:
+    line = cosign(made["checkpoint"], "witness.example/w1", Ed25519PrivateKey.generate(), 1)
+    cosigned = made | {"checkpoint": with_cosignatures(made["checkpoint"], [line]), "digest": None}
+    cosigned["digest"] = sha256(canonical.encode(cosigned)).hexdigest()
+    page.trust(verifier_key())
+    valid, said = page.judge(bundle.dumps(cosigned))
+    assert valid, said
 
 
 def test_a_known_key_is_compared(page: VerifyPage, made: dict[str, Any]) -> None:

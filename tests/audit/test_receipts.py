@@ -13,7 +13,7 @@ from audit.ledger import receipt, tree
 from audit.ledger.checkpoint import InvalidNoteError, verify_note
 from audit.ledger.judge import judge_file
 from audit.ledger.receipt import Accepted
-from audit.models import Checkpoint, Entry, Log, Tile
+from audit.models import MAIN_LOG, Checkpoint, Entry, Log, Tile
 from audit.queries import verifier_key
 from tests.audit.builders import as_database_owner, sql
 from tests.builders import Api
@@ -166,7 +166,7 @@ def test_nobody_waits_for_the_log_while_a_receipt_is_signed(
     led = []
 
     def sign(*arguments: Any, **named: Any) -> str:
-        led.append(sequencer._group._led)
+        led.append(sequencer._groups[MAIN_LOG]._led)
         return receipt.sign(*arguments, **named)
 
     monkeypatch.setattr("audit.receipts.sign", sign)
