@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from audit import proofs, sealing, sequencer, signer
 from audit.ledger import bundle, canonical, checkpoint
 from audit.ledger.leaf import unpack
-from audit.models import MAIN_LOG, Entry, Log, SubjectKey, Verification
+from audit.models import MAIN_LOG, Entry, Log, Verification
 from audit.verification import sealed
 from audit.verification.outcome import Outcome
 from audit.verification.pair import verify_in_two
@@ -84,7 +84,7 @@ def unseal(entry: Entry) -> dict[str, Any] | None:
     event = event_of(entry)
     if "sealed" not in event:
         return {}
-    row = SubjectKey.objects.filter(pseudonym=event["subject"], wrapped_key__isnull=False).first()
+    row = sealing.row_of(event["subject"])
     if row is None:
         return None
     return sealing.unseal(
@@ -205,4 +205,4 @@ def latest_verification() -> Verification | None:
 
 def key_is_alive(pseudonym: str) -> bool:
     """Whether the person's key is still there, so that sealed facts can be opened."""
-    return SubjectKey.objects.filter(pseudonym=pseudonym, wrapped_key__isnull=False).exists()
+    return sealing.row_of(pseudonym) is not None

@@ -2,7 +2,13 @@
 
 from celery import shared_task
 
-from audit.actions import sequence, verify_new_entries
+from audit.actions import (
+    announce_epochs,
+    destroy_due_keys,
+    replay_if_restored,
+    sequence,
+    verify_new_entries,
+)
 
 
 @shared_task
@@ -15,3 +21,12 @@ def sequence_pending() -> None:
 def check_new_entries() -> None:
     """Keeps the newest whole check of the log up to date with what was added since."""
     verify_new_entries()
+
+
+@shared_task
+def keep_keys() -> None:
+    """The sweep of the key store: what a crash left to be destroyed, what a restore brought back,
+    and epochs of which the log does not tell yet."""
+    destroy_due_keys()
+    replay_if_restored()
+    announce_epochs()

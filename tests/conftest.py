@@ -8,6 +8,16 @@ from accounts.roles import Role
 from tests import builders
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test that uses the database may use both: subjects' keys have one of their own."""
+    for item in items:
+        marker = item.get_closest_marker("django_db")
+        if marker or {"db", "transactional_db"} & set(getattr(item, "fixturenames", ())):
+            given = dict(marker.kwargs) if marker else {}
+            both = pytest.mark.django_db(**{**given, "databases": "__all__"})
+            item.add_marker(both, append=False)
+
+
 @pytest.fixture
 def analyst(db: None) -> User:
     return builders.user(Role.ANALYST)

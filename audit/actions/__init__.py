@@ -1,10 +1,11 @@
 """Writing the log: record a change, append what pipelines send, sequence, forget, check."""
 
 from audit.actions.acting import Actor
+from audit.actions.adopting import adopt_subject_keys
 from audit.actions.anchoring import claim_anchoring, note_anchor, note_anchor_fault
 from audit.actions.checking import verify_new_entries, verify_stored_log
 from audit.actions.exporting import note_export
-from audit.actions.forgetting import SubjectUnknownError, forget_subject
+from audit.actions.forgetting import SubjectUnknownError, destroy_due_keys, forget_subject
 from audit.actions.recording import (
     NotInTransactionError,
     append,
@@ -13,20 +14,29 @@ from audit.actions.recording import (
     record,
     sequence,
 )
+from audit.actions.replaying import replay_erasures, replay_if_restored
+from audit.actions.rotating import KeysUnreachableError, announce_epochs, rotate_epoch
 
 __all__ = [
     "Actor",
+    "KeysUnreachableError",
     "NotInTransactionError",
     "SubjectUnknownError",
+    "adopt_subject_keys",
+    "announce_epochs",
     "append",
     "append_declared",
     "append_signed",
     "claim_anchoring",
+    "destroy_due_keys",
     "forget_subject",
     "note_anchor",
     "note_anchor_fault",
     "note_export",
     "record",
+    "replay_erasures",
+    "replay_if_restored",
+    "rotate_epoch",
     "sequence",
     "verify_new_entries",
     "verify_stored_log",
