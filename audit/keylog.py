@@ -11,9 +11,10 @@ from audit.events import (
     SUBJECT_ERASED,
     SUBJECT_ERASURE_REPLAYED,
 )
+from audit.keyring import ring
 from audit.ledger import canonical
 from audit.ledger.leaf import unpack
-from audit.models import MAIN_LOG, Entry, SubjectKey
+from audit.models import MAIN_LOG, Entry, KeyEpoch, SubjectKey
 
 _AT_A_TIME = 500
 
@@ -81,6 +82,29 @@ def missing_keys(log_id: int = MAIN_LOG) -> list[str]:
         rows = SubjectKey.objects.filter(pseudonym__in=expected[start : start + _AT_A_TIME])
         found |= set(rows.filter(destroyed_at=None).values_list("pseudonym", flat=True))
     return [name for name in expected if name not in found]
+
+
+def rotation_plan() -> list[str]:
+    """What a rotation of all keys would do now, in sentences."""
+    living = SubjectKey.objects.filter(destroyed_at=None)
+    open_epochs = list(KeyEpoch.objects.filter(destroyed_at=None).order_by("number"))
+    said = []
+    if len(open_epochs) > 1:
+        newest = open_epochs[-1].number
+        said.append(f"A rotation is under way: it would go on into epoch {newest}.")
+        left, ended = living.filter(epoch__lt=newest).count(), open_epochs[:-1]
+    else:
+        said.append("A new epoch would be opened.")
+        left, ended = living.count(), open_epochs
+    said.append(f"{left:,} living keys would be wrapped anew.")
+    said += [f"The key of epoch {row.number} would be destroyed." for row in ended]
+    signing = [key for key in ring().keys if key.signs]
+    if len(signing) > 1:
+        until = signing[1].signs_until
+        said.append(f"The signing key would not be rotated: an overlap is under way until {until}.")
+    else:
+        said.append("A new signing key would be made; the one of now would sign beside it.")
+    return said
 
 
 def _epochs(log_id: int, event_type: str) -> dict[int, Told]:

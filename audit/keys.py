@@ -1,6 +1,7 @@
 """The installation's secrets on disk, each made at first use and readable by us alone.
 
-log.key      Ed25519, PEM: signs checkpoints (VESTIGE_LOG_KEY_FILE names another place)
+log.key      Ed25519, PEM: signs checkpoints (VESTIGE_LOG_KEY_FILE names another place); after a
+             rotation log-*.key, and log.keyring says which (audit.keyring)
 lookup.key   32 bytes: HMAC of identifiers, for finding a person without storing who it is
 epochs/      32 bytes each: wrap the data keys of the subjects (audit.epochs)
 data.key     32 bytes: the vault, for case data outside the log
@@ -69,7 +70,7 @@ def destroy_file(path: Path) -> None:
     except FileNotFoundError:
         return
     path.unlink(missing_ok=True)
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
 
 
 @lru_cache
@@ -80,16 +81,26 @@ def _secret(path: Path) -> bytes:
 
 @lru_cache
 def _signing_key(path: Path) -> Ed25519PrivateKey:
-    pem = Ed25519PrivateKey.generate().private_bytes(
+    make_once(path, pem(Ed25519PrivateKey.generate()))
+    return read_signing_key(path)
+
+
+def pem(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    make_once(path, pem)
+
+
+def read_signing_key(path: Path) -> Ed25519PrivateKey:
+    """The key in a PEM file that is there. Raises KeyFileError."""
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except ValueError as exc:
         raise KeyFileError(f"{path} is not a private key in PEM. Restore your backup.") from exc
+    except FileNotFoundError as exc:
+        raise KeyFileError(f"{path} is missing. Restore it from your backup.") from exc
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyFileError(f"{path} is not an Ed25519 key. The log's checkpoints need one.")
     return key
@@ -107,12 +118,12 @@ def make_once(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     finally:
         Path(draft).unlink()
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut as the files do."""
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -6,7 +6,9 @@ from audit.actions import (
     announce_epochs,
     destroy_due_keys,
     replay_if_restored,
+    rotate_due_epoch,
     sequence,
+    settle_signing_keys,
     verify_new_entries,
 )
 
@@ -30,3 +32,10 @@ def keep_keys() -> None:
     destroy_due_keys()
     replay_if_restored()
     announce_epochs()
+
+
+@shared_task
+def rotate_due_keys() -> None:
+    """New epochs by the calendar, and the end of a signing key whose overlap is over."""
+    settle_signing_keys()
+    rotate_due_epoch()

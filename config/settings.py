@@ -298,6 +298,7 @@ _SWEEPS = {
     "audit.tasks.sequence_pending": 2,
     "audit.tasks.check_new_entries": 60,
     "audit.tasks.keep_keys": 30,
+    "audit.tasks.rotate_due_keys": 3600,
     "compliance.tasks.send_due_mail": 2,
     "compliance.tasks.advance_due_requests": 2,
     "compliance.tasks.issue_due_notices": 3,

@@ -15,12 +15,23 @@ from audit.actions.recording import (
     sequence,
 )
 from audit.actions.replaying import replay_erasures, replay_if_restored
-from audit.actions.rotating import KeysUnreachableError, announce_epochs, rotate_epoch
+from audit.actions.resigning import (
+    RotationUnderWayError,
+    rotate_signing_key,
+    settle_signing_keys,
+)
+from audit.actions.rotating import (
+    KeysUnreachableError,
+    announce_epochs,
+    rotate_due_epoch,
+    rotate_epoch,
+)
 
 __all__ = [
     "Actor",
     "KeysUnreachableError",
     "NotInTransactionError",
+    "RotationUnderWayError",
     "SubjectUnknownError",
     "adopt_subject_keys",
     "announce_epochs",
@@ -36,8 +47,11 @@ __all__ = [
     "record",
     "replay_erasures",
     "replay_if_restored",
+    "rotate_due_epoch",
     "rotate_epoch",
+    "rotate_signing_key",
     "sequence",
+    "settle_signing_keys",
     "verify_new_entries",
     "verify_stored_log",
 ]

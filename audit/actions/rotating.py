@@ -13,7 +13,9 @@ next, so a rotation that was killed goes on where it stood. It runs beside every
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
@@ -74,6 +76,23 @@ def rotate_epoch(
         _end(number)
     sequence()
     return Rotation(newest.number, rewrapped, older, [])
+
+
+def rotate_due_epoch() -> Rotation | None:
+    """What the schedule asks for: a new epoch after VESTIGE_EPOCH_DAYS, and the end of the one
+    before it VESTIGE_EPOCH_GRACE_HOURS later, so that a backup of the key store falls between."""
+    if not settings.VESTIGE_EPOCH_DAYS:
+        return None
+    newest = KeyEpoch.objects.filter(closed_at=None).order_by("-number").first()
+    if newest is None:
+        return None
+    age = timezone.now() - newest.opened_at
+    if _older(newest).exists():
+        over = age >= timedelta(hours=settings.VESTIGE_EPOCH_GRACE_HOURS)
+        return rotate_epoch(leave_old=not over)
+    if age >= timedelta(days=settings.VESTIGE_EPOCH_DAYS):
+        return rotate_epoch(leave_old=True)
+    return None
 
 
 def announce_epochs() -> int:

@@ -28,7 +28,7 @@ from audit.queries import (
     entry,
     event_of,
     latest_checkpoint,
-    verifier_key,
+    verifier_keys,
 )
 from audit.search import MAX_PAGE, FilterError, address, filters_from, page
 
@@ -132,7 +132,9 @@ def checkpoint(request: HttpRequest) -> HttpResponse:
 
 @public
 def vkey(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(verifier_key() + "\n", content_type="text/plain; charset=utf-8")
+    """One a line, the active key first; keys of the past stay, for what they signed."""
+    lines = "".join(f"{text}\n" for text in verifier_keys())
+    return HttpResponse(lines, content_type="text/plain; charset=utf-8")
 
 
 @public
