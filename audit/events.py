@@ -97,6 +97,7 @@ SUBJECT_ERASED = define("subject.erased", "pseudonym", "commitment", "sealed_ent
 SUBJECT_ERASURE_REPLAYED = define(
     "subject.erasure_replayed", "pseudonym", "commitment", "epoch", "entry"
 )
+ERASURE_RECEIPTED = define("subject.erasure_receipted", "pseudonym", "statement_sha256")
 KEYS_LOST = define("subject.keys_lost", "keys", "epoch")
 KEK_CREATED = define("kek.epoch.created", "epoch", "commitment")
 KEK_DESTROYED = define("kek.epoch.destroyed", "epoch", "commitment", "rewrapped", "erased")

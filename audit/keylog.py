@@ -46,6 +46,15 @@ def erasure_of(pseudonym: str, log_id: int = MAIN_LOG) -> list[tuple[int, dict[s
     return list(_details(log_id, SUBJECT_ERASED.name, resource=f"subject:{pseudonym}"))
 
 
+def creation_of(pseudonym: str, log_id: int = MAIN_LOG) -> Told | None:
+    """The entry that announced this person's key."""
+    for seq, details in _details(log_id, KEYS_CREATED.name):
+        for key in details["keys"]:
+            if key["pseudonym"] == pseudonym:
+                return Told(seq, pseudonym, key["commitment"])
+    return None
+
+
 def replays_of(pseudonym: str, log_id: int = MAIN_LOG) -> list[int]:
     """The entries that tell of a restore that had brought this person's key back."""
     name = SUBJECT_ERASURE_REPLAYED.name

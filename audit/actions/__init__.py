@@ -6,6 +6,7 @@ from audit.actions.anchoring import claim_anchoring, note_anchor, note_anchor_fa
 from audit.actions.checking import verify_new_entries, verify_stored_log
 from audit.actions.exporting import note_export
 from audit.actions.forgetting import SubjectUnknownError, destroy_due_keys, forget_subject
+from audit.actions.receipting import KeyLivesError, erasure_receipt
 from audit.actions.recording import (
     NotInTransactionError,
     append,
@@ -29,6 +30,7 @@ from audit.actions.rotating import (
 
 __all__ = [
     "Actor",
+    "KeyLivesError",
     "KeysUnreachableError",
     "NotInTransactionError",
     "RotationUnderWayError",
@@ -40,6 +42,7 @@ __all__ = [
     "append_signed",
     "claim_anchoring",
     "destroy_due_keys",
+    "erasure_receipt",
     "forget_subject",
     "note_anchor",
     "note_anchor_fault",

@@ -37,6 +37,7 @@ class Replay:
 def replay_erasures() -> Replay:
     """Destroy every key that is alive though the log says that its person was erased. Commits."""
     destroy_due_keys()
+    sequence()
     seen = replayed = 0
     batch: list[keylog.Told] = []
     for erasure in keylog.erasures():

@@ -2,32 +2,42 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from accounts.models import User
 from audit import epochs, keylog, sealing
 from audit.actions import (
+    KeyLivesError,
     KeysUnreachableError,
     SubjectUnknownError,
     announce_epochs,
     append,
     destroy_due_keys,
+    erasure_receipt,
     forget_subject,
     record,
     replay_erasures,
     replay_if_restored,
+    rotate_due_epoch,
     rotate_epoch,
     sequence,
 )
 from audit.events import define
+from audit.ledger.verify import verify_bundle
 from audit.models import Entry, KeyEpoch, Subject, SubjectKey
 from audit.queries import entries, event_of, key_is_alive, stored_log_outcome, unseal
 from audit.routing import KEYS
 from audit.subjects import SubjectRef, lookup
+from audit.tasks import keep_keys, rotate_due_keys
 from tests.audit.builders import event, sql, verified
 
 pytestmark = pytest.mark.django_db
@@ -435,6 +445,123 @@ def test_an_epochs_file_that_came_back_is_reported_and_destroyed_again(analyst: 
     assert found.files == 1
     assert not epochs.epoch_file(number).exists()
     assert stored_log_outcome(full=True).ok
+
+
+# Receipts
+
+
+def test_a_receipt_says_whether_backups_are_useless_and_verifies_offline(analyst: User) -> None:
+    note(analyst)
+    (ann,) = noted()
+    with pytest.raises(SubjectUnknownError):
+        erasure_receipt(ann.subject, by=analyst)
+    forget_subject(lookup(ANN), by=analyst)
+    early = erasure_receipt(ann.subject, by=analyst)
+    assert verify_bundle(early).valid
+    statement = early["statement"]
+    assert not statement["backups_are_useless"]
+    assert statement["key_destroyed"]["sealed_entries"] == 1
+    types = {entry.seq: entry.type for entry in entries()}
+    assert [types[seq] for seq in statement["entries"]] == [
+        "subject.keys_created",
+        "subject.erased",
+    ]
+    assert erasure_receipt(ann.subject, by=analyst)["entries"][-1] == early["entries"][-1]
+    assert Entry.objects.filter(type="subject.erasure_receipted").count() == 1
+
+
+def test_a_receipt_after_the_epoch_ended_holds_the_proof_of_that(
+    analyst: User, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: LazySettings
+) -> None:
+    settings.VESTIGE_EPOCH_KEYS_DIR = tmp_path  # so that the first epoch is number 1
+    note(analyst)
+    (ann,) = noted()
+    rotate_epoch()
+    forget_subject(lookup(ANN), by=analyst)
+    assert not erasure_receipt(ann.subject, by=analyst)["statement"]["backups_are_useless"]
+    rotate_epoch()
+    made = erasure_receipt(ann.subject, by=analyst)
+    assert verify_bundle(made).valid
+    statement = made["statement"]
+    assert statement["backups_are_useless"]
+    assert [told["epoch"] for told in statement["epochs_destroyed"]] == [1, 2]
+    assert "hold nothing that can be opened" in " ".join(statement["shows"])
+
+
+def test_a_living_key_gets_no_receipt(analyst: User) -> None:
+    note(analyst)
+    (ann,) = noted()
+    backup = Backup()
+    forget_subject(lookup(ANN), by=analyst)
+    destroy_due_keys()
+    backup.restore()
+    with pytest.raises(KeyLivesError, match="replay"):
+        erasure_receipt(ann.subject, by=analyst)
+    with pytest.raises(CommandError):
+        call_command("erasure_receipt", ann.subject)
+    replay_erasures()
+    receipt = erasure_receipt(ann.subject, by=analyst)
+    assert len(receipt["statement"]["destroyed_again_after_a_restore"]) == 1
+    assert verify_bundle(receipt).valid
+
+
+# The calendar
+
+
+def test_the_calendar_opens_an_epoch_and_ends_the_old_one_after_the_grace(
+    analyst: User, settings: LazySettings
+) -> None:
+    note(analyst)
+    assert rotate_due_epoch() is None
+    opened = KeyEpoch.objects.get()
+    KeyEpoch.objects.update(opened_at=timezone.now() - timedelta(days=31))
+    first = rotate_due_epoch()
+    assert first is not None
+    assert first.left == [opened.number]
+    assert rotate_due_epoch() is not None  # the grace is not over
+    assert epochs.epoch_file(opened.number).exists()
+    KeyEpoch.objects.filter(number=first.epoch).update(
+        opened_at=timezone.now() - timedelta(hours=49)
+    )
+    second = rotate_due_epoch()
+    assert second is not None
+    assert second.destroyed == [opened.number]
+    assert rotate_due_epoch() is None
+    settings.VESTIGE_EPOCH_DAYS = 0
+    KeyEpoch.objects.update(opened_at=timezone.now() - timedelta(days=99))
+    assert rotate_due_epoch() is None
+
+
+def test_the_commands_say_what_they_do(analyst: User, capsys: pytest.CaptureFixture[str]) -> None:
+    note(analyst)
+    (ann,) = noted()
+    number = KeyEpoch.objects.get().number
+    call_command("rotate_keys", "--epoch", "--dry-run")
+    said = capsys.readouterr().out
+    assert "1 living keys would be wrapped anew" in said
+    assert f"The key of epoch {number} would be destroyed" in said
+    assert KeyEpoch.objects.count() == 1
+    call_command("rotate_keys", "--epoch", "--leave-old")
+    assert "Back up the key store" in capsys.readouterr().out
+    call_command("rotate_keys", "--dry-run")
+    assert "under way" in capsys.readouterr().out
+    call_command("rotate_keys", "--epoch")
+    assert f"epoch {number} is destroyed" in capsys.readouterr().out
+    forget_subject(lookup(ANN), by=analyst)
+    call_command("replay_erasures")
+    assert "1 erasures in the log; 0 keys" in capsys.readouterr().out
+    call_command("erasure_receipt", ann.subject)
+    assert verify_bundle(capsys.readouterr().out).valid
+
+
+def test_the_sweep_destroys_announces_and_replays(analyst: User) -> None:
+    note(analyst)
+    noted()
+    forget_subject(lookup(ANN), by=analyst)
+    keep_keys()
+    rotate_due_keys()
+    assert not SubjectKey.objects.filter(destroyed_at=None).exists()
+    assert len(details_of("kek.epoch.created")) == 1
 
 
 def test_the_store_refuses_a_key_that_is_half_gone(analyst: User) -> None:
