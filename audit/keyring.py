@@ -37,6 +37,8 @@ from audit.ledger.checkpoint import (
     vkey,
 )
 
+_RING = "log.keyring"
+
 
 @dataclass(frozen=True, slots=True)
 class RingKey:
@@ -92,34 +94,37 @@ class Ring:
         """The vkeys in whose name the note is signed and counts; signatures are not verified."""
         made, signatures = parse(note)
         signed = {(signature.name, signature.key_id) for signature in signatures}
-        found = []
-        for key in self.keys:
-            text = key.vkey(origin)
-            known = parse_vkey(text)
-            if (known.name, known.key_id) in signed and key.counts(origin, made.size):
-                found.append(text)
-        return found
+        return [
+            key.vkey(origin)
+            for key in self.keys
+            if _named(key.vkey(origin)) in signed and key.counts(origin, made.size)
+        ]
 
 
-_loaded: tuple[tuple[str, int, int] | tuple[str], Ring] | None = None
+_Identity = tuple[Path, int, int]
+_loaded: tuple[_Identity, Ring] | None = None
 
 
 def ring() -> Ring:
-    """The keys as they are now; another process may have rotated them. Raises KeyFileError."""
+    """The keys as they are now; another process may have rotated them. Raises KeyFileError.
+
+    Called for each signature: one look at the file's inode, and nothing else in the usual case.
+    """
     global _loaded
-    path = ring_file()
+    folder = settings.VESTIGE_KEYS
     try:
-        found = os.stat(path)  # noqa: PTH116  # called for each signature
-        identity: tuple[str, int, int] | tuple[str] = (str(path), found.st_ino, found.st_mtime_ns)
+        found = os.stat(f"{folder}/{_RING}")  # noqa: PTH116
+        identity = (folder, found.st_ino, found.st_mtime_ns)
     except FileNotFoundError:
-        identity = (str(keys.log_key_file()),)
-    if _loaded is None or _loaded[0] != identity:
-        _loaded = (identity, _read(path) if len(identity) > 1 else _of_one_key())
-    return _loaded[1]
+        identity = (folder, 0, 0)
+    known = _loaded
+    if known is None or known[0] != identity:
+        known = _loaded = (identity, _read(ring_file()) if identity[1] else _of_one_key())
+    return known[1]
 
 
 def ring_file() -> Path:
-    return Path(settings.VESTIGE_KEYS) / "log.keyring"
+    return Path(settings.VESTIGE_KEYS) / _RING
 
 
 def add_key(since: Mapping[str, int], *, signs_until: str) -> RingKey:
@@ -206,6 +211,13 @@ def _write(*members: RingKey) -> None:
 
 def _beside(name: str) -> Path:
     return keys.log_key_file().with_name(name)
+
+
+@cache
+def _named(vkey: str) -> tuple[str, bytes]:
+    """How a note names this key."""
+    known = parse_vkey(vkey)
+    return known.name, known.key_id
 
 
 @cache

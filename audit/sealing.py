@@ -94,9 +94,15 @@ def row_of(pseudonym: str) -> SubjectKey | None:
 
 
 def new_rows(refs: Iterable[SubjectRef], *, epoch: int) -> list[SubjectKey]:
-    """A fresh key for each of these persons, wrapped in this epoch, not saved yet."""
+    """A fresh key for each of these persons who has none, wrapped in this epoch, not saved yet.
+
+    Who makes one for the same person at the same moment gives it the same generation, and only
+    one of the two can be saved.
+    """
     names = {lookup(ref): ref for ref in refs}
     taken = _newest_generations(list(names))
+    for name, _, _ in _living(list(names)):  # made since the caller looked
+        names.pop(name, None)
     rows = []
     for name, ref in names.items():
         secret = secrets.token_bytes(keys.KEY_BYTES)

@@ -64,8 +64,8 @@ def replay_if_restored() -> Replay | None:
     newest = Subject.objects.filter(destroyed_at__isnull=False).order_by("-destroyed_at")
     names = list(newest.values_list("pseudonym", flat=True)[:_NEWEST])
     back = SubjectKey.objects.filter(pseudonym__in=names, destroyed_at=None).exists()
-    ended = KeyEpoch.objects.filter(destroyed_at__isnull=False).values_list("number", flat=True)
-    if back or set(ended) & set(epochs.numbers_on_disk()):
+    ended = KeyEpoch.objects.filter(destroyed_at__isnull=False, number__in=epochs.numbers_on_disk())
+    if back or any(_is_file_of(row.number, row.commitment) for row in ended):
         return replay_erasures()
     return None
 
@@ -98,8 +98,7 @@ def _replay(batch: Sequence[keylog.Told]) -> int:
 
 
 def _replay_epoch(number: int, told: keylog.Told) -> bool:
-    path = epochs.epoch_file(number)
-    if not path.exists() or epochs.commitment(path.read_bytes()) != told.commitment:
+    if not _is_file_of(number, told.commitment):
         return False
     epochs.destroy_file(number)
     with transaction.atomic():
@@ -110,3 +109,8 @@ def _replay_epoch(number: int, told: keylog.Told) -> bool:
             details={"epoch": number, "commitment": told.commitment, "entry": told.entry},
         )
     return True
+
+
+def _is_file_of(number: int, commitment: str) -> bool:
+    path = epochs.epoch_file(number)
+    return path.exists() and epochs.commitment(path.read_bytes()) == commitment

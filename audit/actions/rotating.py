@@ -51,23 +51,25 @@ class Rotation:
 
 
 def rotate_epoch(
-    *, progress: Progress | None = None, leave_old: bool = False, accept_loss: bool = False
+    *, progress: Progress | None = None, leave_old: bool = False, accept_loss: int | None = None
 ) -> Rotation:
     """Open a new epoch, or go on with the rotation that was begun, and destroy the older ones.
 
     `leave_old` keeps the older keys until the next call, so that a backup of the key store can be
-    made in between. `accept_loss` gives up keys that nobody can open any more, and records that.
+    made in between. `accept_loss` is an epoch whose key is gone for good: the keys that are still
+    wrapped in it are given up, and that is recorded.
     Commits. Raises KeysUnreachableError, SealError and KeyFileError; nothing is destroyed then.
     """
     destroy_due_keys()
     open_first_epoch()
     newest = _newest_epoch()
     if not _older(newest).exists():
+        _require_usable(newest.number, accept_loss)
         newest = open_epoch(max(newest.number, keylog.highest_epoch()) + 1)
     announce_epochs()
     _close_older(newest)
-    if accept_loss:
-        _give_up_unreachable(newest.number)
+    if accept_loss is not None:
+        _give_up(accept_loss)
     rewrapped = _rewrap_all(newest.number, progress)
     older = [row.number for row in _older(newest)]
     if leave_old:
@@ -151,11 +153,7 @@ def _rewrap(rows: list[SubjectKey], number: int) -> None:
         try:
             sealing.wrap(row, sealing.unwrap(row).secret, epoch=number)
         except EpochKeyGoneError as exc:
-            raise KeysUnreachableError(
-                f"Keys of epoch {row.epoch} live in the key store, but the key of that epoch is"
-                " gone: the key store is an old copy. Restore the newest one; if there is none,"
-                " give them up with --accept-loss."
-            ) from exc
+            raise _unreachable(row.epoch) from exc
     SubjectKey.objects.bulk_update(rows, ["wrapped_key", "epoch"])
     for epoch, count in moved.items():
         KeyEpoch.objects.filter(number=epoch).update(rewrapped=F("rewrapped") + count)
@@ -190,20 +188,34 @@ def _end(number: int) -> None:
     KeyEpoch.objects.filter(number=number).update(destroyed_at=timezone.now())
 
 
-def _give_up_unreachable(number: int) -> None:
-    """Empty the keys whose epoch's key is gone; what they sealed is lost, and the log says so."""
-    living = SubjectKey.objects.filter(destroyed_at=None, epoch__lt=number)
-    for (epoch,) in living.values_list("epoch").distinct().order_by("epoch"):
-        if epochs.epoch_file(epoch).exists():
-            continue
-        while rows := list(living.filter(epoch=epoch).order_by("pk")[:_LOST_AN_EVENT]):
-            with transaction.atomic():
-                record(
-                    KEYS_LOST,
-                    by=KEEPER,
-                    resource=f"kek:{epoch}",
-                    details={"epoch": epoch, "keys": [row.pseudonym for row in rows]},
-                )
-            living.filter(pk__in=[row.pk for row in rows]).update(
-                lookup=None, wrapped_key=None, destroyed_at=timezone.now()
+def _require_usable(number: int, accept_loss: int | None) -> None:
+    """No epoch follows one whose key is not here: its folder may just not be mounted."""
+    if number != accept_loss and not epochs.epoch_file(number).exists():
+        raise _unreachable(number)
+
+
+def _unreachable(number: int) -> KeysUnreachableError:
+    return KeysUnreachableError(
+        f"The key of epoch {number} is not there, and keys are wrapped in it. If that epoch was"
+        " destroyed, the key store is an old copy: restore the newest one. Otherwise bring the"
+        " file back. If neither can be had, give those keys up with --accept-loss"
+        f" {number}."
+    )
+
+
+def _give_up(number: int) -> None:
+    """Empty the keys of an epoch whose key is gone; what they sealed is lost, as the log says."""
+    if epochs.epoch_file(number).exists():
+        raise KeysUnreachableError(f"The key of epoch {number} is there: nothing of it is lost.")
+    living = SubjectKey.objects.filter(destroyed_at=None, epoch=number).order_by("pk")
+    while rows := list(living[:_LOST_AN_EVENT]):
+        with transaction.atomic():
+            record(
+                KEYS_LOST,
+                by=KEEPER,
+                resource=f"kek:{number}",
+                details={"epoch": number, "keys": [row.pseudonym for row in rows]},
             )
+        SubjectKey.objects.filter(pk__in=[row.pk for row in rows]).update(
+            lookup=None, wrapped_key=None, destroyed_at=timezone.now()
+        )

@@ -10,7 +10,7 @@ import pytest
 from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, connections, transaction
-from django.test.utils import CaptureQueriesContext
+from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 
 from accounts.models import User
@@ -310,7 +310,10 @@ def test_keys_that_nobody_can_open_are_given_up_only_when_asked(analyst: User) -
     backup = Backup()
     rotate_epoch()
     backup.restore()
-    done = rotate_epoch(accept_loss=True)
+    lost = backup.epochs[0].number
+    with pytest.raises(KeysUnreachableError, match=f"--accept-loss {lost}"):
+        rotate_epoch()
+    done = rotate_epoch(accept_loss=lost)
     assert done.epoch == backup.epochs[0].number + 2  # no number is used twice
     (told,) = details_of("subject.keys_lost")
     assert told["keys"] == [backup.keys[0].pseudonym]
@@ -368,6 +371,24 @@ def test_the_old_key_can_be_left_until_a_backup_is_made(analyst: User) -> None:
     assert epochs.epoch_file(first.left[0]).exists()
     second = rotate_epoch()
     assert (second.epoch, second.destroyed) == (first.epoch, first.left)
+
+
+def test_keys_that_can_be_opened_are_not_given_up(analyst: User) -> None:
+    note(analyst)
+    with pytest.raises(KeysUnreachableError, match="nothing of it is lost"):
+        rotate_epoch(accept_loss=KeyEpoch.objects.get().number)
+    assert unseal(noted()[0]) == {"street": "Elm"}
+
+
+def test_no_epoch_is_opened_where_the_folder_of_the_keys_is_not_mounted(
+    analyst: User, tmp_path: Path
+) -> None:
+    note(analyst)
+    with override_settings(VESTIGE_EPOCH_KEYS_DIR=tmp_path):
+        with pytest.raises(KeysUnreachableError, match="bring the file back"):
+            rotate_epoch()
+        assert list(tmp_path.iterdir()) == []
+    assert unseal(noted()[0]) == {"street": "Elm"}
 
 
 def test_an_epoch_is_announced_once(analyst: User) -> None:

@@ -24,7 +24,8 @@ class Command(migrate.Command):
         wanted = _wanted(options["database"])
         for alias in wanted:
             super().handle(*args, **options | {"database": alias})
-        if options["plan"] or options["check_unapplied"] or options["prune"] or KEYS not in wanted:
+        only_looks = options["plan"] or options["check_unapplied"] or options["prune"]
+        if options["database"] or only_looks:
             return
         moved = adopt_subject_keys()
         if moved and options["verbosity"]:

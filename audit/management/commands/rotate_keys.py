@@ -44,8 +44,9 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--accept-loss",
-            action="store_true",
-            help="give up subjects' keys whose epoch's key is gone, and record that",
+            type=int,
+            metavar="EPOCH",
+            help="give up the subjects' keys of this epoch, whose key is gone, and record that",
         )
         parser.add_argument(
             "--overlap-days",
