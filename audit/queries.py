@@ -10,11 +10,11 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.models import QuerySet
 
-from audit import proofs, sealing, sequencer, signer
+from audit import keyring, proofs, sealing, sequencer, signer
 from audit.ledger import bundle, canonical, checkpoint
 from audit.ledger.leaf import unpack
-from audit.models import MAIN_LOG, Entry, Log, Pending, SubjectKey, Verification
-from audit.verification import places, sealed
+from audit.models import MAIN_LOG, Entry, Log, Pending, Verification
+from audit.verification import places, sealed, signers
 from audit.verification.outcome import Outcome
 from audit.verification.pair import verify_in_two
 from audit.verification.run import Progress, verify_log
@@ -85,7 +85,7 @@ def unseal(entry: Entry) -> dict[str, Any] | None:
     event = event_of(entry)
     if "sealed" not in event:
         return {}
-    row = SubjectKey.objects.filter(pseudonym=event["subject"], wrapped_key__isnull=False).first()
+    row = sealing.row_of(event["subject"])
     if row is None:
         return None
     return sealing.unseal(
@@ -108,9 +108,14 @@ def latest_checkpoint() -> Checkpoint | None:
 
 
 def verifier_key() -> str:
-    """The log's public key, as C2SP vkey text."""
+    """The public key of the log's active signing key, as C2SP vkey text."""
+    return verifier_keys()[0]
+
+
+def verifier_keys() -> tuple[str, ...]:
+    """The log's public keys: the active one, those that sign beside it, those of the past."""
     log = head()
-    return signer.verifier_key(log.origin if log else settings.VESTIGE_ORIGIN)
+    return signer.verifier_keys(log.origin if log else settings.VESTIGE_ORIGIN)
 
 
 def settle() -> None:
@@ -162,7 +167,7 @@ def evidence(
         purpose=purpose,
         statement=statement,
         origin=said.origin,
-        vkey=signer.verifier_key(said.origin),
+        vkey=signer.verifier_key_of(signed.note, said.origin),
         checkpoint=signed.note,
         entries=[(seq, found[seq], path) for seq, path in zip(wanted, paths, strict=True)],
     )
@@ -197,12 +202,13 @@ def stored_log_outcome(
     verify = verify_in_two if in_two and not state else verify_log
     outcome = verify(
         MAIN_LOG,
-        vkeys=[verifier_key()],
+        vkeys=verifier_keys(),
         remembered=signer.remembered_note(),
         full=full,
         state=state,
         progress=progress,
     )
+    outcome.findings += signers.findings(MAIN_LOG, keyring.ring())
     if full and outcome.ok:
         outcome.findings += places.findings(MAIN_LOG)
         outcome.findings += sealed.findings(MAIN_LOG)
@@ -216,4 +222,4 @@ def latest_verification() -> Verification | None:
 
 def key_is_alive(pseudonym: str) -> bool:
     """Whether the person's key is still there, so that sealed facts can be opened."""
-    return SubjectKey.objects.filter(pseudonym=pseudonym, wrapped_key__isnull=False).exists()
+    return sealing.row_of(pseudonym) is not None

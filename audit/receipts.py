@@ -11,11 +11,11 @@ from django.conf import settings
 from django.utils import timezone
 
 from audit import keys, signer
+from audit.group_commit import Sequenced
 from audit.intake import time_text
 from audit.ledger.checkpoint import InvalidNoteError, parse_note, parse_vkey
 from audit.ledger.receipt import Accepted, InvalidReceiptError, sign
 from audit.models import MAIN_LOG, Log
-from audit.group_commit import Sequenced
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,17 @@ import logging
 
 from celery import shared_task
 
-from audit.actions import anchor_at, due_places, sequence, verify_new_entries
+from audit.actions import (
+    anchor_at,
+    announce_epochs,
+    destroy_due_keys,
+    due_places,
+    replay_if_restored,
+    rotate_due_epoch,
+    sequence,
+    settle_signing_keys,
+    verify_new_entries,
+)
 from audit.models import MAIN_LOG
 from audit.places import PlacesError
 
@@ -40,3 +50,19 @@ def anchor_checkpoints(log_id: int = MAIN_LOG) -> None:
 def anchor_checkpoint(log_id: int, kind: str, name: str) -> None:
     """Has one place hold the newest checkpoint."""
     anchor_at(log_id, kind, name)
+
+
+@shared_task
+def keep_keys() -> None:
+    """The sweep of the key store: what a crash left to be destroyed, what a restore brought back,
+    and epochs of which the log does not tell yet."""
+    destroy_due_keys()
+    replay_if_restored()
+    announce_epochs()
+
+
+@shared_task
+def rotate_due_keys() -> None:
+    """New epochs by the calendar, and the end of a signing key whose overlap is over."""
+    settle_signing_keys()
+    rotate_due_epoch()

@@ -141,20 +141,45 @@ TEMPLATES = [
     }
 ]
 
-DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{VESTIGE_HOME / 'vestige.sqlite3'}")
-_database: dict[str, Any] = dict(env.db_url_config(DATABASE_URL))
-if _database["ENGINE"].endswith("sqlite3"):
-    _database["OPTIONS"] = {
-        # DEFERRED transactions end in "database is locked" under two writers.
-        "transaction_mode": "IMMEDIATE",
-        "timeout": 20,
+
+def _database(url: str, *pragmas: str) -> dict[str, Any]:
+    database: dict[str, Any] = dict(env.db_url_config(url))
+    if database["ENGINE"].endswith("sqlite3"):
         # FULL: an acknowledged event must survive a power cut, or the signed log would fork.
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON",
-    }
-else:
-    _database["CONN_MAX_AGE"] = None  # a connection a request costs ten times the request
-    _database["CONN_HEALTH_CHECKS"] = True
-DATABASES = {"default": _database}
+        pragmas = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", *pragmas)
+        database["OPTIONS"] = {
+            # DEFERRED transactions end in "database is locked" under two writers.
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "; ".join(f"PRAGMA {pragma}" for pragma in pragmas),
+        }
+    else:
+        database["CONN_MAX_AGE"] = None  # a connection a request costs ten times the request
+        database["CONN_HEALTH_CHECKS"] = True
+    return database
+
+
+DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{VESTIGE_HOME / 'vestige.sqlite3'}")
+# The subjects' keys have a store of their own, with a backup rule of its own.
+VESTIGE_KEYS_DATABASE_URL = env.str("VESTIGE_KEYS_DATABASE_URL", default="") or (
+    f"sqlite:///{VESTIGE_KEYS / 'subjects.sqlite3'}"
+    if DATABASE_URL.startswith("sqlite")
+    else DATABASE_URL
+)
+VESTIGE_KEYS_APART = VESTIGE_KEYS_DATABASE_URL != DATABASE_URL
+DATABASES = {
+    "default": _database(DATABASE_URL),
+    # secure_delete: a destroyed key is overwritten in its page, not only unlinked from it.
+    "keys": _database(VESTIGE_KEYS_DATABASE_URL, "secure_delete=ON"),
+}
+DATABASE_ROUTERS = ["audit.routing.KeyStoreRouter"]
+# The keys that wrap them are files, and may lie in another place.
+VESTIGE_EPOCH_KEYS_DIR = Path(
+    env.str("VESTIGE_EPOCH_KEYS_DIR", default="") or VESTIGE_KEYS / "epochs"
+).resolve()
+VESTIGE_EPOCH_DAYS = env.int("VESTIGE_EPOCH_DAYS", default=30)  # 0: rotate by hand only
+VESTIGE_EPOCH_GRACE_HOURS = env.int("VESTIGE_EPOCH_GRACE_HOURS", default=48)
+VESTIGE_SIGNING_OVERLAP_DAYS = env.int("VESTIGE_SIGNING_OVERLAP_DAYS", default=30)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "accounts.User"
@@ -281,6 +306,8 @@ _SWEEPS = {
     "audit.tasks.sequence_pending": 2,
     "audit.tasks.check_new_entries": 60,
     "audit.tasks.anchor_checkpoints": 15,
+    "audit.tasks.keep_keys": 30,
+    "audit.tasks.rotate_due_keys": 3600,
     "compliance.tasks.send_due_mail": 2,
     "compliance.tasks.advance_due_requests": 2,
     "compliance.tasks.issue_due_notices": 3,

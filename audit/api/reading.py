@@ -32,7 +32,7 @@ from audit.queries import (
     entry,
     event_of,
     latest_checkpoint,
-    verifier_key,
+    verifier_keys,
 )
 from audit.search import MAX_PAGE, FilterError, address, filters_from, page
 
@@ -171,7 +171,9 @@ def checkpoint(request: HttpRequest) -> HttpResponse:
 
 @public
 def vkey(request: HttpRequest) -> HttpResponse:
-    answer = HttpResponse(verifier_key() + "\n", content_type="text/plain; charset=utf-8")
+    """One a line, the active key first; keys of the past stay, for what they signed."""
+    lines = "".join(f"{text}\n" for text in verifier_keys())
+    answer = HttpResponse(lines, content_type="text/plain; charset=utf-8")
     answer["Cache-Control"] = "public, max-age=300"
     return answer
 

@@ -312,7 +312,7 @@ def describe() -> None:
             f"{prefix}/log/vkey",
             _get(
                 f"log_vkey{suffix}",
-                "The log's verifier key (C2SP vkey)",
+                "The log's verifier keys (C2SP vkey), one a line, the active one first",
                 _answers(_TEXT, media="text/plain"),
                 open_to_all=True,
             ),

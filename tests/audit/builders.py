@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 
 from accounts.models import User
 from accounts.queries import system_user
@@ -61,8 +61,8 @@ def undone() -> Iterator[None]:
         transaction.set_rollback(True)
 
 
-def sql(statement: str, *parameters: Any) -> None:
-    with connection.cursor() as cursor:
+def sql(statement: str, *parameters: Any, using: str = "default") -> None:
+    with connections[using].cursor() as cursor:
         cursor.execute(statement, parameters)
 
 
