@@ -93,7 +93,7 @@ def require_sound() -> None:
 @override_settings(VESTIGE_MAX_BODY_BYTES=LIMIT)
 def test_changed_bodies_are_taken_whole_or_refused_whole(door: Door) -> None:
     dice = dice_for("changed bodies")
-    for _ in range(700):
+    for _ in range(500):
         body = written(dice, changed(dice, dice.choice(BODIES)))
         door.send(body, dice.choice(("application/json", "application/json", *TYPES)))
         sequence()
@@ -105,7 +105,7 @@ def test_changed_bodies_are_taken_whole_or_refused_whole(door: Door) -> None:
 def test_damaged_bodies_are_taken_whole_or_refused_whole(door: Door) -> None:
     dice = dice_for("damaged bodies")
     lines = b"\n".join(json.dumps(EVENT | {"id": f"line-{n}"}).encode() for n in range(3))
-    for _ in range(700):
+    for _ in range(500):
         if dice.random() < 0.3:
             door.send(damaged(dice, lines), "application/x-ndjson")
         else:
@@ -119,7 +119,7 @@ def test_damaged_bodies_are_taken_whole_or_refused_whole(door: Door) -> None:
 def test_damaged_and_hostile_compression_is_refused(door: Door) -> None:
     dice = dice_for("compression")
     packed = gzip.compress(json.dumps(EVENT).encode())
-    for _ in range(300):
+    for _ in range(250):
         door.send(damaged(dice, packed), **{"Content-Encoding": "gzip"})
         sequence()
     assert door.send(gzip.compress(bytes(200 * 2**20)), **{"Content-Encoding": "gzip"}) == 413
