@@ -148,6 +148,13 @@ ATTACKS = [
         refused=NEITHER,
     ),
     statement(
+        "the head says a million million more entries",
+        "UPDATE audit_log SET size = size + 1000000000000",
+        caught=(VERIFY, APPEND),
+        says="Entry 1500: it is missing",
+        refused=NEITHER,
+    ),
+    statement(
         "another last hash in the head",
         "UPDATE audit_log SET last_hash = (SELECT leaf_hash FROM audit_entry WHERE seq = 7)",
         caught=(VERIFY,),
