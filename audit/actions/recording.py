@@ -225,7 +225,7 @@ def _sequence_after_commit() -> None:
     transaction.on_commit(_committed)
 
 
-_soon = Soon(sequencer.drain)
+_soon = Soon(sequence)
 
 
 def _committed() -> None:

@@ -20,6 +20,8 @@ _SHOWN = 100
 
 _one = msgspec.json.Decoder(NewEvent)
 _many = msgspec.json.Decoder(list[NewEvent])
+# What a body raises that is no JSON: msgspec lets the last two through as Python raised them.
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _AT = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _NAMED = re.compile(r"(?:missing required|contains unknown) field `(?P<name>[^`]*)`")
 
@@ -75,18 +77,20 @@ def decode(body: bytes, content_type: str) -> tuple[list[NewEvent], bool]:
             return _many.decode(inside), False
     except msgspec.ValidationError as exc:
         raise _malformed(exc, single=False) from exc
-    except msgspec.DecodeError as exc:
+    except _NO_JSON as exc:
         raise _no_json(exc) from exc
     try:
         return [_one.decode(body)], True
     except msgspec.ValidationError as exc:
         raise _malformed(exc, single=True) from exc
+    except _NO_JSON as exc:  # reading the envelope has not looked into it
+        raise _no_json(exc) from exc
 
 
 def _decode_lines(body: bytes) -> list[NewEvent]:
     try:
         return _one.decode_lines(body)
-    except msgspec.DecodeError:
+    except _NO_JSON:
         pass  # which line? (also: lines of spaces, which are let through)
     found = []
     for number, line in enumerate(body.splitlines()):
@@ -96,7 +100,7 @@ def _decode_lines(body: bytes) -> list[NewEvent]:
             found.append(_one.decode(line))
         except msgspec.ValidationError as exc:
             raise _malformed(exc, single=False, index=len(found)) from exc
-        except msgspec.DecodeError as exc:
+        except _NO_JSON as exc:
             raise _no_json(exc, f"Line {number + 1}: ") from exc
     return found
 
@@ -131,7 +135,7 @@ def _malformed(exc: msgspec.ValidationError, *, single: bool, index: int = 0) ->
     return refusal(EventRefusedError([fault]), single=single)
 
 
-def _no_json(exc: msgspec.DecodeError, where: str = "") -> ProblemError:
+def _no_json(exc: Exception, where: str = "") -> ProblemError:
     return ProblemError(400, "Bad Request", f"{where}The body is not valid JSON: {exc}.")
 
 

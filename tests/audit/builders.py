@@ -61,6 +61,16 @@ def undone() -> Iterator[None]:
         transaction.set_rollback(True)
 
 
+@contextmanager
+def around_all_tests() -> Iterator[None]:
+    """A transaction around all tests of a module, each of which has its own inside; undone."""
+    around = transaction.atomic()
+    around._from_testcase = True  # type: ignore[attr-defined]  # as Django marks those of its own
+    with around:
+        yield
+        transaction.set_rollback(True)
+
+
 def sql(statement: str, *parameters: Any, using: str = "default") -> None:
     with connections[using].cursor() as cursor:
         cursor.execute(statement, parameters)
