@@ -13,8 +13,8 @@ from django.db.models import QuerySet
 from audit import proofs, sealing, sequencer, signer
 from audit.ledger import bundle, canonical, checkpoint
 from audit.ledger.leaf import unpack
-from audit.models import MAIN_LOG, Entry, Log, SubjectKey, Verification
-from audit.verification import sealed
+from audit.models import MAIN_LOG, Entry, Log, Pending, SubjectKey, Verification
+from audit.verification import places, sealed
 from audit.verification.outcome import Outcome
 from audit.verification.pair import verify_in_two
 from audit.verification.run import Progress, verify_log
@@ -63,6 +63,7 @@ def entries_for(
     `since` and `until` bound the time of recording, the latter exclusive; `as_of` is an entry
     number: only what was in the log then.
     """
+    settle()
     found = entries().filter(resource=resource)
     if since is not None:
         found = found.filter(recorded_at__gte=since)
@@ -110,6 +111,15 @@ def verifier_key() -> str:
     """The log's public key, as C2SP vkey text."""
     log = head()
     return signer.verifier_key(log.origin if log else settings.VESTIGE_ORIGIN)
+
+
+def settle() -> None:
+    """Give what was recorded until now its place, so that readers see what they did before.
+
+    Inside a transaction nothing can be sequenced.
+    """
+    if not connection.in_atomic_block and Pending.objects.exists():
+        sequencer.drain()
 
 
 def covering_checkpoint() -> Checkpoint:
@@ -194,6 +204,7 @@ def stored_log_outcome(
         progress=progress,
     )
     if full and outcome.ok:
+        outcome.findings += places.findings(MAIN_LOG)
         outcome.findings += sealed.findings(MAIN_LOG)
     return outcome
 

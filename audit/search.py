@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 
 from audit.intake import parse_time, time_text
 from audit.models import MAIN_LOG, Entry
+from audit.queries import settle
 
 KINDS = ("person", "service", "system")
 MAX_PAGE = 1000
@@ -103,6 +104,7 @@ def matching(filters: Filters) -> QuerySet[Entry]:
 
 def page(filters: Filters, *, cursor: str = "", limit: int = 100) -> Page:
     """One page, newest first. `cursor` is "before-<seq>" or "after-<seq>". Raises FilterError."""
+    settle()
     found = matching(filters)
     direction, seq = _read_cursor(cursor)
     if direction == "after":

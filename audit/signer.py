@@ -29,6 +29,7 @@ from audit.ledger.checkpoint import (
     vkey,
 )
 from audit.ledger.tree import Frontier, InvalidProofError
+from audit.rows import Head
 
 log = logging.getLogger(__name__)
 _KEEP_EVERY = timedelta(minutes=1)
@@ -65,7 +66,7 @@ def _verifier_key(origin: str, key: Ed25519PrivateKey) -> str:
     return vkey(origin, key.public_key())
 
 
-def sign_batch(head: storage.Head, after: Frontier) -> Signed | None:
+def sign_batch(head: Head, after: Frontier) -> Signed | None:
     """Sign the tree after a batch. None when the signer refuses; the log row says why.
 
     `head` is the log as it was locked for the batch. The note may cover less than the log has by
@@ -77,6 +78,11 @@ def sign_batch(head: storage.Head, after: Frontier) -> Signed | None:
     return signed
 
 
+def keeps_next(head: Head) -> bool:
+    """Whether the next checkpoint goes into the history."""
+    return head.kept_at is None or timezone.now() - head.kept_at >= _KEEP_EVERY
+
+
 def sign_head(*, keep: bool = False) -> Signed | None:
     """Sign the log as it stands; `keep` puts the checkpoint into the history."""
     signed = _sign_under_lock(keep=keep)
@@ -85,7 +91,7 @@ def sign_head(*, keep: bool = False) -> Signed | None:
     return signed
 
 
-def _sign_at_once(head: storage.Head, after: Frontier) -> Signed | None:
+def _sign_at_once(head: Head, after: Frontier) -> Signed | None:
     """The usual case: the tree before the batch is the one that this process signed last.
 
     None where something else is the case, to be looked into under the lock.
@@ -96,7 +102,7 @@ def _sign_at_once(head: storage.Head, after: Frontier) -> Signed | None:
         return None
     verifier, now = _verifier_key(head.origin, key), timezone.now()
     last = _verified.get((verifier, head.note))
-    if last is None or head.refusal or head.kept_at is None or now - head.kept_at >= _KEEP_EVERY:
+    if last is None or head.refusal or keeps_next(head):
         return None
     if not last.size == head.note_size == head.size or last.root != head.frontier.root():
         return None
@@ -125,9 +131,7 @@ def _sign_under_lock(
         return None
 
 
-def _sign(
-    head: storage.Head, before: Frontier | None, after: Frontier | None, *, keep: bool
-) -> Signed:
+def _sign(head: Head, before: Frontier | None, after: Frontier | None, *, keep: bool) -> Signed:
     key = keys.log_key()
     verifier = _verifier_key(head.origin, key)
     last = _last_signed(head, verifier)
@@ -140,12 +144,12 @@ def _sign(
         _know(verifier, note, made)
     else:
         made, note, signed_at = last, head.note, head.note_at or now
-    if keep or head.kept_at is None or now - head.kept_at >= _KEEP_EVERY:
+    if keep or keeps_next(head):
         storage.keep_checkpoint(head, made.size, made.root, note, signed_at)
     return Signed(note, made.size, made.root, signed_at)
 
 
-def _last_signed(head: storage.Head, verifier: str) -> Checkpoint | None:
+def _last_signed(head: Head, verifier: str) -> Checkpoint | None:
     """The newest checkpoint that we signed, here or as the file beside the key remembers.
 
     Raises SigningRefusedError when they contradict each other, or the log holds less.
@@ -172,7 +176,7 @@ def _last_signed(head: storage.Head, verifier: str) -> Checkpoint | None:
 
 
 def _target(
-    head: storage.Head, last: Checkpoint | None, before: Frontier | None, after: Frontier | None
+    head: Head, last: Checkpoint | None, before: Frontier | None, after: Frontier | None
 ) -> Frontier:
     """The tree to sign, shown to extend the one signed last. Raises SigningRefusedError."""
     if head.frontier.size != head.size:

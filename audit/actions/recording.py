@@ -1,6 +1,5 @@
 """Into the log: what the application records of itself, and what outsiders report."""
 
-import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -11,12 +10,12 @@ from django.db import connection, transaction
 from audit import intake, sealing, sequencer, storage
 from audit.actions.acting import Actor
 from audit.events import KEYS_CREATED, EventType, require_declared
+from audit.group_commit import Receipt, Sequenced
 from audit.intake import EventRefusedError, Fault, NewEvent, Prepared, RepeatedEventError
 from audit.models import MAIN_LOG, Pending, SubjectKey
-from audit.sequencer import Receipt, Sequenced
+from audit.soon import Soon
 from audit.subjects import SubjectRef, normalise
 
-log = logging.getLogger(__name__)
 _KEYS_AN_EVENT = 200
 _NO_KEY = sealing.LiveKey("0" * 32, bytes(32))
 
@@ -40,7 +39,8 @@ def record(
 ) -> str:
     """Record a change in the transaction that makes it, and return the event's id.
 
-    The event is in the log soon after the commit, and nowhere if the transaction rolls back. With
+    The event is in the log milliseconds after the commit (who reads the log lets it be placed
+    first), and nowhere if the transaction rolls back. With
     an `event_id` that was recorded before, the same content is no second event; other content
     raises RepeatedEventError. Raises NotInTransactionError, UnknownEventTypeError,
     UndeclaredFactError and EventRefusedError.
@@ -197,7 +197,7 @@ def _wait(prepared: Prepared, *, given: bool) -> None:
                 [Fault(0, "id", f"The event {prepared.event_id} was recorded with other content.")]
             )
     else:
-        storage.insert_pending(prepared.event_id, prepared.event)
+        storage.insert_pending(MAIN_LOG, prepared.event_id, prepared.event)
     _sequence_after_commit()
 
 
@@ -212,14 +212,16 @@ def _recorded(event_id: str) -> bytes | None:
 def _sequence_after_commit() -> None:
     here = set(connection.savepoint_ids)
     for savepoints, callback, *_ in connection.run_on_commit:
-        if callback is _drain_quietly and set(savepoints) <= here:
-            return  # one drain takes all that this transaction recorded
-    transaction.on_commit(_drain_quietly)
+        if callback is _committed and set(savepoints) <= here:
+            return  # one wake-up serves all that this transaction recorded
+    transaction.on_commit(_committed)
 
 
-def _drain_quietly() -> None:
-    """The change is committed; if its event cannot be placed now, the sweep does it."""
-    try:
+_soon = Soon(sequencer.drain)
+
+
+def _committed() -> None:
+    if connection.in_atomic_block:  # a test's own transaction, which no other thread can look into
         sequence()
-    except Exception:
-        log.exception("What was recorded could not be sequenced yet; the sweep tries again.")
+    else:
+        _soon.wake()
