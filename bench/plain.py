@@ -55,9 +55,10 @@ class PlainTable:
 
     def rows_of(self, count: int, run: str) -> list[Any]:
         """Rows that are ready to be inserted, numbered behind those made before."""
-        from audit import intake, storage
+        from audit import intake
         from audit.ledger.hashing import leaf_hash
         from audit.ledger.leaf import GENESIS, pack
+        from audit.rows import Row
         from bench import events
 
         rows, first = [], self.filled
@@ -65,7 +66,7 @@ class PlainTable:
             event = intake.prepare(events.new(number, run), by="user:1", index=0, keys={})
             leaf = pack(first + number, 1_700_000_000_000_000, GENESIS, event.event)
             rows.append(
-                storage.Row(first + number, 1_700_000_000_000_000, leaf, leaf_hash(leaf), event)
+                Row(first + number, 1_700_000_000_000_000, leaf, leaf_hash(leaf), event, 1, None)
             )
         self.filled += count
         return rows
@@ -84,22 +85,23 @@ class PlainTable:
         """Adds rows that were made ready before, in one transaction."""
         from django.db import connection, transaction
 
-        from audit import storage
+        from audit import postgresql
+        from audit.rows import ENTRY_COLUMNS
 
         values = [values_of(row) for row in rows]
-        parts = [storage._copy_rows(1, rows[at : at + 512]) for at in range(0, len(rows), 512)]
+        parts = [postgresql.copied(1, rows[at : at + 512]) for at in range(0, len(rows), 512)]
 
         def fill() -> None:
             with transaction.atomic(), connection.cursor() as cursor:
                 if not self.postgresql:
                     cursor.executemany(self.insert_sql, values)
                     return
-                columns = storage._ENTRY_COLUMNS
+                columns = ENTRY_COLUMNS
                 with cursor.copy(f"COPY {TABLE} ({columns}) FROM STDIN (FORMAT BINARY)") as copy:
-                    copy.write(storage._COPY_HEADER)
+                    copy.write(postgresql.COPY_HEADER)
                     for part in parts:
                         copy.write(part)
-                    copy.write(storage._COPY_TRAILER)
+                    copy.write(postgresql.COPY_TRAILER)
 
         return fill
 
@@ -115,8 +117,9 @@ class PlainTable:
     @property
     def insert_sql(self) -> str:
         from audit import storage
+        from audit.rows import ENTRY_COLUMNS
 
-        return f"INSERT INTO {TABLE} ({storage._ENTRY_COLUMNS}) VALUES {storage._ENTRY_VALUES}"  # noqa: S608
+        return f"INSERT INTO {TABLE} ({ENTRY_COLUMNS}) VALUES {storage._ENTRY_VALUES}"  # noqa: S608
 
 
 def values_of(row: Any) -> tuple[Any, ...]:

@@ -15,10 +15,11 @@ from rest_framework.views import APIView
 from audit import intake, storage
 from audit.api.doors import decode
 from audit.doors import actor_of, machine_door
+from audit.rows import ENTRY_COLUMNS, Row
 from bench.peers.models import PlainEntry
 from bench.plain import TABLE
 
-_COLUMNS = storage._ENTRY_COLUMNS.replace("seq, ", "")
+_COLUMNS = ENTRY_COLUMNS.replace("seq, ", "")
 _PLACES = ", ".join(["%s"] * (_COLUMNS.count(",") + 1))
 _INSERT = f"INSERT INTO {TABLE} ({_COLUMNS}) VALUES ({_PLACES}) RETURNING seq"  # noqa: S608
 
@@ -57,7 +58,7 @@ def plain_event(request: HttpRequest) -> HttpResponse:
     events, _ = decode(body, request.content_type or "")
     intake.require_outside_type(events[0], 0)
     event = intake.prepare(events[0], by=actor_of(request).actor, index=0, keys={})
-    row = storage.Row(0, 1_700_000_000_000_000, event.event, b"", event)
+    row = Row(0, 1_700_000_000_000_000, event.event, b"", event, 1, None)
     log_id, _, *values = storage._values(1, row)
     with connection.cursor() as cursor:
         cursor.execute(_INSERT, [log_id, *values])
