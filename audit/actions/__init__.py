@@ -1,4 +1,4 @@
-"""Writing the log: record a change, append what pipelines send, sequence, forget, check."""
+"""Writing the log: record, append what pipelines send, sequence, forget, check, prune."""
 
 from audit.actions.acting import Actor
 from audit.actions.adopting import adopt_subject_keys
@@ -12,6 +12,14 @@ from audit.actions.anchoring import (
 from audit.actions.checking import verify_new_entries, verify_stored_log
 from audit.actions.exporting import note_export
 from audit.actions.forgetting import SubjectUnknownError, destroy_due_keys, forget_subject
+from audit.actions.pruning import (
+    PlanChangedError,
+    PruningRefusedError,
+    UnsoundEntryError,
+    plan_pruning,
+    prune,
+    start_pruning,
+)
 from audit.actions.receipting import KeyLivesError, erasure_receipt
 from audit.actions.recording import (
     NotInTransactionError,
@@ -27,6 +35,14 @@ from audit.actions.resigning import (
     rotate_signing_key,
     settle_signing_keys,
 )
+from audit.actions.retaining import (
+    LEAST_DAYS,
+    RetentionError,
+    end_policy,
+    place_hold,
+    release_hold,
+    set_policy,
+)
 from audit.actions.rotating import (
     KeysUnreachableError,
     announce_epochs,
@@ -35,12 +51,17 @@ from audit.actions.rotating import (
 )
 
 __all__ = [
+    "LEAST_DAYS",
     "Actor",
     "KeyLivesError",
     "KeysUnreachableError",
     "NotInTransactionError",
+    "PlanChangedError",
+    "PruningRefusedError",
+    "RetentionError",
     "RotationUnderWayError",
     "SubjectUnknownError",
+    "UnsoundEntryError",
     "adopt_subject_keys",
     "anchor_at",
     "announce_epochs",
@@ -50,19 +71,26 @@ __all__ = [
     "claim_anchoring",
     "destroy_due_keys",
     "due_places",
+    "end_policy",
     "erasure_receipt",
     "forget_subject",
     "note_anchor",
     "note_anchor_fault",
     "note_export",
+    "place_hold",
+    "plan_pruning",
+    "prune",
     "record",
+    "release_hold",
     "replay_erasures",
     "replay_if_restored",
     "rotate_due_epoch",
     "rotate_epoch",
     "rotate_signing_key",
     "sequence",
+    "set_policy",
     "settle_signing_keys",
+    "start_pruning",
     "verify_new_entries",
     "verify_stored_log",
 ]

@@ -4,6 +4,7 @@ from audit.models.anchors import Anchor, AnchorAttempt
 from audit.models.checks import Verification
 from audit.models.keys import FIRST_EPOCH, KeyEpoch, Subject, SubjectKey
 from audit.models.log import MAIN_LOG, Checkpoint, Entry, Log, Pending, Tile
+from audit.models.retention import LogHold, PrunedPlace, PrunedRange, Pruning, RetentionPolicy
 
 __all__ = [
     "FIRST_EPOCH",
@@ -14,7 +15,12 @@ __all__ = [
     "Entry",
     "KeyEpoch",
     "Log",
+    "LogHold",
     "Pending",
+    "PrunedPlace",
+    "PrunedRange",
+    "Pruning",
+    "RetentionPolicy",
     "Subject",
     "SubjectKey",
     "Tile",

@@ -11,6 +11,7 @@ class Verification(models.Model):
     finished_at = models.DateTimeField()
     size = models.BigIntegerField()  # entries that the log has to have
     entries = models.BigIntegerField()  # entries checked and found right
+    pruned = models.BigIntegerField(default=0)  # of these: followed by their hashes alone
     root = models.CharField(max_length=64)
     ok = models.BooleanField()
     first_bad = models.BigIntegerField(null=True)

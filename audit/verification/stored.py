@@ -113,15 +113,46 @@ def stray_entries(log_id: int) -> tuple[int | None, int | None, int]:
 
 
 def wrong_places(log_id: int, limit: int) -> list[Row]:
-    """(seq, nth, previous) as counted, of entries whose own columns say otherwise."""
+    """(seq, nth, previous) as counted, of entries whose own columns say otherwise.
+
+    Where entries of the resource may be pruned in between, `previous` must be in a pruned range
+    behind the entry before, and no more may be missing than were pruned there.
+    """
     differs = "IS DISTINCT FROM" if connection.vendor == "postgresql" else "IS NOT"
-    return _all(
-        "SELECT seq, counted, before FROM (SELECT seq, nth, previous,"  # noqa: S608
-        " row_number() OVER place AS counted, lag(seq) OVER place AS before FROM audit_entry"
-        " WHERE log_id = %s WINDOW place AS (PARTITION BY resource ORDER BY seq)) AS placed"
-        f" WHERE nth <> counted OR previous {differs} before ORDER BY seq LIMIT %s",
-        [log_id, limit],
+    between = (
+        "FROM audit_prunedrange AS gone WHERE gone.log_id = %s AND gone.stop <= placed.seq"
+        " AND gone.start > coalesce(before, -1)"
     )
+    return _all(
+        "SELECT seq, counted + 1, before FROM (SELECT seq, nth, previous,"  # noqa: S608
+        " coalesce(lag(nth) OVER place, 0) AS counted, lag(seq) OVER place AS before"
+        " FROM audit_entry WHERE log_id = %s WINDOW place AS (PARTITION BY resource ORDER BY seq))"
+        f" AS placed WHERE (nth <> counted + 1 OR previous {differs} before)"
+        f" AND NOT (nth > counted + 1 AND previous > coalesce(before, -1)"
+        f" AND EXISTS (SELECT 1 {between} AND previous >= gone.start AND previous < gone.stop)"
+        f" AND nth - counted - 1 <= (SELECT sum(gone.stop - gone.start) {between}))"
+        " ORDER BY seq LIMIT %s",
+        [log_id, log_id, log_id, limit],
+    )
+
+
+def pruned_ranges(log_id: int) -> list[Row]:
+    """(start, stop, entry, newest_us) of the ranges that were opened for deletion, in order."""
+    return _all(
+        "SELECT start, stop, entry, newest_us FROM audit_prunedrange WHERE log_id = %s"
+        " ORDER BY start",
+        [log_id],
+    )
+
+
+def tile(log_id: int, index: int) -> bytes:
+    """The hashes of a full tile of level 0; empty when it is not there."""
+    rows = _all(
+        'SELECT hashes FROM audit_tile WHERE log_id = %s AND level = 0 AND "index" = %s',
+        [log_id, index],
+    )
+    hashes = _plain(rows[0][0]) if rows else b""
+    return hashes if type(hashes) is bytes else b""
 
 
 def checkpoints(log_id: int) -> list[tuple[Any, Any, Any]]:
