@@ -19,7 +19,7 @@ from audit.events import is_permanent
 from audit.intake import parse_time, time_text
 from audit.ledger import canonical
 from audit.ledger.tiles import TILE_WIDTH
-from audit.models import Entry, Log, LogHold, PrunedRange, RetentionPolicy
+from audit.models import Entry, Log, LogHold, PrunedRange, Pruning, RetentionPolicy
 
 ANY = "*"
 _WINDOW = 256 * TILE_WIDTH  # entries that are looked at in one query
@@ -52,6 +52,22 @@ def holds(log_id: int) -> QuerySet[LogHold]:
 def held_by_cases() -> dict[str, list[str]]:
     """The resources that open cases hold, by who registered them."""
     return {name: sorted(set(holder())) for name, holder in _holders.items()}
+
+
+def planned(log_id: int) -> Pruning | None:
+    """The newest plan that was not executed."""
+    return Pruning.objects.filter(log_id=log_id, state=Pruning.State.PLANNED).first()
+
+
+def prunings(log_id: int) -> QuerySet[Pruning]:
+    """Those that were started, newest first."""
+    started = Pruning.objects.filter(log_id=log_id, started_at__isnull=False)
+    return started.order_by("-started_at", "-pk")
+
+
+def running_prunings() -> list[int]:
+    running = Pruning.objects.filter(state=Pruning.State.RUNNING)
+    return list(running.order_by("pk").values_list("pk", flat=True))
 
 
 def policy_for(name: str, found: Iterable[RetentionPolicy]) -> RetentionPolicy | None:

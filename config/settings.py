@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import environ
+from celery.schedules import crontab
 from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 
 env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -57,6 +59,9 @@ VESTIGE_COOLING_OFF_HOURS = env.int(
     "VESTIGE_COOLING_OFF_HOURS", default=0 if VESTIGE_SAMPLE else 24
 )
 # One event at the append door, and one whole body, in bytes.
+VESTIGE_PRUNE = env.str("VESTIGE_PRUNE", default="plan")  # what the night does
+if VESTIGE_PRUNE not in ("plan", "auto"):
+    raise ImproperlyConfigured(f"VESTIGE_PRUNE is {VESTIGE_PRUNE!r}. Set it to plan or to auto.")
 VESTIGE_MAX_EVENT_BYTES = 60_000
 VESTIGE_MAX_BODY_BYTES = env.int("VESTIGE_MAX_BODY_BYTES", default=32 * 1024 * 1024)
 
@@ -308,6 +313,7 @@ _SWEEPS = {
     "audit.tasks.anchor_checkpoints": 15,
     "audit.tasks.keep_keys": 30,
     "audit.tasks.rotate_due_keys": 3600,
+    "audit.tasks.continue_pruning": 10,
     "compliance.tasks.send_due_mail": 2,
     "compliance.tasks.advance_due_requests": 2,
     "compliance.tasks.issue_due_notices": 3,
@@ -318,6 +324,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     # A wake-up that waited longer than the next one is worth nothing.
     task: {"task": task, "schedule": seconds, "options": {"expires": 5 * seconds}}
     for task, seconds in _SWEEPS.items()
+}
+CELERY_BEAT_SCHEDULE["audit.tasks.plan_nightly"] = {
+    "task": "audit.tasks.plan_nightly",
+    "schedule": crontab(hour=2, minute=20),
+    "options": {"expires": 3600},
 }
 
 LOGGING = {

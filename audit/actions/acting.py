@@ -20,3 +20,5 @@ class Part:
 
 
 KEEPER = Part("vestige:keys")
+SCHEDULER = Part("vestige:scheduler")
+OPERATOR = Part("vestige:operator")  # whoever may run commands on the machine

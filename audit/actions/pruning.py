@@ -15,7 +15,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from audit import intake, proofs, sequencer, storage
-from audit.actions.acting import Actor
+from audit.actions.acting import Actor, Part
 from audit.actions.recording import record
 from audit.events import LOG_PRUNED, LOG_PRUNING_STARTED, LOG_PRUNING_WITHHELD
 from audit.ledger.hashing import leaf_hash
@@ -178,7 +178,7 @@ def _record_next(pruning: Pruning) -> None:
         if going:
             record(
                 LOG_PRUNED,
-                by=_Starter(pruning),
+                by=Part(pruning.started_by),
                 resource=_RESOURCE,
                 event_id=event_id,
                 details=_facts(pruning, rules, going),
@@ -218,7 +218,7 @@ def _open(pruning: Pruning) -> None:
             gone = {tile.index for tile in going}
             record(
                 LOG_PRUNING_WITHHELD,
-                by=_Starter(pruning),
+                by=Part(pruning.started_by),
                 resource=_RESOURCE,
                 details={
                     "plan_hash": pruning.plan_hash,
@@ -255,17 +255,6 @@ _STEPS: Mapping[Pruning.Phase, Callable[[Pruning], None]] = {
     Pruning.Phase.RECORDED: _open,
     Pruning.Phase.OPENED: _delete,
 }
-
-
-class _Starter:
-    """Who started the run: what it does is done in their name."""
-
-    def __init__(self, pruning: Pruning) -> None:
-        self._actor = pruning.started_by
-
-    @property
-    def actor(self) -> str:
-        return self._actor
 
 
 def _require_phase(pruning: Pruning, phase: Pruning.Phase) -> None:

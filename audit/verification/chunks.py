@@ -15,8 +15,11 @@ Values = Mapping[str, Any]
 class Chunk:
     """Rows of audit_entry in the order of their numbers.
 
-    `numbers`, `leaves` and `hashes` are the values of these columns, whatever they are.
+    `numbers`, `leaves` and `hashes` are the values of these columns, whatever they are. All rows
+    below `stop` were looked for.
     """
+
+    stop = 0
 
     def __init__(
         self, rows: Sequence[Sequence[Any]] = (), frame: "pl.DataFrame | None" = None

@@ -108,12 +108,12 @@ class _Run:
         self._chain = chain
         self._pruned = Pruned(log_id, outcome, head.size)
         self._tiles = Tiles(log_id, outcome, chain, self._pruned)
-        self._leftovers = 0
+        self._leftovers, self._end = 0, 0
         self._broken = False
 
     def read(self, end: int) -> None:
         """The entries up to `end`."""
-        outcome = self._outcome
+        outcome, self._end = self._outcome, end
         outcome.entries, outcome.pruned = self._chain.size, self._pruned.entries
         if end < self._chain.size:
             self._break(end, "it is missing: the check before this one has seen it.")
@@ -140,7 +140,8 @@ class _Run:
         gc.disable()  # the rows make no cycles, and looking for some takes a tenth of the time
         try:
             for chunk in stored.entries(self._log_id, self._chain.size, size):
-                if not chunk:  # the head may claim any number: do not look for all of them
+                # The head may claim any number: do not look for all of them.
+                if not chunk and not self._is_pruned_up_to(chunk.stop):
                     self._break(self._chain.size, "it is missing.")
                     return
                 self._read(chunk)
@@ -148,9 +149,7 @@ class _Run:
                     return
                 if self._progress:
                     self._progress(self._chain.size, size)
-            self._skip_pruned()
-            if self._chain.size < size and not self._broken and self._is_pruned_by_now():
-                self._skip_pruned()
+            self._is_pruned_up_to(size)
         except stored.UnreadableRowError as exc:
             self._break(exc.seq, f"the database cannot deliver it: {exc}.")
         finally:
@@ -172,6 +171,12 @@ class _Run:
             if at == behind < len(chunk) and not self._broken and not self._is_pruned_by_now():
                 self._break(*_misplaced(chunk.numbers[behind], self._chain.size))
 
+    def _is_pruned_up_to(self, stop: int) -> bool:
+        self._skip_pruned()
+        if self._chain.size < stop and not self._broken and self._is_pruned_by_now():
+            self._skip_pruned()
+        return self._broken or self._chain.size >= stop
+
     def _is_pruned_by_now(self) -> bool:
         """Whether the next entry went while this run was reading."""
         self._pruned = Pruned(self._log_id, self._outcome, self._head.size)
@@ -179,8 +184,11 @@ class _Run:
         return self._pruned.at(self._chain.size) is not None
 
     def _skip_pruned(self) -> None:
-        """Follow the pruned range that starts here by the hashes of its tiles."""
-        while not self._broken and (found := self._pruned.at(self._chain.size)) is not None:
+        """Follow the pruned ranges that start here by the hashes of their tiles."""
+        while not self._broken and self._chain.size < self._end:
+            found = self._pruned.at(self._chain.size)
+            if found is None:
+                return
             index, offset = divmod(self._chain.size, TILE)
             hashes = self._tiles.next_hashes()
             if hashes is None:

@@ -87,20 +87,28 @@ def leaf(log_id: int, seq: int) -> tuple[bytes, bytes]:
 
 def _read(log_id: int, start: int, stop: int, coming: "Future[Chunk]") -> Iterator[Chunk]:
     try:
-        yield coming.result()
+        chunk = coming.result()
+        chunk.stop = stop
+        yield chunk
     except ArrowReadError:
         yield from _rows(log_id, start, stop)  # what row is it?
 
 
 def _rows(log_id: int, start: int, stop: int) -> Iterator[Chunk]:
     try:
-        yield chunk_of_rows(_fetch(log_id, start, stop))
+        yield _chunk(log_id, start, stop)
     except _UNREADABLE:
         for seq in range(start, stop):
             try:
-                yield chunk_of_rows(_fetch(log_id, seq, seq + 1))
+                yield _chunk(log_id, seq, seq + 1)
             except _UNREADABLE as exc:
                 raise UnreadableRowError(seq, str(exc).strip()) from exc
+
+
+def _chunk(log_id: int, start: int, stop: int) -> Chunk:
+    chunk = chunk_of_rows(_fetch(log_id, start, stop))
+    chunk.stop = stop
+    return chunk
 
 
 def stray_entries(log_id: int) -> tuple[int | None, int | None, int]:
