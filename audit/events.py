@@ -69,6 +69,11 @@ def is_permanent(name: str) -> bool:
     return name.startswith(PERMANENT) or (declared is not None and declared.permanent)
 
 
+def permanent_types() -> list[str]:
+    """The declared types of which no entry is ever pruned."""
+    return sorted(filter(is_permanent, _declared))
+
+
 def require_declared(event: EventType, facts: frozenset[str]) -> None:
     """Raises UnknownEventTypeError or UndeclaredFactError unless this may be recorded."""
     name = getattr(event, "name", event)
@@ -100,7 +105,7 @@ def require_outside(name: str) -> None:
         )
 
 
-LOG_EXPORTED = define("log.exported", "format", "filters", "entries", "size")
+LOG_EXPORTED = define("log.exported", "format", "filters", "entries", "size", "pruned")
 LOG_VERIFIED = define("log.verified", "size", "entries", "outcome", "first_bad", "root", "faults")
 LOG_REFUSED = define("log.refused", "event_id", "digest", "entry")
 LOG_KEY_ROTATED = define(

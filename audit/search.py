@@ -13,7 +13,8 @@ from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 
 from audit.intake import parse_time, time_text
-from audit.models import MAIN_LOG, Entry
+from audit.models import MAIN_LOG, Entry, PrunedRange
+from audit.pruned import ranges_within
 from audit.queries import settle
 
 KINDS = ("person", "service", "system")
@@ -124,6 +125,16 @@ def page(filters: Filters, *, cursor: str = "", limit: int = 100) -> Page:
         f"before-{rows[-1].seq}" if older else None,
         f"after-{rows[0].seq}" if newer else None,
     )
+
+
+def pruned_on(found: Page) -> list[PrunedRange]:
+    """The pruned ranges between the entries of a page, or where it ends; the newest first."""
+    if not found.entries:
+        return []
+    newest, oldest = found.entries[0].seq, found.entries[-1].seq
+    start = 0 if found.older is None else oldest
+    within = ranges_within(MAIN_LOG, start, newest + 1).reverse()
+    return list(within[:MAX_PAGE])
 
 
 def address(path: str, filters: Filters, **more: str) -> str:

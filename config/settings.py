@@ -313,7 +313,7 @@ _SWEEPS = {
     "audit.tasks.anchor_checkpoints": 15,
     "audit.tasks.keep_keys": 30,
     "audit.tasks.rotate_due_keys": 3600,
-    "audit.tasks.continue_pruning": 10,
+    "audit.tasks.continue_pruning": 3,
     "compliance.tasks.send_due_mail": 2,
     "compliance.tasks.advance_due_requests": 2,
     "compliance.tasks.issue_due_notices": 3,

@@ -13,6 +13,7 @@ from audit.actions.checking import verify_new_entries, verify_stored_log
 from audit.actions.exporting import note_export
 from audit.actions.forgetting import SubjectUnknownError, destroy_due_keys, forget_subject
 from audit.actions.pruning import (
+    OwnPolicyError,
     PlanChangedError,
     PruningRefusedError,
     UnsoundEntryError,
@@ -37,10 +38,12 @@ from audit.actions.resigning import (
 )
 from audit.actions.retaining import (
     LEAST_DAYS,
+    MOST_DAYS,
     RetentionError,
     end_policy,
     place_hold,
     release_hold,
+    replace_policies,
     set_policy,
 )
 from audit.actions.rotating import (
@@ -52,10 +55,12 @@ from audit.actions.rotating import (
 
 __all__ = [
     "LEAST_DAYS",
+    "MOST_DAYS",
     "Actor",
     "KeyLivesError",
     "KeysUnreachableError",
     "NotInTransactionError",
+    "OwnPolicyError",
     "PlanChangedError",
     "PruningRefusedError",
     "RetentionError",
@@ -82,6 +87,7 @@ __all__ = [
     "prune",
     "record",
     "release_hold",
+    "replace_policies",
     "replay_erasures",
     "replay_if_restored",
     "rotate_due_epoch",

@@ -8,6 +8,8 @@ from audit import intake
 from audit.actions.acting import Actor
 from audit.actions.recording import record
 from audit.events import LOG_EXPORTED
+from audit.models import MAIN_LOG
+from audit.pruned import entries_within
 
 
 def note_export(
@@ -21,5 +23,11 @@ def note_export(
             LOG_EXPORTED,
             by=by,
             resource=f"log:{intake.LOG_NAME}",
-            details={"format": file_format, "filters": said, "entries": entries, "size": size},
+            details={
+                "format": file_format,
+                "filters": said,
+                "entries": entries,
+                "size": size,
+                "pruned": entries_within(MAIN_LOG, 0, size),
+            },
         )

@@ -50,6 +50,10 @@ class PlanChangedError(PruningRefusedError):
     """What may go is not what the plan says any more."""
 
 
+class OwnPolicyError(PruningRefusedError):
+    """Who set a policy does not execute what follows from it: two persons for what is lasting."""
+
+
 class UnsoundEntryError(RuntimeError):
     """An entry that is to go is not what the log's tree says: it stays, as evidence."""
 
@@ -84,8 +88,9 @@ def plan_pruning(*, by: Actor, log_id: int = MAIN_LOG, keep_empty: bool = True) 
 def start_pruning(plan_hash: str, *, by: Actor, log_id: int = MAIN_LOG) -> Pruning:
     """Begin with what the plan of this hash says; it cannot be undone.
 
-    `by` is another than those who set the policies that it follows. Raises PruningRefusedError,
-    or PlanChangedError when policies, holds or cases have changed what may go.
+    `by` is another than those who set the policies that it follows. Raises PruningRefusedError, in
+    particular OwnPolicyError, and PlanChangedError when policies, holds or cases have changed what
+    may go.
     """
     planned = Pruning.objects.filter(
         log_id=log_id, state=Pruning.State.PLANNED, plan_hash=plan_hash
@@ -98,7 +103,7 @@ def start_pruning(plan_hash: str, *, by: Actor, log_id: int = MAIN_LOG) -> Pruni
         pk__in=[policy["policy"] for policy in planned.plan["policies"]], set_by=by.actor
     )
     if own := setters.first():
-        raise PruningRefusedError(
+        raise OwnPolicyError(
             f"You have set the policy for {own.event_class} yourself. Somebody else must execute"
             " this plan."
         )

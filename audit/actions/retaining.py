@@ -1,7 +1,9 @@
 """How long entries are kept, and what keeps them longer: policies and holds."""
 
 import re
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -107,6 +109,41 @@ def end_policy(event_class: str, *, by: Actor, log_id: int = MAIN_LOG) -> None:
             resource=_RESOURCE,
             details={"policy": policy.pk, "event_class": event_class, "days": policy.days},
         )
+
+
+def replace_policies(
+    wanted: Iterable[Mapping[str, Any]], *, by: Actor, log_id: int = MAIN_LOG
+) -> None:
+    """These policies and no others: `event_class`, `days`, `ground`, `shorter_because`?
+
+    Those that are in force as they are wanted stay untouched. Raises RetentionError.
+    """
+    wanted = list(wanted)
+    new = {str(policy["event_class"]).strip(): policy for policy in wanted}
+    if len(new) < len(wanted):
+        raise RetentionError("event_class", "Each class can have one policy only.")
+    with transaction.atomic():
+        storage.lock_head(log_id)
+        found = RetentionPolicy.objects.filter(log_id=log_id, ended_at=None)
+        standing = {policy.event_class: policy for policy in found}
+        for event_class in standing.keys() - new.keys():
+            end_policy(event_class, by=by, log_id=log_id)
+        for event_class, policy in new.items():
+            shorter = str(policy.get("shorter_because", ""))
+            there = standing.get(event_class)
+            if there is None or (there.days, there.ground, there.shorter_because) != (
+                policy["days"],
+                policy["ground"],
+                shorter,
+            ):
+                set_policy(
+                    event_class,
+                    policy["days"],
+                    ground=policy["ground"],
+                    shorter_because=shorter,
+                    by=by,
+                    log_id=log_id,
+                )
 
 
 def place_hold(

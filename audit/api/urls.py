@@ -2,14 +2,20 @@
 
 from django.urls import re_path
 
-from audit.api import doors, reading, schema
+from audit.api import doors, reading, retention, retention_schema, schema
 
 schema.describe()
+retention_schema.describe()
 
 urlpatterns = [
     re_path(r"^events/?$", doors.events, name="events"),
     re_path(r"^events/(?P<seq>\d{1,18})/?$", reading.one_event, name="event"),
     re_path(r"^events/(?P<seq>\d{1,18})/proof/?$", reading.inclusion_proof, name="event-proof"),
+    re_path(r"^log/retention/?$", retention.retention, name="log-retention"),
+    re_path(r"^log/holds/?$", retention.log_holds, name="log-holds"),
+    re_path(r"^log/holds/(?P<pk>\d{1,18})/?$", retention.log_hold, name="log-hold"),
+    re_path(r"^log/prunings/?$", retention.log_prunings, name="log-prunings"),
+    re_path(r"^log/prunings/(?P<pk>\d{1,18})/?$", retention.log_pruning, name="log-pruning"),
     re_path(r"^log/checkpoint/?$", reading.checkpoint, name="log-checkpoint"),
     re_path(r"^log/anchors/?$", reading.anchors, name="log-anchors"),
     re_path(r"^log/vkey/?$", reading.vkey, name="log-vkey"),

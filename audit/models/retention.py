@@ -65,7 +65,11 @@ class LogHold(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.resource or self.subject or f"entries {self.start} to {(self.stop or 1) - 1}"
+        return self.resource or self.subject or f"entries {self.start} to {self.last}"
+
+    @property
+    def last(self) -> int:
+        return (self.stop or 0) - 1
 
 
 class Pruning(models.Model):
@@ -132,7 +136,11 @@ class PrunedRange(models.Model):
     pruned_at = models.DateTimeField(db_default=Now())
 
     def __str__(self) -> str:
-        return f"entries {self.start} to {self.stop - 1}"
+        return f"entries {self.start} to {self.last}"
+
+    @property
+    def last(self) -> int:
+        return self.stop - 1
 
 
 class PrunedPlace(models.Model):

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import django
 
@@ -25,7 +26,6 @@ if __name__ == "__main__":
     from django.db import connections, transaction
 
     from accounts.queries import system_user
-    from audit import queries
     from audit.actions import (
         append,
         plan_pruning,
@@ -70,8 +70,8 @@ if __name__ == "__main__":
             if (when, number) == ("after", ended):
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        pruning.transaction = SimpleNamespace(atomic=dying)  # type: ignore[assignment]
-        prune(Pruning.objects.get().pk)
+        with patch.object(pruning, "transaction", SimpleNamespace(atomic=dying)):
+            prune(Pruning.objects.get().pk)
 
     def report() -> None:
         sequence()
@@ -101,9 +101,9 @@ if __name__ == "__main__":
             halves.append(found is not None)
             return found
 
-        pair._by_two = counted
         connections.close_all()
-        outcome = queries.stored_log_outcome(in_two=True)
+        with patch.object(pair, "_by_two", counted):
+            outcome = stored_log_outcome(in_two=True)
         said = {
             "by_two": halves,
             "faults": [str(finding) for finding in outcome.findings],
