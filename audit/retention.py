@@ -15,9 +15,17 @@ from typing import Any
 from django.db import connection
 from django.db.models import QuerySet
 
-from audit.events import is_permanent
+from audit.events import (
+    LOG_HOLD_PLACED,
+    LOG_HOLD_RELEASED,
+    LOG_RETENTION_ENDED,
+    LOG_RETENTION_SET,
+    EventType,
+    is_permanent,
+)
 from audit.intake import parse_time, time_text
 from audit.ledger import canonical
+from audit.ledger.leaf import unpack
 from audit.ledger.tiles import TILE_WIDTH
 from audit.models import Entry, Log, LogHold, PrunedRange, Pruning, RetentionPolicy
 
@@ -80,6 +88,36 @@ def policy_for(name: str, found: Iterable[RetentionPolicy]) -> RetentionPolicy |
         if fits and (best is None or len(said) > len(best.event_class)):
             best = policy
     return best
+
+
+def contradictions(log_id: int) -> list[str]:
+    """Where policies and holds are not those that the log tells of: somebody edited the tables."""
+    found = []
+    told = {said["policy"]: said for said in _told(log_id, LOG_RETENTION_SET)}
+    ended = {said["policy"] for said in _told(log_id, LOG_RETENTION_ENDED)}
+    for policy in policies(log_id):
+        said = told.get(policy.pk)
+        if said is None or policy.pk in ended:
+            found.append(f"No entry tells that the policy for {policy.event_class} is in force.")
+        elif (said["event_class"], said["days"]) != (policy.event_class, policy.days):
+            found.append(f"The policy for {policy.event_class} is not the one that was set.")
+    released = {said["hold"] for said in _told(log_id, LOG_HOLD_RELEASED)}
+    standing = {hold.pk: hold for hold in holds(log_id)}
+    for said in _told(log_id, LOG_HOLD_PLACED):
+        if said["hold"] in released:
+            continue
+        hold = standing.get(said["hold"])
+        names = ("resource", "subject", "start", "stop")
+        if hold is None or any(getattr(hold, name) != said[name] for name in names):
+            found.append(f"Hold {said['hold']} is not what was placed, and nobody released it.")
+    return found
+
+
+def _told(log_id: int, event: EventType) -> Iterator[dict[str, Any]]:
+    """The open facts of the entries of this type, oldest first."""
+    rows = Entry.objects.filter(log_id=log_id, type=event.name).order_by("seq")
+    for leaf in rows.values_list("leaf", flat=True).iterator(500):
+        yield canonical.decode(unpack(bytes(leaf)).event)["details"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ def _values(outcome: Outcome) -> dict[str, Any]:
         "finished_at": outcome.finished_at,
         "size": outcome.size,
         "entries": outcome.entries,
+        "pruned": outcome.pruned,
         "root": outcome.root,
         "ok": outcome.ok,
         "first_bad": outcome.first_bad,

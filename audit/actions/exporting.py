@@ -18,6 +18,7 @@ def note_export(
     """Record that somebody took entries out of the log."""
     # What matched entries is in the log already; what matched none may be anything.
     said = dict(filters) if entries else dict.fromkeys(filters, "")
+    gone = entries_within(MAIN_LOG, 0, size)
     with transaction.atomic():
         return record(
             LOG_EXPORTED,
@@ -28,6 +29,6 @@ def note_export(
                 "filters": said,
                 "entries": entries,
                 "size": size,
-                "pruned": entries_within(MAIN_LOG, 0, size),
-            },
+            }
+            | ({"pruned": gone} if gone else {}),
         )

@@ -26,6 +26,7 @@ from audit.models import MAIN_LOG, Entry, PrunedRange, Pruning, RetentionPolicy
 from audit.retention import (
     Rules,
     TileFacts,
+    contradictions,
     most_common,
     plan_of,
     ranges_of,
@@ -107,6 +108,9 @@ def start_pruning(plan_hash: str, *, by: Actor, log_id: int = MAIN_LOG) -> Pruni
             f"You have set the policy for {own.event_class} yourself. Somebody else must execute"
             " this plan."
         )
+    sequencer.drain(log_id)
+    if wrong := contradictions(log_id):
+        raise PruningRefusedError(f"Nothing is pruned: {wrong[0]} Look into who did that.")
     if plan_of(log_id, planned.planned_at).digest() != plan_hash:
         raise PlanChangedError(
             "Policies, holds or cases have changed since this plan was made. Plan again."

@@ -8,7 +8,9 @@ from django.db import DatabaseError, connection, transaction
 
 from accounts.models import User
 from audit.actions import (
+    PruningRefusedError,
     append,
+    place_hold,
     plan_pruning,
     prune,
     pruning,
@@ -275,3 +277,29 @@ def test_what_is_left_in_an_opened_range_must_be_what_was_there(
     with as_database_owner():
         sql("UPDATE audit_entry SET actor = 'nobody' WHERE seq = 7")
     assert verified().first_bad == 7
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_retentionpolicy SET days = 300",
+        "UPDATE audit_retentionpolicy SET event_class = 'UPDATE'",
+        "INSERT INTO audit_retentionpolicy (log_id, event_class, days, ground, shorter_because,"
+        " set_at, set_by, ended_by) VALUES (1, '*', 1, '', '', '2026-01-01', 'user:1', '')",
+        "UPDATE audit_loghold SET released_at = '2026-01-01'",
+        "UPDATE audit_loghold SET start = 1024, stop = 1025",
+        "DELETE FROM audit_loghold",
+    ],
+)
+def test_policies_and_holds_that_the_log_does_not_tell_of_let_nothing_go(
+    dpo: User, pipeline: User, admin: User, statement: str
+) -> None:
+    old_log((768, "READ"), (300, "UPDATE"), by=pipeline)
+    set_policy("READ", 365, ground="Contract 12", by=admin)
+    place_hold(start=300, stop=301, reason="court case", by=admin)
+    attack(statement)
+    plan = plan_pruning(by=dpo)
+    assert plan is not None
+    assert plan.plan["tiles"]
+    with pytest.raises(PruningRefusedError, match="Look into who did that"):
+        start_pruning(plan.plan_hash, by=dpo)

@@ -29,9 +29,10 @@ from compliance.states import State
 from reports.compliance_report import Question, compliance_report
 from tests.audit.past import old_log, pruned, ranges
 from tests.builders import Api
+from tests.compliance.builders import filed
 
 pytestmark = pytest.mark.django_db
-RULE = {"event_class": "READ", "days": 365, "ground": "Contract 12"}
+RULE: dict[str, Any] = {"event_class": "READ", "days": 365, "ground": "Contract 12"}
 
 
 @pytest.fixture
@@ -145,19 +146,11 @@ def test_what_commits_to_a_statement_is_permanent() -> None:
     assert not is_permanent("test.passing")
 
 
-def test_open_requests_hold_their_entries(dpo: User, analyst: User) -> None:
-    now = "2026-01-01T00:00:00Z"
-    rows = [
-        Request.objects.create(
-            reference=f"R-2026-000{number}",
-            state=state,
-            regime="gdpr",
-            received_at=now,
-            due_at=now,
-        )
-        for number, state in enumerate([State.TRIAGE, State.COMPLETED])
-    ]
-    assert retention.held_by_cases()["open requests"] == [rows[0].resource]
+def test_open_requests_hold_their_entries(analyst: User) -> None:
+    request = filed(analyst)
+    assert retention.held_by_cases()["open requests"] == [request.resource]
+    Request.objects.update(state=State.REFUSED)
+    assert retention.held_by_cases()["open requests"] == []
 
 
 def test_a_pruned_entry_says_so_everywhere(gone: int, auditor: User, api: Api) -> None:

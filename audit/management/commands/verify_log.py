@@ -28,6 +28,10 @@ class Command(BaseCommand):
             f"{outcome.entries:,} of {outcome.size:,} entries verified in {seconds:.1f} s;"
             f" {outcome.checkpoints} kept checkpoints hold."
         )
+        if outcome.pruned:
+            self.stdout.write(
+                f"{outcome.pruned:,} of them are pruned and were followed by their hashes."
+            )
         if outcome.signed is not None:
             self.stdout.write(
                 f"Signed checkpoint of {outcome.signed.origin} over {outcome.signed.size:,}"
