@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from audit.ledger import bundle, canonical, checkpoint, leaf, tree
+from audit.ledger import bundle, canonical, checkpoint, leaf, tiles, tree
 from audit.ledger.hashing import leaf_hash
 
 ORIGIN = "vestige.example/log"
@@ -98,3 +99,25 @@ def with_digest(members: dict[str, Any]) -> dict[str, Any]:
     """The bundle as a forger would leave it: its digest made to match."""
     digest = sha256(canonical.encode({**members, "digest": None})).hexdigest()
     return {**members, "digest": digest}
+
+
+def write_folder(
+    log: SampleLog, root: Path, *, entries: bool = True, key: Ed25519PrivateKey = KEY
+) -> Path:
+    """The log as C2SP tlog-tiles files: a reference, apart from what the product writes."""
+    size = len(log.leaves)
+    files = {
+        tiles.tile_path(level, index, len(data) // 32): data
+        for (level, index), data in tiles.updated_tiles(0, log.hashes, lambda *_: b"").items()
+    }
+    if entries:
+        for start in range(0, size, 256):
+            leaves = log.leaves[start : start + 256]
+            path = tiles.tile_path(tiles.ENTRIES, start // 256, len(leaves))
+            files[path] = tiles.encode_entries(leaves)
+    files["checkpoint"] = log.note(key).encode()
+    files["vkey"] = f"{vkey(key)}\n".encode()
+    for path, data in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(data)
+    return root
