@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from audit.actions import sequence, verify_new_entries
+from audit.actions import publish_due, sequence, verify_new_entries
 
 
 @shared_task
@@ -15,3 +15,9 @@ def sequence_pending() -> None:
 def check_new_entries() -> None:
     """Keeps the newest whole check of the log up to date with what was added since."""
     verify_new_entries()
+
+
+@shared_task
+def publish_checkpoints() -> None:
+    """Brings the published copy up to date, if there is to be one and it is time."""
+    publish_due()

@@ -48,6 +48,12 @@ VESTIGE_STORE_ROOTS = [Path(p).resolve() for p in env.list("VESTIGE_STORE_ROOTS"
 VESTIGE_COOLING_OFF_HOURS = env.int(
     "VESTIGE_COOLING_OFF_HOURS", default=0 if VESTIGE_SAMPLE else 24
 )
+# Where checkpoints and tiles are published: /a/folder or s3://bucket/prefix; empty: nowhere.
+VESTIGE_PUBLISH = env.str("VESTIGE_PUBLISH", default="")
+VESTIGE_PUBLISH_ENTRIES = env.bool("VESTIGE_PUBLISH_ENTRIES", default=False)
+VESTIGE_PUBLISH_SECONDS = env.int("VESTIGE_PUBLISH_SECONDS", default=300)
+VESTIGE_S3_ENDPOINT = env.str("VESTIGE_S3_ENDPOINT", default="")
+VESTIGE_PUBLIC_TILES = env.bool("VESTIGE_PUBLIC_TILES", default=True)
 # One event at the append door, and one whole body, in bytes.
 VESTIGE_MAX_EVENT_BYTES = 60_000
 VESTIGE_MAX_BODY_BYTES = env.int("VESTIGE_MAX_BODY_BYTES", default=32 * 1024 * 1024)
@@ -272,6 +278,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 _SWEEPS = {
     "audit.tasks.sequence_pending": 2,
     "audit.tasks.check_new_entries": 60,
+    "audit.tasks.publish_checkpoints": 15,
     "compliance.tasks.send_due_mail": 2,
     "compliance.tasks.advance_due_requests": 2,
     "compliance.tasks.issue_due_notices": 3,

@@ -1,10 +1,11 @@
 """Writing the log: record a change, append what pipelines send, sequence, forget, check."""
 
-from audit.actions.acting import Actor
+from audit.actions.acting import OPERATOR, VERIFIER, Actor
 from audit.actions.anchoring import claim_anchoring, note_anchor, note_anchor_fault
 from audit.actions.checking import verify_new_entries, verify_stored_log
 from audit.actions.exporting import note_export
 from audit.actions.forgetting import SubjectUnknownError, forget_subject
+from audit.actions.publishing import PublicationFailedError, publish_due, publish_now
 from audit.actions.recording import (
     NotInTransactionError,
     append,
@@ -15,8 +16,11 @@ from audit.actions.recording import (
 )
 
 __all__ = [
+    "OPERATOR",
+    "VERIFIER",
     "Actor",
     "NotInTransactionError",
+    "PublicationFailedError",
     "SubjectUnknownError",
     "append",
     "append_declared",
@@ -26,6 +30,8 @@ __all__ = [
     "note_anchor",
     "note_anchor_fault",
     "note_export",
+    "publish_due",
+    "publish_now",
     "record",
     "sequence",
     "verify_new_entries",

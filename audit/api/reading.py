@@ -6,6 +6,7 @@ from functools import wraps
 from typing import Any
 
 import orjson
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from audit import proofs
@@ -159,7 +160,7 @@ def consistency(request: HttpRequest) -> HttpResponse:
 
 @public
 def tile(request: HttpRequest, path: str) -> HttpResponse:
-    """C2SP tlog-tiles. Hash tiles are public; bundles of entries need log.read."""
+    """C2SP tlog-tiles. Bundles of entries need log.read; hash tiles too, if so configured."""
     try:
         level, index, width = parse_tile_path(path)
     except TileError as exc:
@@ -170,9 +171,24 @@ def tile(request: HttpRequest, path: str) -> HttpResponse:
         raise ProblemError(404, "Not Found", "The log has not grown to this tile yet.")
     if level == ENTRIES:
         return _entry_bundle(request, index, width)
-    data = proofs.tile_reader(MAIN_LOG, size)(int(level), index)[: width * 32]
-    answer = HttpResponse(data, content_type="application/octet-stream")
+    if not settings.VESTIGE_PUBLIC_TILES:
+        return _guarded_tile(request, int(level), index, width, size)
+    answer = _hash_tile(int(level), index, width, size)
     answer["Cache-Control"] = "public, max-age=31536000, immutable"
+    return answer
+
+
+def _hash_tile(level: int, index: int, width: int, size: int) -> HttpResponse:
+    data = proofs.tile_reader(MAIN_LOG, size)(level, index)[: width * 32]
+    return HttpResponse(data, content_type="application/octet-stream")
+
+
+@machine_door("log.read", methods=("GET",))
+def _guarded_tile(
+    request: HttpRequest, level: int, index: int, width: int, size: int
+) -> HttpResponse:
+    answer = _hash_tile(level, index, width, size)
+    answer["Cache-Control"] = "private, max-age=31536000, immutable"
     return answer
 
 
