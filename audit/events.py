@@ -87,6 +87,7 @@ def require_outside(name: str) -> None:
 
 LOG_EXPORTED = define("log.exported", "format", "filters", "entries", "size")
 LOG_VERIFIED = define("log.verified", "size", "entries", "outcome", "first_bad", "root", "faults")
+LOG_VERIFICATION_FAILED = define("log.verification_failed", "first_bad", "faults")
 LOG_REFUSED = define("log.refused", "event_id", "digest", "entry")
 KEYS_CREATED = define("subject.keys_created", "keys")
 SUBJECT_ERASED = define("subject.erased", "pseudonym", "commitment", "sealed_entries")

@@ -8,7 +8,13 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.roles import Role
-from audit.queries import head, latest_checkpoint, latest_verification, verifier_key
+from audit.queries import (
+    failed_verification,
+    head,
+    latest_checkpoint,
+    latest_verification,
+    verifier_key,
+)
 from audit.templatetags.vestige import ago, hash_text
 from compliance.models import Plan, Request
 from compliance.queries import (
@@ -49,11 +55,12 @@ def dashboard(user: User) -> dict[str, Any]:
 def integrity() -> dict[str, Any]:
     """Whether the log holds, as far as anybody has looked: green only if all of it was checked."""
     log, checkpoint, last = head(), latest_checkpoint(), latest_verification()
+    failed = failed_verification()
     total = log.size if log else 0
     verified = last.entries if last else 0
     if last is None:
         kind, word = "warn", "never verified"
-    elif not last.ok:
+    elif failed:
         kind, word = "bad", "does not hold"
     elif verified < total:
         kind, word = "warn", "partial"
@@ -65,8 +72,8 @@ def integrity() -> dict[str, Any]:
         "word": word,
         "verified": verified,
         "total": total,
-        "at": last.finished_at if last else None,
-        "faults": last.faults[:3] if last else [],
+        "at": last.checked_at if last else None,
+        "faults": failed.faults[:3] if failed else [],
         "facts": [
             ("Root", hash_text(checkpoint.root) if checkpoint else "not signed yet"),
             ("Checkpoint", f"{checkpoint.size:,}" if checkpoint else "none"),
