@@ -17,7 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from audit import export, health, proofs
-from audit.actions import note_export, request_verification, run_verification
+from audit.actions import VERIFIER, note_export, request_verification, run_verification
 from audit.doors import actor_of, page
 from audit.forms import LogFilterForm
 from audit.intake import time_text
@@ -219,6 +219,7 @@ def verification(request: HttpRequest) -> HttpResponse:
         "actors": actor_names(row.by for row in under_way),
         "refresh": bool(under_way),
         "scrub_hours": settings.VESTIGE_SCRUB_HOURS,
+        "scheduled_by": VERIFIER.actor,
     }
     return render(request, "audit/verification.html", context)
 

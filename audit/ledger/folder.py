@@ -10,20 +10,16 @@ One pass in bounded memory: every leaf must continue the chain, every hash tile 
 the leaves, and the tree must be the one that was signed. Broken input never raises.
 """
 
+import gc
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from audit.ledger.chain import ChainError, ChainVerifier
-from audit.ledger.checkpoint import (
-    MAX_NOTE_CHARACTERS,
-    Checkpoint,
-    InvalidNoteError,
-    parse_vkey,
-    verify_note,
-)
-from audit.ledger.files import CHECKPOINT, VKEY, Files, UnreadableError
+from audit.ledger.checkpoint import Checkpoint, InvalidNoteError
+from audit.ledger.files import CHECKPOINT, VKEY, Files
 from audit.ledger.hashing import HASH_BYTES, leaf_hash
+from audit.ledger.keyring import Keyring
 from audit.ledger.layout import Layout, split
 from audit.ledger.tiles import (
     ENTRIES,
@@ -44,10 +40,6 @@ _BATCH_LEAVES = 16 * TILE_WIDTH
 _BATCH_BYTES = 16 * 1024 * 1024
 _MAX_FAULTS = 100
 
-_NOTE_KEY = (
-    "Whose key this is, the folder cannot say: its own file names it. Compare {vkey} with the key"
-    " that the organisation publishes, or give that key (--vkey)."
-)
 _NOTE_NO_ENTRIES = (
     "The folder shows no entries: its hashes fit the signed checkpoint, and what was hashed is not"
     " in it."
@@ -93,12 +85,18 @@ def verify_folder(
     """
     verdict, notes = FolderVerdict(), list(earlier)
     vkeys = [trusted_vkey] if isinstance(trusted_vkey, str) else trusted_vkey
-    keys = _Keys(verdict, None if vkeys is None else list(vkeys))
+    keys = Keyring(verdict, None if vkeys is None else list(vkeys))
     checkpoint = keys.check(files)
     if checkpoint is None:
         return verdict
     layout = Layout(files, checkpoint.size)
-    _Pass(layout, verdict, progress).read(checkpoint, min(max(0, since), checkpoint.size))
+    collects = gc.isenabled()
+    gc.disable()  # leaves make no cycles, and looking for some takes a good part of the time
+    try:
+        _Pass(layout, verdict, progress).read(checkpoint, min(max(0, since), checkpoint.size))
+    finally:
+        if collects:
+            gc.enable()
     for note in notes:
         _check_earlier(verdict, keys, layout, checkpoint, note)
     _look_around(verdict, files, layout)
@@ -132,62 +130,6 @@ class _Some:
     def tell(self, verdict: Verdict, words: str) -> None:
         if self.count:
             verdict.note(words.format(count=self.count, first=self.first[:200]))
-
-
-class _Keys:
-    """The log's keys: those that are trusted, else the folder's own."""
-
-    def __init__(self, verdict: FolderVerdict, trusted: list[str] | None) -> None:
-        self._verdict, self._trusted = verdict, trusted
-        self._own: list[str] = []
-
-    def check(self, files: Files) -> Checkpoint | None:
-        """The signed checkpoint, or None when nothing below it is worth checking."""
-        verdict = self._verdict
-        try:
-            note = _text(files, CHECKPOINT)
-            if note is None:
-                raise InvalidNoteError("the file checkpoint is missing")
-            self._own = _lines(_text(files, VKEY))
-            if not self._own and self._trusted is None:
-                raise InvalidNoteError("the file vkey is missing, and no key was given (--vkey)")
-            made = verify_note(note, self._own or self._trusted or [])
-            for key in self._own:  # each of them is said to have signed
-                if verify_note(note, [key]).origin != parse_vkey(key).name:
-                    raise InvalidNoteError("a key in the file vkey is that of another log")
-        except (InvalidNoteError, UnreadableError) as error:
-            verdict.record("checkpoint", [f"The signed checkpoint does not hold: {error}."])
-            return None
-        verdict.checkpoint, verdict.vkey = made, [*self._own, *(self._trusted or [])][0]
-        verdict.record(
-            "checkpoint",
-            [],
-            f"The log {made.origin:.200} has signed a checkpoint of {made.size:,} entries with the"
-            f" key {parse_vkey(verdict.vkey).key_id.hex()}.",
-        )
-        self._check_trusted(note, made)
-        return made
-
-    def _check_trusted(self, note: str, made: Checkpoint) -> None:
-        if self._trusted is None:
-            self._verdict.note(_NOTE_KEY.format(vkey=self._verdict.vkey[:200]))
-            return
-        try:
-            self.verified(note, made.origin)
-        except InvalidNoteError as error:
-            fault = f"The key that you trust has not signed the checkpoint: {error}."
-            self._verdict.record("key", [fault])
-        else:
-            self._verdict.record("key", [], "A key that you trust has signed the checkpoint.")
-
-    def verified(self, note: str, origin: str) -> Checkpoint:
-        """The checkpoint in a note of this log, by the keys that count. Raises InvalidNoteError."""
-        keys = self._own if self._trusted is None else self._trusted
-        # A witness's key, under another name, does not stand for the log.
-        made = verify_note(note, [key for key in keys if parse_vkey(key).name == origin])
-        if made.origin != origin:
-            raise InvalidNoteError(f"it is that of {made.origin:.200}")
-        return made
 
 
 class _Pass:
@@ -342,7 +284,7 @@ class _Pass:
 
 
 def _check_earlier(
-    verdict: FolderVerdict, keys: _Keys, layout: Layout, checkpoint: Checkpoint, note: str
+    verdict: FolderVerdict, keys: Keyring, layout: Layout, checkpoint: Checkpoint, note: str
 ) -> None:
     """Whether the folder still contains what a checkpoint that somebody kept covers."""
     fault, size = "", 0
@@ -386,21 +328,3 @@ def _look_around(verdict: FolderVerdict, files: Files, layout: Layout) -> None:
         verdict.record("files", faults.sentences)
     beyond.tell(verdict, _NOTE_BEYOND)
     extra.tell(verdict, _NOTE_EXTRA)
-
-
-def _text(files: Files, path: str) -> str | None:
-    """Raises UnreadableError."""
-    data = files.read(path, MAX_NOTE_CHARACTERS)
-    try:
-        return None if data is None else data.decode()
-    except UnicodeDecodeError as error:
-        raise UnreadableError(f"the file {path} is not UTF-8") from error
-
-
-def _lines(text: str | None) -> list[str]:
-    """The keys in the file vkey. Raises UnreadableError."""
-    if text is None:
-        return []
-    if not text.endswith("\n"):
-        raise UnreadableError("the file vkey is no list of keys, one a line")
-    return text[:-1].split("\n")
