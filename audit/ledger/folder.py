@@ -41,8 +41,7 @@ _BATCH_BYTES = 16 * 1024 * 1024
 _MAX_FAULTS = 100
 
 _NOTE_NO_ENTRIES = (
-    "The folder shows no entries: its hashes fit the signed checkpoint, and what was hashed is not"
-    " in it."
+    "The folder shows no entries: only hashes were checked, and what was hashed is not in it."
 )
 _NOTE_SINCE = "Entries before number {since:,} were not read, only their hashes."
 _NOTE_BEYOND = (

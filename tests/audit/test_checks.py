@@ -1,6 +1,7 @@
 """Checks of the whole log: in parts, outliving their workers, telling people when they fail."""
 
 import json
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -30,7 +31,7 @@ from audit.queries import (
     stored_log_outcome,
 )
 from audit.segments import Progressed, next_segment
-from audit.tasks import run_due_verifications, scrub_log
+from audit.tasks import _gently, run_due_verifications, scrub_log
 from compliance.models import Mail
 from compliance.tasks import announce_failed_verifications, send_due_mail
 from tests.audit.builders import as_database_owner, event, log_with, sql
@@ -234,6 +235,14 @@ def test_a_scrub_finds_an_old_entry_that_checks_of_new_ones_pass_over(auditor: U
     failed = failed_verification()
     assert failed is not None
     assert failed.first_bad == 100
+
+
+def test_a_scrub_rests_as_long_as_it_works() -> None:
+    rest = _gently()
+    time.sleep(0.1)
+    began = time.monotonic()
+    rest(1, 2)
+    assert time.monotonic() - began >= 0.1
 
 
 # Failures
