@@ -2,7 +2,8 @@
 
 The bytes: canonical JSON with "v", "id", "type", "actor", "by" (who was authenticated), and where
 they are not empty "resource", "resource_version", "occurred_at", "parent_id", "details",
-"subject" (a pseudonym), "sealed" ({"nonce", "ciphertext"}).
+"subject" (a pseudonym), "sealed" ({"nonce", "ciphertext"}). When the event gets its place in the
+log, the sequencer adds "within": {"nth", "previous"}, the place among the entries of its resource.
 """
 
 import os
@@ -22,9 +23,10 @@ from audit.events import ReservedEventTypeError, UnknownEventTypeError, require_
 from audit.ledger import canonical
 from audit.subjects import SubjectError, SubjectRef, normalise
 
-VERSION = 1
+VERSION = 2
 LOG_NAME = "main"
 
+_VERSION_1, _VERSION_2 = b'"v":1}', b'"v":2}'
 _ID = re.compile(r"[!-~]{1,128}")
 _LIMITS = {"actor": 256, "resource": 512, "resource_version": 256, "parent_id": 128}
 
@@ -190,6 +192,8 @@ def prepare(
 
 def from_bytes(encoded: bytes) -> Prepared:
     """What search needs of an event whose bytes are written already."""
+    if encoded.endswith(_VERSION_1):  # it waited while the installation was upgraded
+        encoded = encoded[: -len(_VERSION_1)] + _VERSION_2
     body = canonical.decode(encoded)
     occurred_at = body.get("occurred_at")
     return Prepared(
@@ -212,8 +216,9 @@ def same_content(first: bytes, second: bytes) -> bool:
     if first == second:
         return True
     one, other = canonical.decode(first), canonical.decode(second)
-    one.pop("by", None)
-    other.pop("by", None)
+    for name in ("by", "v", "within"):  # who and what brought it here, and where it stands
+        one.pop(name, None)
+        other.pop(name, None)
     return bool(one == other)
 
 

@@ -15,7 +15,7 @@ from audit import proofs, sealing, sequencer, signer
 from audit.ledger import bundle, canonical, checkpoint
 from audit.ledger.leaf import unpack
 from audit.models import MAIN_LOG, Entry, Log, SubjectKey, Verification
-from audit.verification import sealed
+from audit.verification import places, sealed
 from audit.verification.outcome import Outcome
 from audit.verification.pair import verify_in_two
 from audit.verification.run import Progress, verify_log
@@ -201,6 +201,7 @@ def stored_log_outcome(
     else:
         outcome = verify_log(log_id, **how, end=end, roots_later=roots_later)
     if full and outcome.ok and end is None:
+        outcome.findings += places.findings(log_id)
         outcome.findings += sealed.findings(log_id)
     return outcome
 

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -26,12 +26,19 @@ from audit.ledger import canonical
 from audit.ledger.hashing import leaf_hash
 from audit.ledger.leaf import pack
 from audit.ledger.tree import Frontier
+from audit.models import MAIN_LOG
 
 log = logging.getLogger(__name__)
 _MAX_EVENTS_A_BATCH = 4_000
 _PENDING_A_BATCH = 1_000
 _CHUNK = 512  # rows that are chained while the database takes those before
 SEQUENCER = "vestige:sequencer"
+
+# How the canonical form of an event goes on behind its last member, "v": its place among the
+# entries of its resource, known only under the head's lock.
+_WITHIN_FIRST = b',"within":{"nth":1}}'
+_WITHIN = b',"within":{"nth":%d,"previous":%d}}'
+_NONE = storage.Newest(-1, 0)
 
 
 class InsideTransactionError(RuntimeError):
@@ -55,6 +62,7 @@ class Sequenced(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Submission:
+    log_id: int
     events: Sequence[Prepared] = ()
     drain: bool = False
     drained: int = 0
@@ -74,6 +82,7 @@ class _Batch:
     events: list[Prepared] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)  # event id -> index in `events`
     rows: list[storage.Row] = field(default_factory=list)
+    newest: dict[str, storage.Newest] = field(default_factory=dict)  # by resource
 
 
 # Where an event stands: in the log already, or at this index of the batch.
@@ -81,8 +90,38 @@ _Place = storage.Known | int
 _Done = tuple[storage.Head, Frontier]
 
 
+class _Places:
+    """The newest entries of resources, as this process left them; another's append outdates all."""
+
+    _MOST = 20_000
+
+    def __init__(self) -> None:
+        # log id -> the hash of the log's last entry then, and the newest entry of each resource
+        self._seen: dict[int, tuple[bytes, dict[str, storage.Newest]]] = {}
+
+    def newest(self, head: storage.Head, resources: set[str]) -> dict[str, storage.Newest]:
+        """The newest entry of each of these resources that has one."""
+        last_hash, seen = self._seen.get(head.log_id, (b"", {}))
+        known = {r: seen[r] for r in resources & seen.keys()} if last_hash == head.last_hash else {}
+        unknown = list(resources - known.keys()) if head.size else []
+        return known | storage.newest_of(head.log_id, unknown) if unknown else known
+
+    def moved(
+        self, head: storage.Head, last_hash: bytes, newest: dict[str, storage.Newest]
+    ) -> None:
+        """What was appended to `head` is durable."""
+        before, seen = self._seen.get(head.log_id, (b"", {}))
+        if before != head.last_hash or len(seen) >= self._MOST:
+            seen = {}
+        seen.update(newest)
+        self._seen[head.log_id] = (last_hash, seen)
+
+
+_places = _Places()
+
+
 class GroupCommit:
-    """The queue of one process."""
+    """The queue of one log in one process."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
@@ -144,25 +183,26 @@ class GroupCommit:
         return taken
 
 
-_group = GroupCommit()
-os.register_at_fork(after_in_child=_group.__init__)  # type: ignore[misc]  # the lock of a lost leader
+# The queue of each log. A forked process starts without them: their leaders did not come along.
+_groups: defaultdict[int, GroupCommit] = defaultdict(GroupCommit)
+os.register_at_fork(after_in_child=_groups.clear)
 
 
-def append(events: Sequence[Prepared]) -> Sequenced:
+def append(events: Sequence[Prepared], log_id: int = MAIN_LOG) -> Sequenced:
     """Append these events, all or none. Raises RepeatedEventError."""
     _require_no_transaction()
-    submission = _Submission(events=events)
-    _group.submit(submission)
+    submission = _Submission(log_id, events=events)
+    _groups[log_id].submit(submission)
     return Sequenced(submission.receipts, submission.checkpoint)
 
 
-def drain() -> int:
-    """Give all pending events their places; how many there were."""
+def drain(log_id: int = MAIN_LOG) -> int:
+    """Give all pending events of the log their places; how many there were."""
     _require_no_transaction()
     total = 0
     while True:
-        submission = _Submission(drain=True)
-        _group.submit(submission)
+        submission = _Submission(log_id, drain=True)
+        _groups[log_id].submit(submission)
         total += submission.drained
         if submission.drained < _PENDING_A_BATCH:
             return total
@@ -217,9 +257,9 @@ def _commit(submissions: Sequence[_Submission], *, look: bool) -> _Done:
     for submission in submissions:
         submission.receipts, submission.drained, submission.error = [], 0, None
     with transaction.atomic(durable=True):
-        head = storage.lock_head()
+        head = storage.lock_head(submissions[0].log_id)
         waiting = (
-            storage.pending(_PENDING_A_BATCH)
+            storage.pending(head.log_id, _PENDING_A_BATCH)
             if any(submission.drain for submission in submissions)
             else []
         )
@@ -239,6 +279,8 @@ def _commit(submissions: Sequence[_Submission], *, look: bool) -> _Done:
         after = _write(batch) if batch.events else head.frontier
         if waiting:
             storage.delete_pending([row_id for row_id, _ in waiting])
+    if batch.rows:
+        _places.moved(head, batch.rows[-1].leaf_hash, batch.newest)
     for submission, places in placed:
         submission.receipts = _receipts(batch, submission.events, places)
     return head, after
@@ -247,6 +289,7 @@ def _commit(submissions: Sequence[_Submission], *, look: bool) -> _Done:
 def _write(batch: _Batch) -> Frontier:
     head, count = batch.head, len(batch.events)
     edges = proofs.edges(head.log_id, head.size, count)
+    batch.newest = _places.newest(head, {event.resource for event in batch.events})
     after = head.frontier.copy()
     tiles: list[tuple[int, int, bytes, bytes]] = []
 
@@ -264,15 +307,28 @@ def _write(batch: _Batch) -> Frontier:
 
 def _chained(batch: _Batch) -> Iterator[list[storage.Row]]:
     """The rows in chunks. Each leaf holds its place, its time and the hash of the one before."""
-    seq, previous = batch.head.size, batch.head.last_hash
+    seq, previous, newest = batch.head.size, batch.head.last_hash, batch.newest
     # The clock may be set back; the log's time never runs backwards.
     timestamp_us = max(time.time_ns() // 1000, batch.head.last_timestamp_us)
     for start in range(0, len(batch.events), _CHUNK):
         chunk = []
         for event in batch.events[start : start + _CHUNK]:
-            leaf = pack(seq, timestamp_us, previous, event.event)
+            before = newest.get(event.resource, _NONE)
+            place = _WITHIN_FIRST if before is _NONE else _WITHIN % (before.nth + 1, before.seq)
+            leaf = pack(seq, timestamp_us, previous, event.event[:-1] + place)
             previous = leaf_hash(leaf)
-            chunk.append(storage.Row(seq, timestamp_us, leaf, previous, event))
+            newest[event.resource] = storage.Newest(seq, before.nth + 1)
+            chunk.append(
+                storage.Row(
+                    seq,
+                    timestamp_us,
+                    leaf,
+                    previous,
+                    event,
+                    before.nth + 1,
+                    None if before is _NONE else before.seq,
+                )
+            )
             seq += 1
         batch.rows += chunk
         yield chunk

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
+import orjson
 from django.conf import settings
 from django.db import connection
 
@@ -25,15 +26,19 @@ _MICROSECOND = timedelta(microseconds=1)
 
 _ENTRY_COLUMNS = (
     'log_id, seq, leaf, leaf_hash, event_id, type, actor, "by", resource, resource_version,'
-    " occurred_at, recorded_at, parent_id, subject"
+    " occurred_at, recorded_at, parent_id, subject, nth, previous"
 )
-_ENTRY_VALUES = f"({', '.join(['%s'] * 14)})"
+_ENTRY_VALUES = f"({', '.join(['%s'] * 16)})"
 _MOVE_HEAD = (
     "UPDATE audit_log SET size = %s, last_hash = %s, last_timestamp_us = %s, frontier = %s"
     " WHERE id = %s"
 )
 # Above this many rows COPY costs less than INSERT (measured, PostgreSQL 15).
 _COPY_FROM = 24
+
+
+class LogUnknownError(LookupError):
+    """There is no such log."""
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -44,6 +49,15 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     leaf: bytes
     leaf_hash: bytes
     prepared: Prepared
+    nth: int  # of the entries of its resource, counted from 1
+    previous: int | None  # seq of the entry before it there
+
+
+class Newest(msgspec.Struct, frozen=True, gc=False):
+    """The newest entry of a resource: its place, and the how manieth it is."""
+
+    seq: int
+    nth: int
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):
@@ -75,16 +89,18 @@ def moment(timestamp_us: int) -> datetime:
     return EPOCH + timedelta(microseconds=timestamp_us)
 
 
-def lock_head() -> Head:
-    """The head of the log, locked until the transaction ends; the log begins here at first use.
+def lock_head(log_id: int = MAIN_LOG) -> Head:
+    """The head of the log, locked until the transaction ends; the main log begins at first use.
 
     The one lock of appending and signing: a row lock on PostgreSQL; on SQLite the transaction
     holds the database's write lock from its start (IMMEDIATE).
     """
-    head = _read_head()
+    head = _read_head(log_id)
     if head is None:
-        _insert_log()
-        head = _read_head()
+        if log_id != MAIN_LOG:
+            raise LogUnknownError(f"There is no log {log_id}.")
+        insert_log(MAIN_LOG, LOG_NAME, settings.VESTIGE_ORIGIN)
+        head = _read_head(log_id)
     assert head is not None  # noqa: S101  # just inserted
     return head
 
@@ -200,22 +216,43 @@ def known_entries(log_id: int, event_ids: Sequence[str]) -> dict[str, Known]:
     return found
 
 
-def pending(limit: int) -> list[tuple[int, bytes]]:
+def newest_of(log_id: int, resources: Sequence[str]) -> dict[str, Newest]:
+    """The newest entry of each of these resources that has one; the head must be locked."""
+    if connection.vendor == "postgresql":
+        statement = (
+            "SELECT wanted.resource, newest.seq, newest.nth FROM unnest(%s::varchar[])"
+            " AS wanted (resource) CROSS JOIN LATERAL (SELECT seq, nth FROM audit_entry"
+            " WHERE log_id = %s AND resource = wanted.resource ORDER BY seq DESC LIMIT 1) AS newest"
+        )
+        parameters: list[Any] = [list(resources), log_id]
+    else:
+        statement = (
+            "SELECT entry.resource, entry.seq, entry.nth FROM json_each(%s) AS wanted"
+            " JOIN audit_entry AS entry ON entry.log_id = %s AND entry.seq = (SELECT max(seq)"
+            " FROM audit_entry WHERE log_id = %s AND resource = wanted.value)"
+        )
+        parameters = [orjson.dumps(list(resources)).decode(), log_id, log_id]
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return {resource: Newest(seq, nth) for resource, seq, nth in cursor.fetchall()}
+
+
+def pending(log_id: int, limit: int) -> list[tuple[int, bytes]]:
     """The oldest events that wait, as (row id, canonical bytes)."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id, event FROM audit_pending WHERE log_id = %s ORDER BY id LIMIT %s",
-            [MAIN_LOG, limit],
+            [log_id, limit],
         )
         return [(row_id, bytes(event)) for row_id, event in cursor.fetchall()]
 
 
-def insert_pending(event_id: str, event: bytes) -> None:
+def insert_pending(log_id: int, event_id: str, event: bytes) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO audit_pending (log_id, event_id, event, created_at)"
             " VALUES (%s, %s, %s, CURRENT_TIMESTAMP)",
-            [MAIN_LOG, event_id, event],
+            [log_id, event_id, event],
         )
 
 
@@ -228,18 +265,18 @@ def delete_pending(row_ids: Sequence[int]) -> None:
         )
 
 
-def _read_head() -> Head | None:
+def _read_head(log_id: int) -> Head | None:
     lock = " FOR UPDATE" if connection.features.has_select_for_update else ""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id, origin, size, last_hash, last_timestamp_us, frontier, note,"  # noqa: S608
             f" note_size, note_at, kept_at, refusal FROM audit_log WHERE id = %s{lock}",
-            [MAIN_LOG],
+            [log_id],
         )
         found = cursor.fetchone()
     if found is None:
         return None
-    log_id, origin, size, last_hash, last_us, frontier, note, note_size, *rest = found
+    _, origin, size, last_hash, last_us, frontier, note, note_size, *rest = found
     note_at, kept_at, refusal = rest
     return Head(
         log_id,
@@ -263,13 +300,14 @@ def _aware(value: datetime | str | None) -> datetime | None:
     return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
-def _insert_log() -> None:
+def insert_log(log_id: int, name: str, origin: str) -> None:
+    """An empty log, unless it is there."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO audit_log (id, name, origin, size, last_hash, last_timestamp_us, frontier,"
             " note, note_size, refusal) VALUES (%s, %s, %s, 0, %s, 0, %s, '', -1, '')"
             " ON CONFLICT DO NOTHING",
-            [MAIN_LOG, LOG_NAME, settings.VESTIGE_ORIGIN, GENESIS, Frontier().to_bytes()],
+            [log_id, name, origin, GENESIS, Frontier().to_bytes()],
         )
 
 
@@ -295,6 +333,8 @@ def _values(log_id: int, row: Row) -> tuple[Any, ...]:
         _time(moment(row.timestamp_us)),
         event.parent_id,
         event.subject,
+        row.nth,
+        row.previous,
     )
 
 
@@ -303,9 +343,9 @@ def _values(log_id: int, row: Row) -> tuple[Any, ...]:
 # all hashing. Integers and times (microseconds since 2000) are big-endian.
 _COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _COPY_TRAILER = b"\xff\xff"
-_COPY_START = struct.Struct(">hihiqi")  # 14 columns, log_id, seq, then the leaf's length
+_COPY_START = struct.Struct(">hihiqi")  # 16 columns, log_id, seq, then the leaf's length
 _COPY_LENGTH = struct.Struct(">i")
-_COPY_TIME = struct.Struct(">iq")
+_COPY_NUMBER = struct.Struct(">iq")  # a time is a number, too
 _COPY_NULL = _COPY_LENGTH.pack(-1)
 _COPY_HASH = _COPY_LENGTH.pack(32)
 _EPOCHS_APART_US = (_POSTGRESQL_EPOCH - EPOCH) // _MICROSECOND
@@ -333,7 +373,7 @@ def _copy_rows(log_id: int, rows: Sequence[Row]) -> bytes:
     for row in rows:
         event, leaf = row.prepared, row.leaf
         event_id, version = event.event_id.encode(), event.resource_version.encode()
-        add(_COPY_START.pack(14, 2, log_id, 8, row.seq, len(leaf)))
+        add(_COPY_START.pack(16, 2, log_id, 8, row.seq, len(leaf)))
         add(leaf)
         add(_COPY_HASH)
         add(row.leaf_hash)
@@ -346,9 +386,11 @@ def _copy_rows(log_id: int, rows: Sequence[Row]) -> bytes:
         add(length(len(version)))
         add(version)
         add(_copy_time(event.occurred_at) if event.occurred_at else _COPY_NULL)
-        add(_COPY_TIME.pack(8, row.timestamp_us - _EPOCHS_APART_US))
+        add(_COPY_NUMBER.pack(8, row.timestamp_us - _EPOCHS_APART_US))
         add(repeated(event.parent_id))
         add(repeated(event.subject))
+        add(_COPY_NUMBER.pack(8, row.nth))
+        add(_COPY_NULL if row.previous is None else _COPY_NUMBER.pack(8, row.previous))
     return b"".join(parts)
 
 
@@ -360,4 +402,4 @@ def _copy_text(text: str) -> bytes:
 
 
 def _copy_time(value: datetime) -> bytes:
-    return _COPY_TIME.pack(8, (value - _POSTGRESQL_EPOCH) // _MICROSECOND)
+    return _COPY_NUMBER.pack(8, (value - _POSTGRESQL_EPOCH) // _MICROSECOND)

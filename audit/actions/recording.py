@@ -197,7 +197,7 @@ def _wait(prepared: Prepared, *, given: bool) -> None:
                 [Fault(0, "id", f"The event {prepared.event_id} was recorded with other content.")]
             )
     else:
-        storage.insert_pending(prepared.event_id, prepared.event)
+        storage.insert_pending(MAIN_LOG, prepared.event_id, prepared.event)
     _sequence_after_commit()
 
 

@@ -42,6 +42,12 @@ _ENTRY = {
         "details": {"type": "object"},
         "subject": _TEXT,
         "sealed": {"type": "object"},
+        "within": {
+            "type": "object",
+            "description": "Which of its resource's entries it is (`nth`, from 1), and the `seq` of"
+            " the one before (`previous`).",
+            "properties": {"nth": _NUMBER, "previous": _NUMBER},
+        },
     },
 }
 _SCHEMAS = {

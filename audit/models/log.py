@@ -70,6 +70,8 @@ class Entry(models.Model):
     recorded_at = models.DateTimeField()
     parent_id = models.CharField(max_length=128)
     subject = models.CharField(max_length=64)
+    nth = models.BigIntegerField()  # of the entries of its resource, counted from 1
+    previous = models.BigIntegerField(null=True)  # seq of the entry before it there
 
     class Meta:
         constraints = [

@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from django.db import connection
 from django.utils import timezone
@@ -12,6 +13,7 @@ from audit.ledger.chain import ChainError, ChainVerifier
 from audit.ledger.hashing import leaf_hash
 from audit.ledger.leaf import HEADER, LeafError, unpack
 from audit.verification import columns, stored
+from audit.verification.chunks import Chunk
 from audit.verification.outcome import Outcome
 from audit.verification.signatures import Signatures
 from audit.verification.tiles import Tiles, first_difference
@@ -127,8 +129,8 @@ class _Run:
         collects = gc.isenabled()
         gc.disable()  # the rows make no cycles, and looking for some takes a tenth of the time
         try:
-            for rows in stored.entries(self._log_id, self._chain.size, size):
-                self._read(rows)
+            for chunk in stored.entries(self._log_id, self._chain.size, size):
+                self._read(chunk)
                 if self._broken:
                     return
                 if self._progress:
@@ -139,22 +141,22 @@ class _Run:
             if collects:
                 gc.enable()
 
-    def _read(self, rows: list[stored.Row]) -> None:
+    def _read(self, chunk: Chunk) -> None:
         start = self._chain.size
-        placed = _well_placed(rows, start)
-        leaves = [row[1] for row in rows[:placed]]
+        placed = _well_placed(chunk, start)
+        leaves = chunk.leaves[:placed]
         hashes, error = self._follow(leaves)
-        changed = first_difference(hashes, [row[2] for row in rows[: len(hashes)]])
+        changed = first_difference(hashes, chunk.hashes[: len(hashes)])
         good = len(hashes) if changed is None else changed
         found = len(self._outcome.findings)
-        self._check_columns(rows[:good])
+        self._check_events(chunk, good)
         self._tiles.compare(hashes[:good])
         if changed is not None:
             self._break(start + changed, "its leaf and the hash beside it do not belong together.")
         elif error is not None:
-            self._blame(error, rows[good], leaves[good])
-        elif placed < len(rows) and not self._broken:
-            self._break(*_misplaced(rows[placed], start + placed))
+            self._blame(error, chunk.hashes[good], leaves[good])
+        elif placed < len(chunk) and not self._broken:
+            self._break(*_misplaced(chunk.numbers[placed], start + placed))
         bad = {f.seq for f in self._outcome.findings[found:] if f.seq is not None}
         self._outcome.entries += good - len([seq for seq in bad if start <= seq < start + good])
 
@@ -180,9 +182,9 @@ class _Run:
                 first, last = self._signatures.last_good, self._chain.size - 1
                 self._break(last if first == last else None, wrong)
 
-    def _blame(self, error: ChainError, row: stored.Row, leaf: bytes) -> None:
+    def _blame(self, error: ChainError, stored_hash: Any, leaf: bytes) -> None:
         """Name the entry that was changed: the one that breaks the chain, or the one before."""
-        if leaf_hash(leaf) != row[2]:
+        if leaf_hash(leaf) != stored_hash:
             self._break(error.seq, "its leaf and the hash beside it do not belong together.")
         elif _names_another_predecessor(leaf, error.seq, self._chain.previous):
             self._break(
@@ -193,13 +195,13 @@ class _Run:
         else:
             self._break(error.seq, f"{error.reason}.")  # its number, time or form
 
-    def _check_columns(self, rows: list[stored.Row]) -> None:
-        for seq, sentence in columns.faults(rows, self._log_id, connection.vendor):
+    def _check_events(self, chunk: Chunk, count: int) -> None:
+        for seq, sentence in columns.faults(chunk, count):
             self._outcome.fault(seq, sentence)
         if self._full:
-            for row in rows:
-                if not _is_canonical(row[1][HEADER.size :]):
-                    self._outcome.fault(row[0], "its event is not canonical JSON.")
+            for seq, leaf in zip(chunk.numbers[:count], chunk.leaves[:count], strict=True):
+                if not _is_canonical(leaf[HEADER.size :]):
+                    self._outcome.fault(seq, "its event is not canonical JSON.")
 
     def _check_head(self) -> None:
         chain, head = self._chain, self._head
@@ -236,18 +238,20 @@ def _is_canonical(event: bytes) -> bool:
         return False
 
 
-def _well_placed(rows: Sequence[stored.Row], start: int) -> int:
+def _well_placed(chunk: Chunk, start: int) -> int:
     """How many rows have the number that they must have, and bytes for a leaf."""
-    numbers = [row[0] for row in rows]
-    if numbers == list(range(start, start + len(rows))) and {type(row[1]) for row in rows} == {
-        bytes
-    }:
-        return len(rows)
-    wrong = (at for at, row in enumerate(rows) if row[0] != start + at or type(row[1]) is not bytes)
-    return next(wrong, len(rows))
+    numbers, leaves = chunk.numbers, chunk.leaves
+    if numbers == list(range(start, start + len(chunk))) and set(map(type, leaves)) == {bytes}:
+        return len(chunk)
+    wrong = (
+        at
+        for at, (number, leaf) in enumerate(zip(numbers, leaves, strict=True))
+        if number != start + at or type(leaf) is not bytes
+    )
+    return next(wrong, len(chunk))
 
 
-def _misplaced(row: stored.Row, expected: int) -> tuple[int, str]:
-    if row[0] == expected:
+def _misplaced(number: Any, expected: int) -> tuple[int, str]:
+    if number == expected:
         return expected, "its leaf is no string of bytes any more."
-    return expected, f"it is missing; entry {row[0]} follows."
+    return expected, f"it is missing; entry {number} follows."

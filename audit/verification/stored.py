@@ -4,21 +4,23 @@ Plain SQL of its own, apart from the code that writes: a fault in one cannot hid
 Values come back as the database holds them, whatever somebody has put there.
 """
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from django.db import DatabaseError, connection
 
+from audit.verification.arrow import ArrowReader, ArrowReadError
+from audit.verification.chunks import Chunk, chunk_of_rows
+from audit.verification.layout import COLUMNS, TIMES
+
 CHUNK = 4096
-TEXTS = (
-    "event_id", "type", "actor", "by", "resource", "resource_version", "parent_id", "subject",
-)  # fmt: skip
-TIMES = ("occurred_at", "recorded_at")
-# Stands between the texts of a row, which are read as one: no event has this character in them.
-SEPARATOR = "\x1f"
+_ARROW_CHUNK = 4 * CHUNK
+_AHEAD = 2  # chunks that are read while one is looked at
 _LEVEL_CHUNK = 512
 
 Row = tuple[Any, ...]
@@ -55,29 +57,44 @@ def head(log_id: int) -> Head | None:
     return Head(*map(_plain, rows[0])) if rows else None
 
 
-def entries(log_id: int, begin: int, end: int) -> Iterator[list[Row]]:
-    """The rows with begin <= seq < end in order, in chunks.
+def entries(log_id: int, begin: int, end: int) -> Iterator[Chunk]:
+    """The rows with begin <= seq < end in order. Raises UnreadableRowError after those before it.
 
-    A row is seq, leaf, leaf_hash, the TEXTS joined by SEPARATOR (None if one of them is null),
-    and the TIMES: in UTC without a zone on PostgreSQL, as the text that is stored on SQLite.
-    While one chunk is looked at, PostgreSQL prepares the next. Raises UnreadableRowError after
-    the rows before it.
+    On PostgreSQL they come as Arrow tables over a connection of their own, made in another thread
+    while the caller looks at those before; inside a transaction, whose rows that connection would
+    not see, and on SQLite they come row by row.
     """
-    starts = range(begin, end, CHUNK)
-    with ThreadPoolExecutor(1, "read-log") as ahead:
-        fetch = _fetch(log_id, end)
-        coming: Future[list[Row]] | None = None
-        for start in starts:
+    if connection.vendor != "postgresql" or connection.in_atomic_block:
+        for start in range(begin, end, CHUNK):
+            yield from _rows(log_id, start, min(start + CHUNK, end))
+        return
+    with closing(ArrowReader(_conninfo())) as reader, ThreadPoolExecutor(1, "read-log") as ahead:
+        coming = deque[tuple[int, int, Future[Chunk]]]()
+        for start in range(begin, end, _ARROW_CHUNK):
+            stop = min(start + _ARROW_CHUNK, end)
+            coming.append((start, stop, ahead.submit(reader.chunk, _select(), log_id, start, stop)))
+            if len(coming) > _AHEAD:
+                yield from _read(log_id, *coming.popleft())
+        while coming:
+            yield from _read(log_id, *coming.popleft())
+
+
+def _read(log_id: int, start: int, stop: int, coming: "Future[Chunk]") -> Iterator[Chunk]:
+    try:
+        yield coming.result()
+    except ArrowReadError:
+        yield from _rows(log_id, start, stop)  # what row is it?
+
+
+def _rows(log_id: int, start: int, stop: int) -> Iterator[Chunk]:
+    try:
+        yield chunk_of_rows(_fetch(log_id, start, stop))
+    except _UNREADABLE:
+        for seq in range(start, stop):
             try:
-                rows = coming.result() if coming else fetch(start)
-            except _UNREADABLE:
-                yield from _one_by_one(log_id, start, min(start + CHUNK, end))
-                coming = None
-                continue
-            following = start + CHUNK
-            reads_ahead = connection.vendor == "postgresql" and following < end
-            coming = ahead.submit(fetch, following) if reads_ahead else None
-            yield rows
+                yield chunk_of_rows(_fetch(log_id, seq, seq + 1))
+            except _UNREADABLE as exc:
+                raise UnreadableRowError(seq, str(exc).strip()) from exc
 
 
 def stray_entries(log_id: int) -> tuple[int | None, int | None, int]:
@@ -87,6 +104,18 @@ def stray_entries(log_id: int) -> tuple[int | None, int | None, int]:
         "SELECT count(*) FROM audit_entry WHERE log_id NOT IN (SELECT id FROM audit_log)", []
     )
     return low, high, strays
+
+
+def wrong_places(log_id: int, limit: int) -> list[Row]:
+    """(seq, nth, previous) as counted, of entries whose own columns say otherwise."""
+    differs = "IS DISTINCT FROM" if connection.vendor == "postgresql" else "IS NOT"
+    return _all(
+        "SELECT seq, counted, before FROM (SELECT seq, nth, previous,"  # noqa: S608
+        " row_number() OVER place AS counted, lag(seq) OVER place AS before FROM audit_entry"
+        " WHERE log_id = %s WINDOW place AS (PARTITION BY resource ORDER BY seq)) AS placed"
+        f" WHERE nth <> counted OR previous {differs} before ORDER BY seq LIMIT %s",
+        [log_id, limit],
+    )
 
 
 def checkpoints(log_id: int) -> list[tuple[Any, Any, Any]]:
@@ -121,56 +150,32 @@ def tile_levels(log_id: int) -> list[int]:
     return sorted(level for (level,) in rows)
 
 
-def columns(log_id: int, seq: int) -> dict[str, Any]:
-    """The search columns of one row, by name."""
-    quoted = ", ".join([*(f'"{name}"' for name in TEXTS), *_times()])
-    rows = _all(
-        f"SELECT {quoted} FROM audit_entry WHERE log_id = %s AND seq = %s",  # noqa: S608
-        [log_id, seq],
-    )
-    return dict(zip((*TEXTS, *TIMES), rows[0], strict=True)) if rows else {}
-
-
-def _times() -> list[str]:
-    if connection.vendor == "postgresql":
-        return [f"{name} AT TIME ZONE 'UTC'" for name in TIMES]
-    # SQLite keeps times as text, and the cast hands that text over as it is.
-    return [f"CAST({name} AS TEXT)" for name in TIMES]
-
-
 def _select() -> str:
-    # Named with its schema: a database owner may have put another operator before it.
-    join = " OPERATOR(pg_catalog.||) " if connection.vendor == "postgresql" else " || "
-    texts = f"{join}'{SEPARATOR}'{join}".join(f'"{name}"' for name in TEXTS)
+    """The COLUMNS of a log between two numbers; all three are to be filled in."""
+    # SQLite keeps times as text, and the cast hands that text over as it is.
+    time = 'CAST("{}" AS TEXT)' if connection.vendor == "sqlite" else '"{}"'
+    columns = [(time if name in TIMES else '"{}"').format(name) for name in COLUMNS]
     return (
-        f"SELECT seq, leaf, leaf_hash, {texts}, {', '.join(_times())} FROM audit_entry"  # noqa: S608
-        " WHERE log_id = %s AND seq >= %s AND seq < %s ORDER BY seq"
+        f"SELECT {', '.join(columns)} FROM audit_entry"  # noqa: S608
+        " WHERE log_id = {} AND seq >= {} AND seq < {} ORDER BY seq"
     )
 
 
-def _fetch(log_id: int, end: int) -> Callable[[int], list[Row]]:
-    """Reads the chunk from a number on; usable in another thread, on this thread's connection."""
+def _fetch(log_id: int, start: int, stop: int) -> list[Row]:
+    statement = _select().format("%s", "%s", "%s")
     if connection.vendor != "postgresql":
-        return lambda start: _all(_select(), [log_id, start, min(start + CHUNK, end)])
+        return _all(statement, [log_id, start, stop])
     connection.ensure_connection()
-    server = connection.connection
-    statement = _select()
-
-    def fetch(start: int) -> list[Row]:
-        # The binary protocol: bytes arrive as bytes, not as hexadecimal text.
-        with psycopg.Cursor(server) as cursor:
-            cursor.execute(statement, [log_id, start, min(start + CHUNK, end)], binary=True)
-            return cursor.fetchall()
-
-    return fetch
+    # The binary protocol: bytes arrive as bytes, not as hexadecimal text.
+    with psycopg.Cursor(connection.connection) as cursor:
+        cursor.execute(statement, [log_id, start, stop], binary=True)
+        return cursor.fetchall()
 
 
-def _one_by_one(log_id: int, start: int, stop: int) -> Iterator[list[Row]]:
-    for seq in range(start, stop):
-        try:
-            yield _fetch(log_id, seq + 1)(seq)
-        except _UNREADABLE as exc:
-            raise UnreadableRowError(seq, str(exc).strip()) from exc
+def _conninfo() -> str:
+    connection.ensure_connection()
+    server = connection.connection.info
+    return psycopg.conninfo.make_conninfo(server.dsn, password=server.password or None)
 
 
 def _all(sql: str, parameters: list[Any]) -> list[Row]:

@@ -20,9 +20,9 @@ class Tiles:
         self._stored = stored.tiles(log_id, 0, self._first)
         # The entries of the tile that the earlier run left unfilled.
         self._waiting = [
-            leaf_hash(bytes(row[1]))
-            for rows in stored.entries(log_id, self._first * TILE, start)
-            for row in rows
+            leaf_hash(leaf)
+            for chunk in stored.entries(log_id, self._first * TILE, start)
+            for leaf in chunk.leaves
         ]
         self._roots: list[bytes] = []
 

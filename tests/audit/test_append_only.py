@@ -13,8 +13,9 @@ pytestmark = pytest.mark.django_db
 SIZE = 260
 COPY = (
     '(log_id, seq, leaf, leaf_hash, event_id, type, actor, "by", resource, resource_version,'
-    " occurred_at, recorded_at, parent_id, subject) SELECT log_id, {seq}, leaf, leaf_hash, {event},"
-    ' type, actor, "by", resource, resource_version, occurred_at, recorded_at, parent_id, subject'
+    " occurred_at, recorded_at, parent_id, subject, nth, previous) SELECT log_id, {seq}, leaf,"
+    ' leaf_hash, {event}, type, actor, "by", resource, resource_version, occurred_at, recorded_at,'
+    " parent_id, subject, nth, previous"
     " FROM audit_entry WHERE seq = 7"
 )
 
@@ -40,9 +41,9 @@ SQLITE = [
     f"INSERT OR REPLACE INTO audit_entry {COPY.format(seq=260, event='event_id')}",
     # A new number and id, but the rowid of an older entry.
     "INSERT OR REPLACE INTO audit_entry (rowid, log_id, seq, leaf, leaf_hash, event_id, type,"
-    ' actor, "by", resource, resource_version, recorded_at, parent_id, subject) SELECT'
+    ' actor, "by", resource, resource_version, recorded_at, parent_id, subject, nth) SELECT'
     " (SELECT rowid FROM audit_entry WHERE seq = 5), 1, 260, x'00', x'00', 'new', '', '', '', '',"
-    " '', '2026-01-01', '', ''",
+    " '', '2026-01-01', '', '', 1",
     f"INSERT INTO audit_entry {COPY.format(seq=300, event=chr(39) + 'new' + chr(39))}",
     f"INSERT OR IGNORE INTO audit_entry {COPY.format(seq=-1, event=chr(39) + 'new' + chr(39))}",
     "UPDATE OR REPLACE audit_entry SET seq = 4 WHERE seq = 5",

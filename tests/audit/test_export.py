@@ -6,15 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from audit.ledger import tiles
-from tests.audit.test_group_commit import (
-    installation,  # noqa: F401  # a fixture
-    manage,
-)
+from tests.audit.installations import ROOT, manage
 
-_ROOT = Path(__file__).resolve().parents[2]
 _SIZE = 12_000
 # What an auditor has: Python, the package cryptography, and the folder audit/ledger. -I takes
 # neither the environment nor the working folder into account.
@@ -40,7 +34,7 @@ def auditor(*arguments: object) -> "subprocess.CompletedProcess[str]":
             "-I",
             "-c",
             _AUDITOR,
-            str(_ROOT / "audit"),
+            str(ROOT / "audit"),
             "verify",
             *map(str, arguments),
         ],
@@ -53,7 +47,7 @@ def auditor(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 
 def started(environment: dict[str, str], *arguments: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, str(_ROOT / "manage.py"), *arguments]
+    command = [sys.executable, str(ROOT / "manage.py"), *arguments]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
 
@@ -61,9 +55,8 @@ def count(folder: Path) -> int:
     return sum(path.is_file() for path in folder.rglob("*"))
 
 
-@pytest.mark.usefixtures("db")
 def test_an_export_that_was_killed_goes_on_and_verifies_without_the_application(
-    installation: dict[str, str],  # noqa: F811
+    installation: dict[str, str],
     tmp_path: Path,
 ) -> None:
     filler = Path(__file__).with_name("fill_log.py")

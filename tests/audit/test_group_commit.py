@@ -1,56 +1,14 @@
 """Many submitters at once, in threads and processes, on a database of their own."""
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from uuid import uuid4
 
-import psycopg
-import pytest
-from django.conf import settings
-from django.db import connection
-from psycopg import sql
+from tests.audit.installations import manage
 
-_ROOT = Path(__file__).resolve().parents[2]
 _WORKER = Path(__file__).with_name("append_in_threads.py")
-
-
-@pytest.fixture
-def installation(tmp_path: Path, db: None) -> Iterator[dict[str, str]]:
-    """The environment of an empty installation with a database of its own."""
-    environment = os.environ | {"VESTIGE_HOME": str(tmp_path), "PYTHONPATH": str(_ROOT)}
-    environment.pop("DJANGO_SETTINGS_MODULE", None)
-    if connection.vendor != "postgresql":
-        environment.pop("DATABASE_URL", None)
-        yield migrated(environment)
-        return
-    name = f"vestige_test_{uuid4().hex[:12]}"
-    server = urlsplit(settings.DATABASE_URL)
-    with psycopg.connect(server._replace(path="/postgres").geturl(), autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        try:
-            yield migrated(
-                environment | {"DATABASE_URL": server._replace(path=f"/{name}").geturl()}
-            )
-        finally:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def migrated(environment: dict[str, str]) -> dict[str, str]:
-    manage(environment, "migrate", "--skip-checks", "-v0")
-    return environment
-
-
-def manage(environment: dict[str, str], *arguments: str) -> str:
-    command = [sys.executable, str(_ROOT / "manage.py"), *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def submit(environment: dict[str, str], processes: int, threads: int, rounds: int) -> list[Any]:

@@ -63,7 +63,7 @@ def test_a_recorded_event_is_in_the_log_with_all_that_was_said(analyst: User) ->
     )
     row = sequenced()[-1]
     assert event_of(row) == {
-        "v": 1,
+        "v": 2,
         "id": event_id,
         "type": "test.moved",
         "actor": analyst.actor,
@@ -73,6 +73,7 @@ def test_a_recorded_event_is_in_the_log_with_all_that_was_said(analyst: User) ->
         "details": {"rows": 4},
         "parent_id": "run-9",
         "occurred_at": "2026-01-31T12:00:00.000000Z",
+        "within": {"nth": 1},
     }
     assert row.occurred_at == happened
     assert not Pending.objects.exists()
@@ -80,7 +81,15 @@ def test_a_recorded_event_is_in_the_log_with_all_that_was_said(analyst: User) ->
 
 def test_empty_members_are_left_out(analyst: User) -> None:
     record(MOVED, by=analyst, resource="dataset:a:b")
-    assert event_of(sequenced()[-1]).keys() == {"v", "id", "type", "actor", "by", "resource"}
+    assert event_of(sequenced()[-1]).keys() == {
+        "v",
+        "id",
+        "type",
+        "actor",
+        "by",
+        "resource",
+        "within",
+    }
 
 
 def test_a_change_that_is_rolled_back_leaves_no_event(analyst: User) -> None:

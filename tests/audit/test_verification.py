@@ -136,6 +136,9 @@ COLUMNS: list[tuple[str, Any]] = [
     ("occurred_at", "2025-01-01 00:00:00"),
     ("occurred_at", None),
     ("recorded_at", "2025-01-01 00:00:00"),
+    ("nth", 999),
+    ("previous", 122),
+    ("previous", None),
 ]
 
 
@@ -288,7 +291,7 @@ def test_a_row_that_takes_the_next_place_stops_appending_and_is_named(log: None)
         pytest.skip("SQLite's guard lets in nothing that fits, and this would not be seen there")
     sql(
         'INSERT INTO audit_entry SELECT log_id, %s, leaf, leaf_hash, %s, type, actor, "by",'
-        " resource, resource_version, occurred_at, recorded_at, parent_id, subject"
+        " resource, resource_version, occurred_at, recorded_at, parent_id, subject, nth, previous"
         " FROM audit_entry WHERE seq = 7",
         SIZE,
         "forged",
