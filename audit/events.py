@@ -87,6 +87,7 @@ def require_outside(name: str) -> None:
 
 LOG_EXPORTED = define("log.exported", "format", "filters", "entries", "size")
 LOG_VERIFIED = define("log.verified", "size", "entries", "outcome", "first_bad", "root", "faults")
+LOG_VERIFICATION_FAILED = define("log.verification_failed", "first_bad", "faults")
 LOG_REFUSED = define("log.refused", "event_id", "digest", "entry")
 LOG_KEY_ROTATED = define(
     "log.key.rotated", "old_key_id", "new_key_id", "old_vkey", "new_vkey", "overlap_until", "size"

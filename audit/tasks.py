@@ -1,25 +1,35 @@
 """What Celery does for the log."""
 
 import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
 
 from celery import shared_task
+from django.conf import settings
 
 from audit.actions import (
+    VERIFIER,
     anchor_at,
     announce_epochs,
     destroy_due_keys,
     due_places,
+    publish_due,
     replay_if_restored,
+    request_verification,
     rotate_due_epoch,
+    run_verification,
     sequence,
     settle_signing_keys,
     verify_new_entries,
 )
 from audit.models import MAIN_LOG
 from audit.places import PlacesError
+from audit.queries import scrub_is_due, verifications_under_way
 
 log = logging.getLogger(__name__)
 _WAKE_UP_SECONDS = 60  # the sweep has come again by then
+_LONGEST_PAUSE_SECONDS = 1.0
 
 
 @shared_task
@@ -66,3 +76,37 @@ def rotate_due_keys() -> None:
     """New epochs by the calendar, and the end of a signing key whose overlap is over."""
     settle_signing_keys()
     rotate_due_epoch()
+
+
+@shared_task
+def publish_checkpoints() -> None:
+    """Brings the published copy up to date, if there is to be one and it is time."""
+    publish_due()
+
+
+@shared_task
+def scrub_log() -> None:
+    """Makes a full check due when the last one is old; it runs in the background."""
+    if settings.VESTIGE_SCRUB_HOURS > 0 and scrub_is_due(
+        timedelta(hours=settings.VESTIGE_SCRUB_HOURS)
+    ):
+        request_verification(by=VERIFIER, full=True)
+
+
+@shared_task
+def run_due_verifications() -> None:
+    """Works on checks that are due, also those that a dead worker left; others find them taken."""
+    for row in verifications_under_way():
+        run_verification(row.pk, progress=_gently() if row.by == VERIFIER.actor else None)
+
+
+def _gently() -> Callable[[int, int], None]:
+    """Rests as long as it has worked: what nobody waits for leaves half of a core to others."""
+    last = time.monotonic()
+
+    def rest(done: int, total: int) -> None:
+        nonlocal last
+        time.sleep(min(time.monotonic() - last, _LONGEST_PAUSE_SECONDS))
+        last = time.monotonic()
+
+    return rest

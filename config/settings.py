@@ -56,6 +56,13 @@ VESTIGE_STORE_ROOTS = [Path(p).resolve() for p in env.list("VESTIGE_STORE_ROOTS"
 VESTIGE_COOLING_OFF_HOURS = env.int(
     "VESTIGE_COOLING_OFF_HOURS", default=0 if VESTIGE_SAMPLE else 24
 )
+# Where checkpoints and tiles are published: /a/folder or s3://bucket/prefix; empty: nowhere.
+VESTIGE_PUBLISH = env.str("VESTIGE_PUBLISH", default="")
+VESTIGE_PUBLISH_ENTRIES = env.bool("VESTIGE_PUBLISH_ENTRIES", default=False)
+VESTIGE_PUBLISH_SECONDS = env.int("VESTIGE_PUBLISH_SECONDS", default=300)
+VESTIGE_S3_ENDPOINT = env.str("VESTIGE_S3_ENDPOINT", default="")
+VESTIGE_PUBLIC_TILES = env.bool("VESTIGE_PUBLIC_TILES", default=True)
+VESTIGE_SCRUB_HOURS = env.int("VESTIGE_SCRUB_HOURS", default=24)  # 0: never by itself
 # One event at the append door, and one whole body, in bytes.
 VESTIGE_MAX_EVENT_BYTES = 60_000
 VESTIGE_MAX_BODY_BYTES = env.int("VESTIGE_MAX_BODY_BYTES", default=32 * 1024 * 1024)
@@ -308,6 +315,10 @@ _SWEEPS = {
     "audit.tasks.anchor_checkpoints": 15,
     "audit.tasks.keep_keys": 30,
     "audit.tasks.rotate_due_keys": 3600,
+    "audit.tasks.publish_checkpoints": 15,
+    "audit.tasks.run_due_verifications": 3,
+    "audit.tasks.scrub_log": 60,
+    "compliance.tasks.announce_failed_verifications": 10,
     "compliance.tasks.send_due_mail": 2,
     "compliance.tasks.advance_due_requests": 2,
     "compliance.tasks.issue_due_notices": 3,

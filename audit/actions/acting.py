@@ -14,9 +14,11 @@ class Actor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of Vestige that acts by itself."""
+    """A part of the log that acts by itself, or an actor known by name only."""
 
     actor: str
 
 
 KEEPER = Part("vestige:keys")
+VERIFIER = Part("vestige:verifier")
+OPERATOR = Part("vestige:operator")  # whoever may run commands on the server

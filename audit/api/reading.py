@@ -202,7 +202,7 @@ def consistency(request: HttpRequest) -> HttpResponse:
 
 @public
 def tile(request: HttpRequest, path: str) -> HttpResponse:
-    """C2SP tlog-tiles. Hash tiles are public unless set otherwise; bundles need log.read."""
+    """C2SP tlog-tiles. Bundles of entries need log.read; hash tiles too, if so configured."""
     try:
         level, index, width = parse_tile_path(path)
     except TileError as exc:
@@ -213,17 +213,25 @@ def tile(request: HttpRequest, path: str) -> HttpResponse:
         raise ProblemError(404, "Not Found", "The log has not grown to this tile yet.")
     if level == ENTRIES:
         return _entry_bundle(request, index, width)
-    data = proofs.tile_reader(MAIN_LOG, size)(int(level), index)[: width * 32]
     if not settings.VESTIGE_PUBLIC_TILES:
-        return _guarded_tile(request, data)
-    answer = HttpResponse(data, content_type="application/octet-stream")
+        return _guarded_tile(request, int(level), index, width, size)
+    answer = _hash_tile(int(level), index, width, size)
     answer["Cache-Control"] = "public, max-age=31536000, immutable"
     return answer
 
 
+def _hash_tile(level: int, index: int, width: int, size: int) -> HttpResponse:
+    data = proofs.tile_reader(MAIN_LOG, size)(level, index)[: width * 32]
+    return HttpResponse(data, content_type="application/octet-stream")
+
+
 @machine_door("log.read", methods=("GET",))
-def _guarded_tile(request: HttpRequest, data: bytes) -> HttpResponse:
-    return _private(data)
+def _guarded_tile(
+    request: HttpRequest, level: int, index: int, width: int, size: int
+) -> HttpResponse:
+    answer = _hash_tile(level, index, width, size)
+    answer["Cache-Control"] = "private, max-age=31536000, immutable"
+    return answer
 
 
 @machine_door("log.read", methods=("GET",))

@@ -167,6 +167,23 @@ _SCHEMAS = {
             "results": {"type": "array", "items": {"$ref": "#/components/schemas/LogAnchor"}},
         },
     },
+    "LogVerification": {
+        "type": "object",
+        "description": "A check of the whole log, due, under way or done.",
+        "properties": {
+            "id": _NUMBER,
+            "state": _TEXT | {"enum": ["due", "under way", "holds", "does not hold"]},
+            "full": {"type": "boolean"},
+            "entries": _NUMBER | {"description": "Checked and found right so far"},
+            "size": _NUMBER,
+            "started_at": _TEXT | {"format": "date-time"},
+            "finished_at": _TEXT | {"format": "date-time", "nullable": True},
+            "root": _HASH | {"nullable": True},
+            "first_bad": _NUMBER | {"nullable": True},
+            "faults": {"type": "array", "items": _TEXT},
+            "warnings": {"type": "array", "items": _TEXT},
+        },
+    },
     "Problem": _PROBLEM,
 }
 _SCHEMAS["LogEvents"]["properties"] = {
@@ -288,6 +305,17 @@ def describe() -> None:
         ),
         {},
     )
+    describe_door("/api/v1/log/verifications", {"post": _ask_operation()}, {})
+    describe_door(
+        "/api/v1/log/verifications/{id}",
+        _get(
+            "log_verification",
+            "How far a check of the whole log is, and what it found",
+            _answers(_ref("LogVerification"), 401, 403, 404),
+            _parameter("id", _NUMBER, where="path"),
+        ),
+        {},
+    )
     for prefix, suffix in (("/api/v1", ""), ("", "_root")):
         describe_door(
             f"{prefix}/log/checkpoint",
@@ -334,7 +362,8 @@ def describe() -> None:
             f"{prefix}/log/tile/{{path}}",
             _get(
                 f"log_tile{suffix}",
-                "A hash tile (C2SP tlog-tiles); entry bundles need a key that may read the log",
+                "A hash tile (C2SP tlog-tiles), public unless configured otherwise; entry bundles"
+                " need a key that may read the log",
                 _answers(
                     _TEXT | {"format": "binary"}, 401, 403, 404, media="application/octet-stream"
                 ),
@@ -343,6 +372,28 @@ def describe() -> None:
             ),
             {},
         )
+
+
+def _ask_operation() -> dict[str, Any]:
+    return {
+        "operationId": "log_verify",
+        "summary": "Have a worker check the whole log; the check under way, if there is one",
+        "tags": ["log"],
+        "requestBody": {
+            "required": False,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"full": {"type": "boolean", "default": False}},
+                    }
+                }
+            },
+        },
+        "responses": _answers(
+            _ref("LogVerification"), 400, 401, 403, 422, status="202", description="Accepted"
+        ),
+    }
 
 
 def _append_operation() -> dict[str, Any]:
