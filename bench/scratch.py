@@ -38,6 +38,9 @@ def installation() -> Iterator[str]:
         try:
             yield "PostgreSQL" if url else "SQLite (set DATABASE_URL to measure PostgreSQL)"
         finally:
+            from audit.actions import recording
+
+            recording._soon._finish()  # its thread must not look for a database that is gone
             connections.close_all()
 
 
