@@ -15,7 +15,7 @@ from audit import keyring, proofs, sealing, sequencer, signer
 from audit.ledger import bundle, canonical, checkpoint
 from audit.ledger.leaf import unpack
 from audit.models import MAIN_LOG, Entry, Log, Pending, Verification
-from audit.verification import places, sealed, signers
+from audit.verification import places, sealed, signers, stored
 from audit.verification.outcome import Outcome
 from audit.verification.pair import verify_in_two
 from audit.verification.run import Progress, verify_log
@@ -205,7 +205,7 @@ def stored_log_outcome(
     in `verify_log`: for a check in parts.
     """
     how: dict[str, Any] = {
-        "vkeys": verifier_keys(),
+        "vkeys": _keys_to_check_by(log_id),
         "remembered": signer.remembered_note(),
         "full": full,
         "state": state,
@@ -220,6 +220,15 @@ def stored_log_outcome(
         outcome.findings += places.findings(log_id)
         outcome.findings += sealed.findings(log_id)
     return outcome
+
+
+def _keys_to_check_by(log_id: int) -> tuple[str, ...]:
+    """The log's keys under the name that the database gives it, or under that which it should."""
+    stored_head = stored.head(log_id)
+    try:
+        return signer.verifier_keys(stored_head.origin if stored_head else settings.VESTIGE_ORIGIN)
+    except (checkpoint.InvalidNoteError, UnicodeError):
+        return signer.verifier_keys(settings.VESTIGE_ORIGIN)
 
 
 def latest_verification() -> Verification | None:
