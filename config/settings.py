@@ -146,6 +146,9 @@ if _database["ENGINE"].endswith("sqlite3"):
 else:
     _database["CONN_MAX_AGE"] = None  # a connection a request costs ten times the request
     _database["CONN_HEALTH_CHECKS"] = True
+    if env.bool("VESTIGE_PREPARE_STATEMENTS", default=True):
+        # Those of audit.postgresql; Django's own cursors never prepare theirs.
+        _database["OPTIONS"] = {"prepare_threshold": 5} | _database.get("OPTIONS", {})
 DATABASES = {"default": _database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
