@@ -13,7 +13,7 @@ from collections.abc import Callable
 from django.db import connection
 
 log = logging.getLogger(__name__)
-_LAST_PATIENCE_SECONDS = 5.0
+_LAST_PATIENCE_SECONDS = 10.0
 
 
 class Soon:

@@ -20,6 +20,7 @@ def installation() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="vestige-bench-") as home, _database() as url:
         os.environ |= {"VESTIGE_HOME": home, "DJANGO_SETTINGS_MODULE": "bench.settings"}
         os.environ.pop("DATABASE_URL", None)
+        os.environ.pop("VESTIGE_KEYS_DATABASE_URL", None)  # the key store is the scratch one, too
         if url:
             os.environ["DATABASE_URL"] = url
         django.setup()

@@ -9,10 +9,11 @@ from django.db import connection, transaction
 
 from audit import intake, sealing, sequencer, storage
 from audit.actions.acting import Actor
+from audit.actions.keying import make_keys, note_subjects
 from audit.events import KEYS_CREATED, EventType, require_declared
 from audit.group_commit import Receipt, Sequenced
 from audit.intake import EventRefusedError, Fault, NewEvent, Prepared, RepeatedEventError
-from audit.models import MAIN_LOG, Pending, SubjectKey
+from audit.models import MAIN_LOG, Pending
 from audit.soon import Soon
 from audit.subjects import SubjectRef, normalise
 
@@ -124,12 +125,11 @@ def _keys_of_batch(events: Sequence[NewEvent], *, by: Actor) -> dict[SubjectRef,
     if not refs:
         return {}
     found = sealing.live_keys(refs)
-    missing = refs - found.keys()
-    if not missing:
+    if not refs - found.keys() and all(key.announced for key in found.values()):
         return found
     _rehearse(events, found, by=by)
     with transaction.atomic():
-        return found | _keys_for(missing, by=by)
+        return _keys_for(refs, by=by)
 
 
 def _rehearse(
@@ -158,17 +158,26 @@ def _rehearse(
 
 
 def _keys_for(refs: Iterable[SubjectRef], *, by: Actor) -> dict[SubjectRef, sealing.LiveKey]:
-    """The keys of these persons (normalised); who has none gets one, which is recorded."""
+    """The keys of these persons (normalised); who has none gets one. New ones are recorded.
+
+    A key that was made for an event that was rolled back is there already, and recorded now.
+    """
     found = sealing.live_keys(refs)
     missing = sorted(set(refs) - found.keys(), key=lambda ref: (ref.type, ref.value))
-    if not missing:
-        return found
-    rows = sealing.new_rows(missing)
-    SubjectKey.objects.bulk_create(rows, ignore_conflicts=True)
-    found |= sealing.live_keys(missing)
-    # Another transaction may have been first for some of them; its key is the one that counts.
-    names = {key.pseudonym for key in found.values()}
-    ours = [row for row in rows if row.pseudonym in names]
+    if missing:
+        make_keys(missing)
+        # Another transaction may have been first for some of them; its key is the one that counts.
+        found |= sealing.live_keys(missing)
+    announce_keys(
+        [(key.pseudonym, key.commitment) for key in found.values() if not key.announced], by=by
+    )
+    return found
+
+
+def announce_keys(keys: Sequence[tuple[str, str]], *, by: Actor) -> None:
+    """Record (pseudonym, commitment) of keys that the log does not know yet."""
+    added = note_subjects(keys)
+    ours = [key for key in keys if key[0] in added]
     for start in range(0, len(ours), _KEYS_AN_EVENT):
         record(
             KEYS_CREATED,
@@ -176,12 +185,11 @@ def _keys_for(refs: Iterable[SubjectRef], *, by: Actor) -> dict[SubjectRef, seal
             resource=f"log:{intake.LOG_NAME}",
             details={
                 "keys": [
-                    {"pseudonym": row.pseudonym, "commitment": row.commitment}
-                    for row in ours[start : start + _KEYS_AN_EVENT]
+                    {"pseudonym": pseudonym, "commitment": commitment}
+                    for pseudonym, commitment in ours[start : start + _KEYS_AN_EVENT]
                 ]
             },
         )
-    return found
 
 
 def _wait(prepared: Prepared, *, given: bool) -> None:
@@ -217,7 +225,7 @@ def _sequence_after_commit() -> None:
     transaction.on_commit(_committed)
 
 
-_soon = Soon(sequencer.drain)
+_soon = Soon(sequence)
 
 
 def _committed() -> None:
