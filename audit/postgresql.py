@@ -67,6 +67,11 @@ _STORE_NOTE = Statement(
     " refusal = '' FROM relaxed"
     " WHERE id = $4::smallint AND note_size = $5::bigint AND size >= $2::bigint",
 )
+_WAIT = Statement(
+    "vestige_wait",
+    "INSERT INTO audit_pending (log_id, event_id, event, created_at)"
+    " VALUES ($1::smallint, $2::text, $3::bytea, CURRENT_TIMESTAMP)",
+)
 
 
 def append_behind(head: Head, rows: Sequence[Row], tree: bytes) -> bool:
@@ -92,6 +97,10 @@ def store_note(head: Head, note: str, size: int, signed_at: datetime) -> bool:
             _SMALL.pack(head.log_id), _BIG.pack(head.note_size),
         ],
     ) > 0  # fmt: skip
+
+
+def insert_pending(log_id: int, event_id: str, event: bytes) -> None:
+    _run(_WAIT, [_SMALL.pack(log_id), event_id.encode(), event])
 
 
 def copy_rows(

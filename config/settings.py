@@ -163,6 +163,9 @@ def _database(url: str, *pragmas: str) -> dict[str, Any]:
     else:
         database["CONN_MAX_AGE"] = None  # a connection a request costs ten times the request
         database["CONN_HEALTH_CHECKS"] = True
+        if env.bool("VESTIGE_PREPARE_STATEMENTS", default=True):
+            # Those of audit.postgresql; Django's own cursors never prepare theirs.
+            database["OPTIONS"] = {"prepare_threshold": 5} | database.get("OPTIONS", {})
     return database
 
 
