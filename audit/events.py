@@ -7,6 +7,8 @@ later. What is personal travels in `sealed`, under the key of the person it spea
 import re
 from dataclasses import dataclass
 
+from audit.ledger.heads import HEADS_TYPE
+
 GUIDE_TYPES = frozenset({"CREATE", "READ", "UPDATE", "DELETE", "TRANSFORM"})
 MAX_TYPE_CHARACTERS = 128
 
@@ -88,5 +90,6 @@ def require_outside(name: str) -> None:
 LOG_EXPORTED = define("log.exported", "format", "filters", "entries", "size")
 LOG_VERIFIED = define("log.verified", "size", "entries", "outcome", "first_bad", "root", "faults")
 LOG_REFUSED = define("log.refused", "event_id", "digest", "entry")
+LOG_HEADS = define(HEADS_TYPE, "size", "root", "resources")
 KEYS_CREATED = define("subject.keys_created", "keys")
 SUBJECT_ERASED = define("subject.erased", "pseudonym", "commitment", "sealed_entries")

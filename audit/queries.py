@@ -1,6 +1,6 @@
 """Reading the log."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,11 +10,12 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.models import QuerySet
 
-from audit import proofs, sealing, sequencer, signer
+from audit import completeness, proofs, sealing, sequencer, signer
+from audit.completeness import Span
 from audit.ledger import bundle, canonical, checkpoint
 from audit.ledger.leaf import unpack
 from audit.models import MAIN_LOG, Entry, Log, SubjectKey, Verification
-from audit.verification import places, sealed
+from audit.verification import heads, places, sealed
 from audit.verification.outcome import Outcome
 from audit.verification.pair import verify_in_two
 from audit.verification.run import Progress, verify_log
@@ -129,14 +130,21 @@ def covering_checkpoint() -> Checkpoint:
 
 
 def evidence(
-    seqs: Iterable[int], *, purpose: str, statement: Mapping[str, Any] | None = None
+    seqs: Iterable[int],
+    *,
+    purpose: str,
+    statement: Mapping[str, Any] | None = None,
+    complete: Sequence[Span] = (),
 ) -> dict[str, Any]:
     """The evidence bundle of these entries against the newest checkpoint, ready for JSON.
 
-    Raises EntryUnknownError and NothingSignedError.
+    `complete`: resources of which it also holds all entries in a range, provably. Raises
+    EntryUnknownError and NothingSignedError, and for `complete` HeadsMissingError (record the heads
+    and ask again) and NotShownError.
     """
+    claims, more = completeness.claims(complete)
     signed = covering_checkpoint()
-    wanted = sorted(set(seqs))
+    wanted = sorted(more.union(seqs))
     found = {e.seq: bytes(e.leaf) for e in entries().filter(seq__in=wanted)}
     for seq in wanted:
         if seq not in found:
@@ -146,6 +154,7 @@ def evidence(
                 f"The newest checkpoint covers {signed.size} entries, not entry {seq}."
                 " Ask again outside of the transaction."
             )
+    completeness.conclusions(claims, found.values())
     paths = proofs.inclusions(MAIN_LOG, wanted, signed.size)
     said, _ = checkpoint.parse(signed.note)
     return bundle.build(
@@ -155,6 +164,7 @@ def evidence(
         vkey=signer.verifier_key(said.origin),
         checkpoint=signed.note,
         entries=[(seq, found[seq], path) for seq, path in zip(wanted, paths, strict=True)],
+        complete=claims,
     )
 
 
@@ -181,7 +191,8 @@ def stored_log_outcome(
 ) -> Outcome:
     """Check the stored log against this installation's key, all of it or from a state on.
 
-    `full` also checks the canonical form of every event, and the subjects' keys. `in_two`: by two
+    `full` also checks the canonical form of every event, the count of each resource's entries, the
+    heads that the log commits to, and the subjects' keys. `in_two`: by two
     processes, for callers that have but one thread and no transaction.
     """
     verify = verify_in_two if in_two and not state else verify_log
@@ -195,6 +206,7 @@ def stored_log_outcome(
     )
     if full and outcome.ok:
         outcome.findings += places.findings(MAIN_LOG)
+        outcome.findings += heads.findings(MAIN_LOG)
         outcome.findings += sealed.findings(MAIN_LOG)
     return outcome
 

@@ -91,9 +91,9 @@ def matching(filters: Filters) -> QuerySet[Entry]:
         found = found.filter(actor__in=_actors(filters.actor))
     # The log's time never runs back: a time is a number, by which all the indexes are sorted.
     if filters.since:
-        first = _first_since(filters.since)
+        first = first_since(filters.since)
         found = found.none() if first is None else found.filter(seq__gte=first)
-    if filters.until and (first := _first_since(filters.until)) is not None:
+    if filters.until and (first := first_since(filters.until)) is not None:
         found = found.filter(seq__lt=first)
     if filters.kind:
         users = get_user_model()._default_manager.filter(kind=filters.kind)
@@ -124,14 +124,14 @@ def page(filters: Filters, *, cursor: str = "", limit: int = 100) -> Page:
     )
 
 
-def address(path: str, filters: Filters, **more: str) -> str:
-    return f"{path}?{urlencode(filters.as_query() | more)}"
-
-
-def _first_since(moment: datetime) -> int | None:
+def first_since(moment: datetime) -> int | None:
     """The number of the first entry that was recorded then or later."""
     later = Entry.objects.filter(log_id=MAIN_LOG, recorded_at__gte=moment)
     return later.order_by("recorded_at", "seq").values_list("seq", flat=True).first()
+
+
+def address(path: str, filters: Filters, **more: str) -> str:
+    return f"{path}?{urlencode(filters.as_query() | more)}"
 
 
 def _actors(text: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Who writes."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -9,3 +10,13 @@ class Actor(Protocol):
     @property
     def actor(self) -> str:
         """`user:7`"""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the log that acts by itself, or an actor known by name only."""
+
+    actor: str
+
+
+SWEEPER = Part("vestige:heads")

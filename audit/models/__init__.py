@@ -2,6 +2,7 @@
 
 from audit.models.anchors import Anchor, AnchorAttempt
 from audit.models.checks import Verification
+from audit.models.heads import HeadsMap, ResourceHead
 from audit.models.keys import SubjectKey
 from audit.models.log import MAIN_LOG, Checkpoint, Entry, Log, Pending, Tile
 
@@ -11,8 +12,10 @@ __all__ = [
     "AnchorAttempt",
     "Checkpoint",
     "Entry",
+    "HeadsMap",
     "Log",
     "Pending",
+    "ResourceHead",
     "SubjectKey",
     "Tile",
     "Verification",

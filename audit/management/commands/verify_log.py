@@ -16,7 +16,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--full",
             action="store_true",
-            help="also check that every event is canonical, and that sealed facts open",
+            help="also check that every event is canonical, that the entries of each resource are"
+            " counted without a gap, every commitment to heads, and that sealed facts open",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
