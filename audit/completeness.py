@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import QuerySet
 
@@ -54,6 +55,21 @@ def span_of_period(resource: str, start: datetime, before: datetime, *, as_of: i
     )
     _require_counted(span)
     return span
+
+
+def stated(span: Span, entries: int) -> dict[str, Any]:
+    """What a document's statement says of it, in the member `complete`: see docs/ledger.md.
+
+    A verifier holds the document to it. The span must have an `until`.
+    """
+    return {
+        "resource": span.resource,
+        "since": span.since,
+        "until": span.until,
+        "from": _microseconds(span.recorded_from),
+        "before": _microseconds(span.recorded_before),
+        "entries": entries,
+    }
 
 
 def claims(spans: Iterable[Span]) -> tuple[list[Claim], set[int]]:

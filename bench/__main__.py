@@ -5,7 +5,7 @@ import sys
 
 from bench.scratch import installation
 
-_ALL = ["append", "verify", "lineage"]
+_ALL = ["append", "verify", "lineage", "completeness"]
 
 
 def main(names: list[str]) -> int:
