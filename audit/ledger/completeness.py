@@ -225,7 +225,8 @@ def _missing(claim: Claim, seq: int) -> IncompleteError:
 def _place(seq: int, event: Mapping[str, Any]) -> _Place | None:
     """None for an entry of version 1. Raises IncompleteError for what is no place."""
     within = event.get("within")
-    if within is None and event.get("v") in (None, 1):
+    version = event.get("v", 1)
+    if within is None and type(version) is int and version == 1:
         return None
     nth, previous = (
         (within.get("nth"), within.get("previous")) if isinstance(within, dict) else (None, None)

@@ -200,8 +200,8 @@ def test_a_second_entry_that_hides_the_first_is_refused() -> None:
 
 def period(since: int, until: int, start: float, end: float) -> Claim:
     """The range of the period from `start` to `end`, in seconds after the log's first entry."""
-    times = (START_US + int(second * SECOND) for second in (start, end))
-    return Claim(X, since, until, *times)
+    first, last = (START_US + int(second * SECOND) for second in (start, end))
+    return Claim(X, since, until, first, last)
 
 
 def test_a_period_is_shown_by_the_entries_at_its_borders() -> None:
