@@ -1,6 +1,6 @@
 """What proves that all entries of a resource are there: audit.ledger.completeness, from the log."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,13 +12,20 @@ from audit.ledger import canonical
 from audit.ledger.bundle import Claim
 from audit.ledger.completeness import Conclusion, IncompleteError, Read, conclusion
 from audit.ledger.leaf import unpack
-from audit.models import MAIN_LOG, Entry
-from audit.search import first_since
+from audit.models import MAIN_LOG, Entry, Log
+from audit.search import FilterError, first_since
 from audit.storage import EPOCH
+
+MOST_ENTRIES = 5_000  # a proof is about 1.5 kB
+_MAX_RESOURCE = 512
 
 
 class NotShownError(ValueError):
     """The log cannot show that all of these entries are there; a sentence says why."""
+
+
+class TooManyEntriesError(ValueError):
+    """The range holds more entries than one bundle should."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,33 @@ def span_of_period(resource: str, start: datetime, before: datetime, *, as_of: i
     )
     _require_counted(span)
     return span
+
+
+def span_from(query: Mapping[str, str]) -> Span:
+    """Reads address parameters: resource, since, until. Raises FilterError, which names one."""
+    resource = query.get("resource", "").strip()
+    if not resource or len(resource) > _MAX_RESOURCE or not resource.isprintable():
+        raise FilterError("resource", "Name a resource as the log does: dataset:shop:purchases.")
+    size = Log.objects.filter(pk=MAIN_LOG).values_list("size", flat=True).first() or 0
+    since = _number_from(query, "since", size - 1) or 0
+    until = _number_from(query, "until", size)
+    if until is not None and until <= since:
+        raise FilterError("until", "The range must end behind its beginning.")
+    return Span(resource, since, until)
+
+
+def require_few(span: Span) -> None:
+    """Raises TooManyEntriesError when the bundle would be too large to handle."""
+    found = _entries(span.resource).filter(seq__gte=span.since)
+    if span.until is not None:
+        found = found.filter(seq__lt=span.until)
+    number = found[: MOST_ENTRIES + 1].count()
+    if number > MOST_ENTRIES:
+        last = found[MOST_ENTRIES - 1].seq
+        raise TooManyEntriesError(
+            f"From entry {span.since} on there are more than {MOST_ENTRIES:,} entries of this"
+            f" resource. Ask in parts, the first of them up to entry {last}: until={last + 1}."
+        )
 
 
 def stated(span: Span, entries: int) -> dict[str, Any]:
@@ -148,6 +182,15 @@ def _require_counted(span: Span) -> None:
 
 def _counts(entry: Entry) -> bool:
     return "within" in canonical.decode(unpack(bytes(entry.leaf)).event)
+
+
+def _number_from(query: Mapping[str, str], name: str, most: int) -> int | None:
+    text = query.get(name, "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text) <= most):
+        raise FilterError(name, f"A whole number from 0 to {most} is needed here.")
+    return int(text)
 
 
 def _entries(resource: str) -> QuerySet[Entry]:

@@ -5,7 +5,7 @@ from audit.actions.anchoring import claim_anchoring, note_anchor, note_anchor_fa
 from audit.actions.checking import verify_new_entries, verify_stored_log
 from audit.actions.exporting import note_export
 from audit.actions.forgetting import SubjectUnknownError, forget_subject
-from audit.actions.heads import record_heads
+from audit.actions.heads import complete_evidence, record_heads
 from audit.actions.recording import (
     NotInTransactionError,
     append,
@@ -24,6 +24,7 @@ __all__ = [
     "append_declared",
     "append_signed",
     "claim_anchoring",
+    "complete_evidence",
     "forget_subject",
     "note_anchor",
     "note_anchor_fault",
