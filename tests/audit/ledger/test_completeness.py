@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from audit.ledger import bundle
 from audit.ledger.bundle import BundleError, Claim
+from audit.ledger.heads import map_root
 from audit.ledger.verify import verify_bundle
 from tests.audit.ledger.builders import START_US, with_digest
-from tests.audit.ledger.heads import CountingLog
+from tests.audit.ledger.heads import CountingLog, bucket_roots
 
 X, Y, NEIGHBOUR = "dataset:shop:3", "dataset:shop:1", "dataset:shop:13"
 RESOURCES = [X, Y, X, NEIGHBOUR, X, Y, Y, X, Y, X]  # X stands at 0, 2, 4, 7, 9
@@ -164,6 +165,15 @@ def test_a_malformed_commitment_shows_no_heads(wrong: dict[str, Any]) -> None:
     assert not said(log, claim, [*log.seqs(X), entry])[0]
 
 
+def test_a_root_in_another_spelling_shows_no_heads() -> None:
+    """Two verifiers must read it alike."""
+    log = CountingLog(RESOURCES)
+    root = map_root(bucket_roots(log.heads(10))).hex()
+    entry = log.add_heads(wrong={"root": root.upper()})
+    claim = Claim(X, 0, 10, heads=log.heads_proof(entry, X, 10))
+    assert not said(log, claim, [*log.seqs(X), entry])[0]
+
+
 def test_an_entry_of_another_type_cannot_commit_to_heads() -> None:
     log, claim, _ = whole()
     details = {"size": 10, "root": "00" * 32}
@@ -302,6 +312,18 @@ def test_a_statement_that_says_so_is_held_to_it() -> None:
     for wrong in ({"entries": 4}, {"since": 1}, {"until": 11}, {"resource": Y}, {"from": 5}):
         verdict = verify_bundle(stating(lambda said, wrong=wrong: said.update(wrong)))  # type: ignore[misc]
         assert [check.name for check in verdict.faults] == ["statement"]
+
+
+def test_a_statement_is_not_shown_by_a_part_of_what_it_says() -> None:
+    """What is shown begins with the last entry that does not count itself."""
+    log, claim = old_log(), Claim(X, 1, 8)
+    members = claim.as_dict()
+    del members["heads"]
+    statement = {"complete": {**members, "entries": 3}}
+    digest = bundle.statement_digest(statement)
+    entry = log.add("report:1", type="report.issued", details={"statement_sha256": digest})
+    verdict = verify_bundle(log.complete_bundle([claim], [2, 4, 7, 9, entry], statement))
+    assert [check.name for check in verdict.faults] == ["statement"]
 
 
 def test_taking_the_proof_out_of_the_bundle_is_refused_when_the_statement_rests_on_it() -> None:

@@ -75,6 +75,15 @@ def test_what_is_not_the_whole_bucket_of_the_resource_is_refused() -> None:
         head_in(NEIGHBOURS[0], bucket, path, map_root(heads.EMPTY_BUCKETS))
 
 
+def test_a_map_with_two_heads_of_one_resource_shows_neither() -> None:
+    """As only an operator could make it who lies about one of them."""
+    heads_of_it = [Head(key_of("a"), 1, 0), Head(key_of("a"), 2, 5)]
+    roots = bucket_roots(heads_of_it)
+    path = bucket_path(bucket_of(key_of("a")), roots)
+    with pytest.raises(InvalidProofError, match="each once"):
+        head_in("a", heads_of_it, path, map_root(roots))
+
+
 def test_bucket_roots_that_are_no_4096_hashes_are_refused() -> None:
     with pytest.raises(ValueError, match="4096"):
         map_root(heads.EMPTY_BUCKETS[:-1])

@@ -103,9 +103,7 @@ def end_of(claim: dict[str, Any], events: dict[int, Any]) -> tuple[int, int | No
             return end
     mine = [seq for seq in sorted(events) if events[seq]["resource"] == claim["resource"]]
     within = next((events[seq].get("within") for seq in mine if seq >= until), None)
-    if not within or within.get("previous", -1) >= until:
-        return None
-    return within["nth"] - 1, within.get("previous")
+    return (within["nth"] - 1, within.get("previous")) if within else None
 
 
 def is_complete(claim: dict[str, Any], events: dict[int, Any], times: dict[int, int]) -> bool:
