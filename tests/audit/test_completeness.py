@@ -123,6 +123,9 @@ def test_a_period_that_is_not_over_ends_with_the_newest_entry_looked_at() -> Non
         said(span)
     record_now()
     assert said(span).startswith("All 3 entries of a from entry 0 to entry 3 (recorded from")
+    # Over by now, but not yet when the log was looked at.
+    span = span_of_period("a", times[0], times[3], as_of=1)
+    assert (span.until, span.recorded_before) == (2, None)
 
 
 def test_a_period_in_which_nothing_was_recorded_is_proven() -> None:

@@ -162,6 +162,7 @@ def test_an_entry_that_commits_to_other_heads_is_found(wrong: dict[str, Any]) ->
     found = complaints()
     assert len(found) == 1, found
     assert found[0].startswith(f"Entry {seq}: ")
+    assert ("does not say of how many" in found[0]) is (wrong.get("size", 3) != 3)
     assert verified().ok, "the entry is chained and signed as any other"
 
 
