@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test check bench lock format
+.PHONY: run test check bench attacks lock format
 
 run: $(VENV)/.run
 	@scripts/system-packages run
@@ -20,6 +20,10 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@scripts/system-packages run test
 	@scripts/bench
+
+attacks: $(VENV)/.dev
+	@scripts/system-packages run test
+	@scripts/attacks
 
 format: $(VENV)/.dev
 	ruff format . && ruff check --fix .

@@ -1,8 +1,8 @@
 """What proves that all entries of a resource are there: audit.ledger.completeness, from the log."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.models import QuerySet
@@ -12,12 +12,10 @@ from audit.ledger import canonical
 from audit.ledger.bundle import Claim
 from audit.ledger.completeness import Conclusion, IncompleteError, Read, conclusion
 from audit.ledger.leaf import unpack
-from audit.models import MAIN_LOG, Entry, Log
-from audit.search import FilterError, first_since
-from audit.storage import EPOCH
+from audit.models import MAIN_LOG, Entry
 
 MOST_ENTRIES = 5_000  # a proof is about 1.5 kB
-_MAX_RESOURCE = 512
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class NotShownError(ValueError):
@@ -64,19 +62,6 @@ def span_of_period(resource: str, start: datetime, before: datetime, *, as_of: i
     return span
 
 
-def span_from(query: Mapping[str, str]) -> Span:
-    """Reads address parameters: resource, since, until. Raises FilterError, which names one."""
-    resource = query.get("resource", "").strip()
-    if not resource or len(resource) > _MAX_RESOURCE or not resource.isprintable():
-        raise FilterError("resource", "Name a resource as the log does: dataset:shop:purchases.")
-    size = Log.objects.filter(pk=MAIN_LOG).values_list("size", flat=True).first() or 0
-    since = _number_from(query, "since", size - 1) or 0
-    until = _number_from(query, "until", size)
-    if until is not None and until <= since:
-        raise FilterError("until", "The range must end behind its beginning.")
-    return Span(resource, since, until)
-
-
 def require_few(span: Span) -> None:
     """Raises TooManyEntriesError when the bundle would be too large to handle."""
     found = _entries(span.resource).filter(seq__gte=span.since)
@@ -104,6 +89,12 @@ def stated(span: Span, entries: int) -> dict[str, Any]:
         "before": _microseconds(span.recorded_before),
         "entries": entries,
     }
+
+
+def first_since(moment: datetime) -> int | None:
+    """The number of the first entry that was recorded then or later."""
+    later = Entry.objects.filter(log_id=MAIN_LOG, recorded_at__gte=moment)
+    return later.order_by("recorded_at", "seq").values_list("seq", flat=True).first()
 
 
 def claims(spans: Iterable[Span]) -> tuple[list[Claim], set[int]]:
@@ -184,18 +175,9 @@ def _counts(entry: Entry) -> bool:
     return "within" in canonical.decode(unpack(bytes(entry.leaf)).event)
 
 
-def _number_from(query: Mapping[str, str], name: str, most: int) -> int | None:
-    text = query.get(name, "")
-    if not text:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text) <= most):
-        raise FilterError(name, f"A whole number from 0 to {most} is needed here.")
-    return int(text)
-
-
 def _entries(resource: str) -> QuerySet[Entry]:
     return Entry.objects.filter(log_id=MAIN_LOG, resource=resource).order_by("seq")
 
 
 def _microseconds(moment: datetime | None) -> int | None:
-    return None if moment is None else (moment - EPOCH) // timedelta(microseconds=1)
+    return None if moment is None else (moment - _EPOCH) // timedelta(microseconds=1)

@@ -20,6 +20,7 @@ from rest_framework.request import Request
 from audit.problems import ProblemError, problem
 
 View = Callable[..., HttpResponse]
+_LONGEST_LENGTH = 18  # digits of a Content-Length
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,10 @@ def _body(request: HttpRequest) -> bytes:
     too_large = ProblemError(
         413, "Content Too Large", f"The body is larger than {limit:,} bytes. Send it in parts."
     )
-    if int(request.headers.get("Content-Length") or 0) > limit:
+    length = request.headers.get("Content-Length") or "0"
+    if not (length.isascii() and length.isdecimal()):
+        raise ProblemError(400, "Bad Request", "Content-Length must be a whole number of bytes.")
+    if len(length) > _LONGEST_LENGTH or int(length) > limit:
         raise too_large
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding not in ("identity", "gzip", ""):

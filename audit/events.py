@@ -89,7 +89,20 @@ def require_outside(name: str) -> None:
 
 LOG_EXPORTED = define("log.exported", "format", "filters", "entries", "size")
 LOG_VERIFIED = define("log.verified", "size", "entries", "outcome", "first_bad", "root", "faults")
+LOG_VERIFICATION_FAILED = define("log.verification_failed", "first_bad", "faults")
 LOG_REFUSED = define("log.refused", "event_id", "digest", "entry")
 LOG_HEADS = define(HEADS_TYPE, "size", "root", "resources")
+LOG_KEY_ROTATED = define(
+    "log.key.rotated", "old_key_id", "new_key_id", "old_vkey", "new_vkey", "overlap_until", "size"
+)
+LOG_KEY_RETIRED = define("log.key.retired", "key_id", "vkey", "size")
 KEYS_CREATED = define("subject.keys_created", "keys")
-SUBJECT_ERASED = define("subject.erased", "pseudonym", "commitment", "sealed_entries")
+SUBJECT_ERASED = define("subject.erased", "pseudonym", "commitment", "sealed_entries", "epoch")
+SUBJECT_ERASURE_REPLAYED = define(
+    "subject.erasure_replayed", "pseudonym", "commitment", "epoch", "entry"
+)
+ERASURE_RECEIPTED = define("subject.erasure_receipted", "pseudonym", "statement_sha256")
+KEYS_LOST = define("subject.keys_lost", "keys", "epoch")
+KEK_CREATED = define("kek.epoch.created", "epoch", "commitment")
+KEK_DESTROYED = define("kek.epoch.destroyed", "epoch", "commitment", "rewrapped", "erased")
+KEK_DESTRUCTION_REPLAYED = define("kek.epoch.destruction_replayed", "epoch", "commitment", "entry")

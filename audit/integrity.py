@@ -1,7 +1,7 @@
 """The integrity strip of the auditor's pages: what is verified, and how far.
 
 `{% include "components/integrity.html" with kind=integrity.kind word=integrity.word
-verified=integrity.entries total=integrity.size at=integrity.verification.finished_at
+verified=integrity.entries total=integrity.size at=integrity.verification.checked_at
 facts=integrity.facts %}`
 """
 
@@ -10,9 +10,11 @@ from typing import Any
 
 from django.utils.html import format_html
 
+from audit.held import HeldOutside, held_outside
 from audit.models import Verification
 from audit.queries import (
     Checkpoint,
+    failed_verification,
     head,
     latest_checkpoint,
     latest_verification,
@@ -26,14 +28,16 @@ class Integrity:
     """What the last check of the log says about the log of now."""
 
     verification: Verification | None
+    failed: Verification | None
     size: int
     checkpoint: Checkpoint | None
     key_id: str
     refusal: str
+    outside: HeldOutside
 
     @property
     def sound(self) -> bool:
-        return self.verification is not None and self.verification.ok
+        return self.verification is not None and self.verification.ok and not self.failed
 
     @property
     def entries(self) -> int:
@@ -43,18 +47,25 @@ class Integrity:
     def kind(self) -> str:
         """Green only when every entry there is was checked, and nothing is amiss."""
         found = self.verification
-        if (found is not None and not found.ok) or self.refusal:
+        if self.failed or self.refusal or self.outside.kind == "bad":
             return "bad"
         if found is None or self.entries < self.size or found.warnings:
+            return "warn"
+        if self.outside.kind == "warn":
             return "warn"
         return "ok"
 
     @property
     def word(self) -> str:
+        if (self.verification is not None and not self.sound) or self.refusal:
+            return "does not hold"
+        if self.outside.kind == "bad":
+            return "contradicted outside"
         if self.verification is None:
             return "never verified"
-        words = {"ok": "verified", "warn": "partial", "bad": "does not hold"}
-        return words[self.kind] if self.sound else "does not hold"
+        if self.entries < self.size or self.verification.warnings:
+            return "partial"
+        return "anchor needs an eye" if self.outside.kind == "warn" else "verified"
 
     @property
     def facts(self) -> list[tuple[str, Any]]:
@@ -73,6 +84,11 @@ class Integrity:
                 ("Root", hash_text(self.checkpoint.root)),
             ]
         found.append(("Key", self.key_id))
+        held = self.outside.newest
+        if held is not None:
+            found.append(
+                ("Held outside", format_html("{} entries, {}", f"{held.size:,}", ago(held.made_at)))
+            )
         if self.refusal:
             found.append(("Signer", self.refusal))
         return found
@@ -82,8 +98,10 @@ def integrity() -> Integrity:
     log = head()
     return Integrity(
         verification=latest_verification(),
+        failed=failed_verification(),
         size=log.size if log else 0,
         checkpoint=latest_checkpoint(),
         key_id=verifier_key().split("+")[1],
         refusal=log.refusal if log else "",
+        outside=held_outside(),
     )

@@ -1,8 +1,9 @@
 """The installation's secrets on disk, each made at first use and readable by us alone.
 
-log.key      Ed25519, PEM: signs checkpoints (VESTIGE_LOG_KEY_FILE names another place)
+log.key      Ed25519, PEM: signs checkpoints (VESTIGE_LOG_KEY_FILE names another place); after a
+             rotation log-*.key, and log.keyring says which (audit.keyring)
 lookup.key   32 bytes: HMAC of identifiers, for finding a person without storing who it is
-subjects.key 32 bytes: wraps the data key of each subject
+epochs/      32 bytes each: wrap the data keys of the subjects (audit.epochs)
 data.key     32 bytes: the vault, for case data outside the log
 """
 
@@ -28,10 +29,6 @@ def lookup_key() -> bytes:
     return _secret(settings.VESTIGE_KEYS / "lookup.key")
 
 
-def subjects_key() -> bytes:
-    return _secret(settings.VESTIGE_KEYS / "subjects.key")
-
-
 def data_key() -> bytes:
     return _secret(settings.VESTIGE_KEYS / "data.key")
 
@@ -50,33 +47,66 @@ def log_key_file() -> Path:
     return Path(os.environ.get("VESTIGE_LOG_KEY_FILE") or settings.VESTIGE_KEYS / "log.key")
 
 
-@lru_cache
-def _secret(path: Path) -> bytes:
-    _make_once(path, secrets.token_bytes(KEY_BYTES))
+def read_secret(path: Path) -> bytes:
+    """The 32 bytes in a file that is there. Raises FileNotFoundError and KeyFileError."""
     secret = path.read_bytes()
     if len(secret) != KEY_BYTES:
         raise KeyFileError(f"{path} must hold {KEY_BYTES} bytes. Restore it from your backup.")
     return secret
 
 
+def destroy_file(path: Path) -> None:
+    """Overwrite a file and remove it; nothing happens when it is gone.
+
+    File systems that copy on write and flash that levels wear may keep the old blocks: see the
+    threat model.
+    """
+    try:
+        with path.open("r+b") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.write(secrets.token_bytes(size))
+            file.flush()
+            os.fsync(file.fileno())
+    except FileNotFoundError:
+        return
+    path.unlink(missing_ok=True)
+    flush_folder(path.parent)
+
+
+@lru_cache
+def _secret(path: Path) -> bytes:
+    make_once(path, secrets.token_bytes(KEY_BYTES))
+    return read_secret(path)
+
+
 @lru_cache
 def _signing_key(path: Path) -> Ed25519PrivateKey:
-    pem = Ed25519PrivateKey.generate().private_bytes(
+    make_once(path, pem(Ed25519PrivateKey.generate()))
+    return read_signing_key(path)
+
+
+def pem(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    _make_once(path, pem)
+
+
+def read_signing_key(path: Path) -> Ed25519PrivateKey:
+    """The key in a PEM file that is there. Raises KeyFileError."""
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except ValueError as exc:
         raise KeyFileError(f"{path} is not a private key in PEM. Restore your backup.") from exc
+    except FileNotFoundError as exc:
+        raise KeyFileError(f"{path} is missing. Restore it from your backup.") from exc
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyFileError(f"{path} is not an Ed25519 key. The log's checkpoints need one.")
     return key
 
 
-def _make_once(path: Path, content: bytes) -> None:
+def make_once(path: Path, content: bytes) -> None:
     """The file with this content unless it exists; of several processes at once, one wins."""
     if path.exists():
         return
@@ -88,5 +118,15 @@ def _make_once(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
+        flush_folder(path.parent)
     finally:
         Path(draft).unlink()
+
+
+def flush_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut as the files do."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

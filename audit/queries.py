@@ -2,20 +2,21 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 
-from audit import completeness, proofs, sealing, sequencer, signer
+from audit import completeness, keyring, proofs, sealing, sequencer, signer
 from audit.completeness import Span
 from audit.ledger import bundle, canonical, checkpoint
 from audit.ledger.leaf import unpack
-from audit.models import MAIN_LOG, Entry, Log, SubjectKey, Verification
-from audit.verification import heads, places, sealed
+from audit.models import MAIN_LOG, Entry, Log, Pending, Verification
+from audit.verification import heads, places, sealed, signers, stored
 from audit.verification.outcome import Outcome
 from audit.verification.pair import verify_in_two
 from audit.verification.run import Progress, verify_log
@@ -64,6 +65,7 @@ def entries_for(
     `since` and `until` bound the time of recording, the latter exclusive; `as_of` is an entry
     number: only what was in the log then.
     """
+    settle()
     found = entries().filter(resource=resource)
     if since is not None:
         found = found.filter(recorded_at__gte=since)
@@ -85,7 +87,7 @@ def unseal(entry: Entry) -> dict[str, Any] | None:
     event = event_of(entry)
     if "sealed" not in event:
         return {}
-    row = SubjectKey.objects.filter(pseudonym=event["subject"], wrapped_key__isnull=False).first()
+    row = sealing.row_of(event["subject"])
     if row is None:
         return None
     return sealing.unseal(
@@ -108,9 +110,23 @@ def latest_checkpoint() -> Checkpoint | None:
 
 
 def verifier_key() -> str:
-    """The log's public key, as C2SP vkey text."""
+    """The public key of the log's active signing key, as C2SP vkey text."""
+    return verifier_keys()[0]
+
+
+def verifier_keys() -> tuple[str, ...]:
+    """The log's public keys: the active one, those that sign beside it, those of the past."""
     log = head()
-    return signer.verifier_key(log.origin if log else settings.VESTIGE_ORIGIN)
+    return signer.verifier_keys(log.origin if log else settings.VESTIGE_ORIGIN)
+
+
+def settle() -> None:
+    """Give what was recorded until now its place, so that readers see what they did before.
+
+    Inside a transaction nothing can be sequenced.
+    """
+    if not connection.in_atomic_block and Pending.objects.exists():
+        sequencer.drain()
 
 
 def covering_checkpoint() -> Checkpoint:
@@ -161,7 +177,7 @@ def evidence(
         purpose=purpose,
         statement=statement,
         origin=said.origin,
-        vkey=signer.verifier_key(said.origin),
+        vkey=signer.verifier_key_of(signed.note, said.origin),
         checkpoint=signed.note,
         entries=[(seq, found[seq], path) for seq, path in zip(wanted, paths, strict=True)],
         complete=claims,
@@ -184,38 +200,95 @@ def actor_names(actors: Iterable[str]) -> dict[str, str]:
 
 def stored_log_outcome(
     *,
+    log_id: int = MAIN_LOG,
     full: bool = False,
     state: bytes = b"",
+    end: int | None = None,
+    roots_later: bool = False,
     in_two: bool = False,
     progress: Progress | None = None,
 ) -> Outcome:
     """Check the stored log against this installation's key, all of it or from a state on.
 
     `full` also checks the canonical form of every event, the count of each resource's entries, the
-    heads that the log commits to, and the subjects' keys. `in_two`: by two
-    processes, for callers that have but one thread and no transaction.
+    heads that the log commits to, and the subjects' keys. `in_two`: by two processes, for callers
+    that have but one thread and no transaction. `end` and `roots_later` as in `verify_log`: for a
+    check in parts.
     """
-    verify = verify_in_two if in_two and not state else verify_log
-    outcome = verify(
-        MAIN_LOG,
-        vkeys=[verifier_key()],
-        remembered=signer.remembered_note(),
-        full=full,
-        state=state,
-        progress=progress,
-    )
-    if full and outcome.ok:
-        outcome.findings += places.findings(MAIN_LOG)
-        outcome.findings += heads.findings(MAIN_LOG)
-        outcome.findings += sealed.findings(MAIN_LOG)
+    how: dict[str, Any] = {
+        "vkeys": _keys_to_check_by(log_id),
+        "remembered": signer.remembered_note(),
+        "full": full,
+        "state": state,
+        "progress": progress,
+    }
+    if in_two and not state and end is None:
+        outcome = verify_in_two(log_id, **how)
+    else:
+        outcome = verify_log(log_id, **how, end=end, roots_later=roots_later)
+    outcome.findings += signers.findings(log_id, keyring.ring())
+    if full and outcome.ok and end is None:
+        outcome.findings += places.findings(log_id)
+        outcome.findings += heads.findings(log_id)
+        outcome.findings += sealed.findings(log_id)
     return outcome
 
 
+def _keys_to_check_by(log_id: int) -> tuple[str, ...]:
+    """The log's keys under the name that the database gives it, or under that which it should."""
+    stored_head = stored.head(log_id)
+    try:
+        return signer.verifier_keys(stored_head.origin if stored_head else settings.VESTIGE_ORIGIN)
+    except (checkpoint.InvalidNoteError, UnicodeError):
+        return signer.verifier_keys(settings.VESTIGE_ORIGIN)
+
+
 def latest_verification() -> Verification | None:
-    """What the newest check of the log found; None before the first."""
-    return Verification.objects.filter(log_id=MAIN_LOG).order_by("-finished_at", "-pk").first()
+    """What the newest check of the log that is done found; None before the first."""
+    done = Verification.objects.filter(log_id=MAIN_LOG, finished_at__isnull=False)
+    return done.order_by("-finished_at", "-pk").first()
+
+
+def failed_verification() -> Verification | None:
+    """The newest check that failed, until a later one that looked at as much found no fault."""
+    done = Verification.objects.filter(log_id=MAIN_LOG, finished_at__isnull=False)
+    failed = done.filter(ok=False).order_by("-finished_at", "-pk").first()
+    if failed is None:
+        return None
+    later = done.filter(ok=True, finished_at__gt=failed.finished_at)
+    if failed.full:
+        later = later.filter(full=True)
+    return None if later.exists() else failed
+
+
+def verification(pk: int) -> Verification | None:
+    """A check of the log, done or not."""
+    return Verification.objects.filter(pk=pk).first()
+
+
+def verifications_under_way() -> QuerySet[Verification]:
+    """Checks that are due or being worked on; those that somebody asked for first."""
+    return Verification.objects.filter(log_id=MAIN_LOG, finished_at=None).order_by("full", "pk")
+
+
+def verifications_to_announce() -> QuerySet[Verification]:
+    """Failed checks of which nobody was told yet."""
+    return Verification.objects.filter(
+        ok=False, finished_at__isnull=False, announced_at=None
+    ).order_by("pk")
+
+
+def scrub_is_due(every: timedelta) -> bool:
+    """Whether the log is that old and no full check began since, nor is one under way."""
+    first = Entry.objects.filter(log_id=MAIN_LOG, seq=0).first()
+    if first is None:
+        return False
+    limit = timezone.now() - every
+    young = Q(started_at__gte=limit) | Q(finished_at=None)
+    fresh = Verification.objects.filter(young, log_id=MAIN_LOG, full=True)
+    return first.recorded_at < limit and not fresh.exists()
 
 
 def key_is_alive(pseudonym: str) -> bool:
     """Whether the person's key is still there, so that sealed facts can be opened."""
-    return SubjectKey.objects.filter(pseudonym=pseudonym, wrapped_key__isnull=False).exists()
+    return sealing.row_of(pseudonym) is not None

@@ -1,35 +1,36 @@
-"""Gives events their places: group commit.
+"""Gives events their places, in batches by group commit.
 
-Whoever submits puts its events into a queue. The first becomes the leader: it takes everything
-that waits, appends it in one transaction on the locked head of the log, has the new tree signed,
-and wakes the others with their receipts; then the next in the queue leads. With one submitter
-that is a direct append; with many, the cost of a commit is shared by all who waited.
+A batch is appended in one transaction behind the head of the log, then the new tree is signed and
+everybody gets their receipts. Where nobody else has appended since this process did (on
+PostgreSQL), the batch is one statement that moves the head only from where it was; in all other
+cases the head is locked and read first.
 """
 
 import logging
 import os
-import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
 from hashlib import sha256
 from typing import NamedTuple
 
-import msgspec
 from django.db import IntegrityError, connection, transaction
 
-from audit import intake, proofs, signer, storage
+from audit import intake, postgresql, proofs, signer, storage
+from audit.batches import Batch, Ends
 from audit.events import LOG_REFUSED
+from audit.group_commit import GroupCommit, Receipt, Sequenced, Submission
 from audit.intake import Fault, Prepared, RepeatedEventError
 from audit.ledger import canonical
 from audit.ledger.hashing import leaf_hash
 from audit.ledger.leaf import pack
+from audit.ledger.tiles import TILE_WIDTH
 from audit.ledger.tree import Frontier
 from audit.models import MAIN_LOG
+from audit.rows import Known, Newest, Row
 
 log = logging.getLogger(__name__)
-_MAX_EVENTS_A_BATCH = 4_000
 _PENDING_A_BATCH = 1_000
 _CHUNK = 512  # rows that are chained while the database takes those before
 SEQUENCER = "vestige:sequencer"
@@ -38,160 +39,36 @@ SEQUENCER = "vestige:sequencer"
 # entries of its resource, known only under the head's lock.
 _WITHIN_FIRST = b',"within":{"nth":1}}'
 _WITHIN = b',"within":{"nth":%d,"previous":%d}}'
-_NONE = storage.Newest(-1, 0)
+_NONE = Newest(-1, 0)
 
 
 class InsideTransactionError(RuntimeError):
     """Appending commits; it cannot be a part of the caller's transaction."""
 
 
-class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """Where an event stands in the log."""
-
-    id: str
-    seq: int
-    leaf_hash: bytes
-
-
-class Sequenced(NamedTuple):
-    """The receipts of one submission, and a checkpoint that covers them if one was signed."""
-
-    receipts: list[Receipt]
-    checkpoint: signer.Signed | None
-
-
-@dataclass(slots=True, eq=False)
-class _Submission:
-    log_id: int
-    events: Sequence[Prepared] = ()
-    drain: bool = False
-    drained: int = 0
-    receipts: list[Receipt] = field(default_factory=list)
-    checkpoint: signer.Signed | None = None
-    error: BaseException | None = None
-    done: bool = False
-    wake: threading.Event = field(default_factory=threading.Event)
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What one transaction appends: events in their order, and rows once they are chained."""
-
-    head: storage.Head
-    known: dict[str, storage.Known]
-    events: list[Prepared] = field(default_factory=list)
-    places: dict[str, int] = field(default_factory=dict)  # event id -> index in `events`
-    rows: list[storage.Row] = field(default_factory=list)
-    newest: dict[str, storage.Newest] = field(default_factory=dict)  # by resource
-
-
 # Where an event stands: in the log already, or at this index of the batch.
-_Place = storage.Known | int
-_Done = tuple[storage.Head, Frontier]
+_Place = Known | int
 
 
-class _Places:
-    """The newest entries of resources, as this process left them; another's append outdates all."""
+class _Done(NamedTuple):
+    """A batch that is durable, and the tree after it."""
 
-    _MOST = 20_000
-
-    def __init__(self) -> None:
-        # log id -> the hash of the log's last entry then, and the newest entry of each resource
-        self._seen: dict[int, tuple[bytes, dict[str, storage.Newest]]] = {}
-
-    def newest(self, head: storage.Head, resources: set[str]) -> dict[str, storage.Newest]:
-        """The newest entry of each of these resources that has one."""
-        last_hash, seen = self._seen.get(head.log_id, (b"", {}))
-        known = {r: seen[r] for r in resources & seen.keys()} if last_hash == head.last_hash else {}
-        unknown = list(resources - known.keys()) if head.size else []
-        return known | storage.newest_of(head.log_id, unknown) if unknown else known
-
-    def moved(
-        self, head: storage.Head, last_hash: bytes, newest: dict[str, storage.Newest]
-    ) -> None:
-        """What was appended to `head` is durable."""
-        before, seen = self._seen.get(head.log_id, (b"", {}))
-        if before != head.last_hash or len(seen) >= self._MOST:
-            seen = {}
-        seen.update(newest)
-        self._seen[head.log_id] = (last_hash, seen)
+    batch: Batch
+    after: Frontier
 
 
-_places = _Places()
-
-
-class GroupCommit:
-    """The queue of one log in one process."""
-
-    def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._waiting: deque[_Submission] = deque()
-        self._led = False
-
-    def submit(self, submission: _Submission) -> None:
-        """Returns when the submission is done; raises what went wrong with it."""
-        with self._mutex:
-            self._waiting.append(submission)
-            leads = not self._led
-            self._led = True
-        if not leads:
-            self._wait(submission)
-        if not submission.done:
-            self._lead()
-        if submission.error is not None:
-            raise submission.error
-
-    def _wait(self, submission: _Submission) -> None:
-        try:
-            submission.wake.wait()
-        except BaseException:  # interrupted: the queue must not wait for us
-            with self._mutex:
-                if submission in self._waiting:
-                    self._waiting.remove(submission)
-                if submission.wake.is_set() and not submission.done:
-                    self._pass_on()
-            raise
-
-    def _pass_on(self) -> None:
-        """Make the next in the queue the leader; the caller holds the mutex."""
-        if self._waiting:
-            self._waiting[0].wake.set()  # not done: it wakes up as the leader
-        else:
-            self._led = False
-
-    def _lead(self) -> None:
-        batch = self._take()
-        try:
-            _process(batch)
-        except BaseException as exc:  # noqa: BLE001  # each submitter raises it
-            for submission in batch:
-                submission.error = submission.error or exc
-        finally:
-            for submission in batch:
-                submission.done = True
-                submission.wake.set()
-            with self._mutex:
-                self._pass_on()
-
-    def _take(self) -> list[_Submission]:
-        with self._mutex:
-            taken = [self._waiting.popleft()]  # the leader itself
-            room = _MAX_EVENTS_A_BATCH - len(taken[0].events)
-            while self._waiting and len(self._waiting[0].events) <= room:
-                room -= len(self._waiting[0].events)
-                taken.append(self._waiting.popleft())
-        return taken
+_ends = Ends()
 
 
 # The queue of each log. A forked process starts without them: their leaders did not come along.
-_groups: defaultdict[int, GroupCommit] = defaultdict(GroupCommit)
+_groups: defaultdict[int, GroupCommit] = defaultdict(lambda: GroupCommit(_process))
 os.register_at_fork(after_in_child=_groups.clear)
 
 
 def append(events: Sequence[Prepared], log_id: int = MAIN_LOG) -> Sequenced:
     """Append these events, all or none. Raises RepeatedEventError."""
     _require_no_transaction()
-    submission = _Submission(log_id, events=events)
+    submission = Submission(log_id, events=events)
     _groups[log_id].submit(submission)
     return Sequenced(submission.receipts, submission.checkpoint)
 
@@ -201,7 +78,7 @@ def drain(log_id: int = MAIN_LOG) -> int:
     _require_no_transaction()
     total = 0
     while True:
-        submission = _Submission(log_id, drain=True)
+        submission = Submission(log_id, drain=True)
         _groups[log_id].submit(submission)
         total += submission.drained
         if submission.drained < _PENDING_A_BATCH:
@@ -217,26 +94,28 @@ def _require_no_transaction() -> None:
         )
 
 
-def _process(submissions: Sequence[_Submission]) -> None:
+def _process(submissions: Sequence[Submission]) -> None:
     done: _Done | None
     try:
-        done = _commit(submissions, look=False)
+        done = _commit_behind(submissions) or _commit(submissions, look=False)
     except IntegrityError:
         # An event id is taken: look which, answer those with their earlier receipts.
         done = _commit_each(submissions)
     if done is None:
         return
     try:
-        checkpoint = signer.sign_batch(*done)
+        checkpoint = signer.sign_batch(done.batch.head, done.after)
     except Exception:
         # The entries are durable: their submitters must not think that they are lost.
         log.exception("The log could not be signed; the sweep tries again.")
+        _ends.forget(done.batch.head.log_id)
         return
+    _ends.move(done.batch, done.after, checkpoint)
     for submission in submissions:
         submission.checkpoint = checkpoint
 
 
-def _commit_each(submissions: Sequence[_Submission]) -> _Done | None:
+def _commit_each(submissions: Sequence[Submission]) -> _Done | None:
     try:
         return _commit(submissions, look=True)
     except Exception:
@@ -252,10 +131,37 @@ def _commit_each(submissions: Sequence[_Submission]) -> _Done | None:
     return done
 
 
-def _commit(submissions: Sequence[_Submission], *, look: bool) -> _Done:
-    """One transaction for all of them: the head as it was locked, and the tree after it."""
-    for submission in submissions:
-        submission.receipts, submission.drained, submission.error = [], 0, None
+def _commit_behind(submissions: Sequence[Submission]) -> _Done | None:
+    """The usual case on PostgreSQL, a single statement: nobody else has appended meanwhile.
+
+    None where something else is the case, to be looked into under the lock.
+    """
+    end = _ends.get(submissions[0].log_id)
+    count = sum(len(submission.events) for submission in submissions)
+    if end is None or connection.vendor != "postgresql" or any(s.drain for s in submissions):
+        return None
+    if count == 0 or end.head.size % TILE_WIDTH + count >= TILE_WIDTH:  # it fills a tile
+        return None
+    batch = Batch(end.head)
+    placed = _place_all(batch, submissions)
+    if not batch.events:
+        return None
+    batch.newest = _ends.newest(batch)
+    rows = [row for chunk in _chained(batch) for row in chunk]
+    after = batch.head.frontier.copy()
+    after.extend(row.leaf_hash for row in rows)
+    batch.rows = rows
+    # A statement is a transaction of its own; inside one (in tests) it must be able to fail alone.
+    with transaction.atomic() if connection.in_atomic_block else nullcontext():
+        if not postgresql.append_behind(batch.head, rows, after.to_bytes()):
+            _ends.forget(batch.head.log_id)
+            return None
+    _give_receipts(batch, placed)
+    return _Done(batch, after)
+
+
+def _commit(submissions: Sequence[Submission], *, look: bool) -> _Done:
+    """One transaction for all of them, under the lock on the head."""
     with transaction.atomic(durable=True):
         head = storage.lock_head(submissions[0].log_id)
         waiting = (
@@ -266,30 +172,39 @@ def _commit(submissions: Sequence[_Submission], *, look: bool) -> _Done:
         pending = [intake.from_bytes(event) for _, event in waiting]
         ids = [event.event_id for event in pending]
         ids += [e.event_id for s in submissions for e in s.events if e.given]
-        batch = _Batch(head, storage.known_entries(head.log_id, ids) if look and ids else {})
+        batch = Batch(head, storage.known_entries(head.log_id, ids) if look and ids else {})
         _place_pending(batch, pending)
-        placed = []
-        for submission in submissions:
-            if submission.drain:
-                submission.drained = len(waiting)
-            try:
-                placed.append((submission, _place(batch, submission.events)))
-            except RepeatedEventError as exc:
-                submission.error = exc
+        placed = _place_all(batch, submissions, drained=len(waiting))
         after = _write(batch) if batch.events else head.frontier
         if waiting:
             storage.delete_pending([row_id for row_id, _ in waiting])
-    if batch.rows:
-        _places.moved(head, batch.rows[-1].leaf_hash, batch.newest)
+    _give_receipts(batch, placed)
+    return _Done(batch, after)
+
+
+def _place_all(
+    batch: Batch, submissions: Sequence[Submission], *, drained: int = 0
+) -> list[tuple[Submission, list[_Place]]]:
+    placed = []
+    for submission in submissions:
+        submission.receipts, submission.error = [], None
+        submission.drained = drained if submission.drain else 0
+        try:
+            placed.append((submission, _place(batch, submission.events)))
+        except RepeatedEventError as exc:
+            submission.error = exc
+    return placed
+
+
+def _give_receipts(batch: Batch, placed: list[tuple[Submission, list[_Place]]]) -> None:
     for submission, places in placed:
         submission.receipts = _receipts(batch, submission.events, places)
-    return head, after
 
 
-def _write(batch: _Batch) -> Frontier:
+def _write(batch: Batch) -> Frontier:
     head, count = batch.head, len(batch.events)
     edges = proofs.edges(head.log_id, head.size, count)
-    batch.newest = _places.newest(head, {event.resource for event in batch.events})
+    batch.newest = _ends.newest(batch)
     after = head.frontier.copy()
     tiles: list[tuple[int, int, bytes, bytes]] = []
 
@@ -305,7 +220,7 @@ def _write(batch: _Batch) -> Frontier:
     return after
 
 
-def _chained(batch: _Batch) -> Iterator[list[storage.Row]]:
+def _chained(batch: Batch) -> Iterator[list[Row]]:
     """The rows in chunks. Each leaf holds its place, its time and the hash of the one before."""
     seq, previous, newest = batch.head.size, batch.head.last_hash, batch.newest
     # The clock may be set back; the log's time never runs backwards.
@@ -317,9 +232,9 @@ def _chained(batch: _Batch) -> Iterator[list[storage.Row]]:
             place = _WITHIN_FIRST if before is _NONE else _WITHIN % (before.nth + 1, before.seq)
             leaf = pack(seq, timestamp_us, previous, event.event[:-1] + place)
             previous = leaf_hash(leaf)
-            newest[event.resource] = storage.Newest(seq, before.nth + 1)
+            newest[event.resource] = Newest(seq, before.nth + 1)
             chunk.append(
-                storage.Row(
+                Row(
                     seq,
                     timestamp_us,
                     leaf,
@@ -334,7 +249,7 @@ def _chained(batch: _Batch) -> Iterator[list[storage.Row]]:
         yield chunk
 
 
-def _receipts(batch: _Batch, events: Sequence[Prepared], places: Sequence[_Place]) -> list[Receipt]:
+def _receipts(batch: Batch, events: Sequence[Prepared], places: Sequence[_Place]) -> list[Receipt]:
     rows = batch.rows
     receipts = []
     for event, place in zip(events, places, strict=True):
@@ -343,7 +258,7 @@ def _receipts(batch: _Batch, events: Sequence[Prepared], places: Sequence[_Place
     return receipts
 
 
-def _place(batch: _Batch, events: Sequence[Prepared]) -> list[_Place]:
+def _place(batch: Batch, events: Sequence[Prepared]) -> list[_Place]:
     """Places for these events; those that are there keep theirs. Raises RepeatedEventError.
 
     When it raises, none of the events has a place.
@@ -369,7 +284,7 @@ def _place(batch: _Batch, events: Sequence[Prepared]) -> list[_Place]:
     return places
 
 
-def _earlier(batch: _Batch, event_id: str, mine: dict[str, int]) -> _Place | None:
+def _earlier(batch: Batch, event_id: str, mine: dict[str, int]) -> _Place | None:
     known = batch.known.get(event_id)
     if known is not None:
         return known
@@ -377,15 +292,15 @@ def _earlier(batch: _Batch, event_id: str, mine: dict[str, int]) -> _Place | Non
     return mine.get(event_id) if place is None else place
 
 
-def _bytes_at(batch: _Batch, fresh: Sequence[Prepared], place: _Place) -> bytes:
-    if isinstance(place, storage.Known):
+def _bytes_at(batch: Batch, fresh: Sequence[Prepared], place: _Place) -> bytes:
+    if isinstance(place, Known):
         return place.event
     before = len(batch.events)
     return (batch.events[place] if place < before else fresh[place - before]).event
 
 
 def _repeated(index: int, event: Prepared, place: _Place) -> Fault:
-    where = f"entry {place.seq}" if isinstance(place, storage.Known) else "another event"
+    where = f"entry {place.seq}" if isinstance(place, Known) else "another event"
     return Fault(
         index,
         "id",
@@ -394,7 +309,7 @@ def _repeated(index: int, event: Prepared, place: _Place) -> Fault:
     )
 
 
-def _place_pending(batch: _Batch, events: Sequence[Prepared]) -> None:
+def _place_pending(batch: Batch, events: Sequence[Prepared]) -> None:
     for event in events:
         try:
             _place(batch, [event])

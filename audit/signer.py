@@ -11,24 +11,21 @@ import tempfile
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from audit import keys, proofs, storage
+from audit import keyring, keys, proofs, storage
 from audit.ledger.checkpoint import (
     Checkpoint,
     InvalidNoteError,
     parse,
     sign,
-    verify_note,
-    vkey,
 )
 from audit.ledger.tree import Frontier, InvalidProofError
+from audit.rows import Head
 
 log = logging.getLogger(__name__)
 _KEEP_EVERY = timedelta(minutes=1)
@@ -50,22 +47,27 @@ class Signed:
 
 
 # The newest note that this process has signed or verified: verifying it again would be idle.
-# (key, note) → what it says.
-_verified: dict[tuple[str, str], Checkpoint] = {}
+# (keys, note) → what it says.
+_verified: dict[tuple[keyring.Ring, str], Checkpoint] = {}
 _memory_written = 0.0  # when this process last wrote the file beside the key, monotonic clock
 
 
 def verifier_key(origin: str) -> str:
-    """The log's public key as C2SP vkey text."""
-    return _verifier_key(origin, keys.log_key())
+    """The public key of the log's active signing key as C2SP vkey text."""
+    return verifier_keys(origin)[0]
 
 
-@lru_cache
-def _verifier_key(origin: str, key: Ed25519PrivateKey) -> str:
-    return vkey(origin, key.public_key())
+def verifier_keys(origin: str) -> tuple[str, ...]:
+    """The active key, those that sign beside it while keys are rotated, those of the past."""
+    return keyring.ring().vkeys(origin)
 
 
-def sign_batch(head: storage.Head, after: Frontier) -> Signed | None:
+def verifier_key_of(note: str, origin: str) -> str:
+    """The newest key in whose name this note of ours is signed."""
+    return (keyring.ring().counted(note, origin) or verifier_keys(origin))[0]
+
+
+def sign_batch(head: Head, after: Frontier) -> Signed | None:
     """Sign the tree after a batch. None when the signer refuses; the log row says why.
 
     `head` is the log as it was locked for the batch. The note may cover less than the log has by
@@ -77,6 +79,11 @@ def sign_batch(head: storage.Head, after: Frontier) -> Signed | None:
     return signed
 
 
+def keeps_next(head: Head) -> bool:
+    """Whether the next checkpoint goes into the history."""
+    return head.kept_at is None or timezone.now() - head.kept_at >= _KEEP_EVERY
+
+
 def sign_head(*, keep: bool = False) -> Signed | None:
     """Sign the log as it stands; `keep` puts the checkpoint into the history."""
     signed = _sign_under_lock(keep=keep)
@@ -85,28 +92,28 @@ def sign_head(*, keep: bool = False) -> Signed | None:
     return signed
 
 
-def _sign_at_once(head: storage.Head, after: Frontier) -> Signed | None:
+def _sign_at_once(head: Head, after: Frontier) -> Signed | None:
     """The usual case: the tree before the batch is the one that this process signed last.
 
     None where something else is the case, to be looked into under the lock.
     """
     try:
-        key = keys.log_key()
+        ring = keyring.ring()
     except keys.KeyFileError:
         return None
-    verifier, now = _verifier_key(head.origin, key), timezone.now()
-    last = _verified.get((verifier, head.note))
-    if last is None or head.refusal or head.kept_at is None or now - head.kept_at >= _KEEP_EVERY:
+    now = timezone.now()
+    last = _verified.get((ring, head.note))
+    if last is None or head.refusal or keeps_next(head):
         return None
     if not last.size == head.note_size == head.size or last.root != head.frontier.root():
         return None
     if after.size == last.size:  # nothing was added
         return Signed(head.note, last.size, last.root, head.note_at or now)
     made = Checkpoint(head.origin, after.size, after.root())
-    note = sign(made, key)
+    note = sign(made, *ring.signing)
     if not storage.store_note(head, note, made.size, now):
         return None  # never released: another process has signed meanwhile
-    _know(verifier, note, made)
+    _know(ring, note, made)
     return Signed(note, made.size, made.root, now)
 
 
@@ -125,38 +132,35 @@ def _sign_under_lock(
         return None
 
 
-def _sign(
-    head: storage.Head, before: Frontier | None, after: Frontier | None, *, keep: bool
-) -> Signed:
-    key = keys.log_key()
-    verifier = _verifier_key(head.origin, key)
-    last = _last_signed(head, verifier)
+def _sign(head: Head, before: Frontier | None, after: Frontier | None, *, keep: bool) -> Signed:
+    ring = keyring.ring()
+    last = _last_signed(head, ring)
     target = _target(head, last, before, after)
     now = timezone.now()
     if last is None or last.size < target.size or head.note_size < last.size or head.refusal:
         made = Checkpoint(head.origin, target.size, target.root())
-        note, signed_at = sign(made, key), now
+        note, signed_at = sign(made, *ring.signing), now
         storage.store_note(head, note, made.size, now)
-        _know(verifier, note, made)
+        _know(ring, note, made)
     else:
         made, note, signed_at = last, head.note, head.note_at or now
-    if keep or head.kept_at is None or now - head.kept_at >= _KEEP_EVERY:
+    if keep or keeps_next(head):
         storage.keep_checkpoint(head, made.size, made.root, note, signed_at)
     return Signed(note, made.size, made.root, signed_at)
 
 
-def _last_signed(head: storage.Head, verifier: str) -> Checkpoint | None:
+def _last_signed(head: Head, ring: keyring.Ring) -> Checkpoint | None:
     """The newest checkpoint that we signed, here or as the file beside the key remembers.
 
     Raises SigningRefusedError when they contradict each other, or the log holds less.
     """
-    stored = _checkpoint_of(head.note, verifier)
+    stored = _checkpoint_of(head.note, ring, head.origin)
     if (stored.size if stored else -1) != head.note_size:
         raise SigningRefusedError(
             f"The log says that its last checkpoint covers {head.note_size} entries; the"
             f" checkpoint itself says {stored.size if stored else 'nothing'}."
         )
-    remembered = _checkpoint_of(remembered_note(), verifier)
+    remembered = _checkpoint_of(remembered_note(), ring, head.origin)
     known = [checkpoint for checkpoint in (stored, remembered) if checkpoint is not None]
     last = max(known, key=lambda checkpoint: checkpoint.size, default=None)
     if len({(checkpoint.size, checkpoint.root) for checkpoint in known}) > len(
@@ -172,7 +176,7 @@ def _last_signed(head: storage.Head, verifier: str) -> Checkpoint | None:
 
 
 def _target(
-    head: storage.Head, last: Checkpoint | None, before: Frontier | None, after: Frontier | None
+    head: Head, last: Checkpoint | None, before: Frontier | None, after: Frontier | None
 ) -> Frontier:
     """The tree to sign, shown to extend the one signed last. Raises SigningRefusedError."""
     if head.frontier.size != head.size:
@@ -197,28 +201,28 @@ def _target(
     return head.frontier
 
 
-def _know(verifier: str, note: str, checkpoint: Checkpoint) -> None:
+def _know(ring: keyring.Ring, note: str, checkpoint: Checkpoint) -> None:
     _verified.clear()
-    _verified[verifier, note] = checkpoint
+    _verified[ring, note] = checkpoint
 
 
-def _checkpoint_of(note: str, verifier: str) -> Checkpoint | None:
+def _checkpoint_of(note: str, ring: keyring.Ring, origin: str) -> Checkpoint | None:
     """The checkpoint in our own note. Raises SigningRefusedError when we did not sign it."""
     if not note:
         return None
-    known = _verified.get((verifier, note))
+    known = _verified.get((ring, note))
     if known is not None:
         return known
     try:
-        if parse(note)[0].origin != verifier.partition("+")[0]:
+        if parse(note)[0].origin != origin:
             return None  # the memory of another log that used this folder
-        known = verify_note(note, [verifier])
+        known = ring.checkpoint(note, origin)
     except InvalidNoteError as exc:
         raise SigningRefusedError(
             f"The last checkpoint was not signed by this log's key ({exc}). Restore log.key, or"
             " find out who wrote the checkpoint."
         ) from exc
-    _verified[verifier, note] = known
+    _verified[ring, note] = known
     return known
 
 

@@ -3,90 +3,30 @@
 Only the sequencer and the signer call these, inside a transaction that has locked the head.
 """
 
-import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 import orjson
 from django.conf import settings
 from django.db import connection
 
-from audit.intake import LOG_NAME, Prepared
+from audit import postgresql
+from audit.intake import LOG_NAME
 from audit.ledger.leaf import GENESIS
 from audit.ledger.tree import Frontier
 from audit.models import MAIN_LOG
+from audit.rows import ENTRY_COLUMNS, Head, Known, Newest, Row, moment
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_POSTGRESQL_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-_ENTRY_COLUMNS = (
-    'log_id, seq, leaf, leaf_hash, event_id, type, actor, "by", resource, resource_version,'
-    " occurred_at, recorded_at, parent_id, subject, nth, previous"
-)
 _ENTRY_VALUES = f"({', '.join(['%s'] * 16)})"
 _MOVE_HEAD = (
     "UPDATE audit_log SET size = %s, last_hash = %s, last_timestamp_us = %s, frontier = %s"
     " WHERE id = %s"
 )
-# Above this many rows COPY costs less than INSERT (measured, PostgreSQL 15).
-_COPY_FROM = 24
 
 
 class LogUnknownError(LookupError):
     """There is no such log."""
-
-
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """An event with its place: what becomes an Entry."""
-
-    seq: int
-    timestamp_us: int
-    leaf: bytes
-    leaf_hash: bytes
-    prepared: Prepared
-    nth: int  # of the entries of its resource, counted from 1
-    previous: int | None  # seq of the entry before it there
-
-
-class Newest(msgspec.Struct, frozen=True, gc=False):
-    """The newest entry of a resource: its place, and the how manieth it is."""
-
-    seq: int
-    nth: int
-
-
-class Known(msgspec.Struct, frozen=True, gc=False):
-    """An entry that bears an event id already."""
-
-    seq: int
-    leaf_hash: bytes
-    event: bytes
-
-
-@dataclass(slots=True)
-class Head:
-    """The log row as it was when it was locked."""
-
-    log_id: int
-    origin: str
-    size: int
-    last_hash: bytes
-    last_timestamp_us: int
-    frontier: Frontier
-    note: str
-    note_size: int
-    note_at: datetime | None
-    kept_at: datetime | None
-    refusal: str
-
-
-def moment(timestamp_us: int) -> datetime:
-    return EPOCH + timedelta(microseconds=timestamp_us)
 
 
 def lock_head(log_id: int = MAIN_LOG) -> Head:
@@ -114,28 +54,23 @@ def append_rows(
     run while PostgreSQL takes in what was sent. Raises IntegrityError when an event id or a
     place is taken.
     """
-    if connection.vendor == "postgresql" and count >= _COPY_FROM:
-        last, tree = _copy_entries(head.log_id, chunks, finish)
+    if connection.vendor == "postgresql" and count >= postgresql.COPY_FROM:
+        last, tree = postgresql.copy_rows(head.log_id, chunks, finish)
         with connection.cursor() as cursor:
             cursor.execute(_MOVE_HEAD, _moved(head, last, tree))
         return
     rows = [row for chunk in chunks for row in chunk]
-    values = [_values(head.log_id, row) for row in rows]
-    moved = _moved(head, rows[-1], finish())
+    tree = finish()
+    if connection.vendor == "postgresql":
+        # That the head is where it was read is certain under its lock.
+        postgresql.append_behind(head, rows, tree)
+        return
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            places = ", ".join([_ENTRY_VALUES] * count)
-            # One message to the server: the head is locked for one round trip less.
-            cursor.execute(
-                f"INSERT INTO audit_entry ({_ENTRY_COLUMNS}) VALUES {places}; {_MOVE_HEAD}",  # noqa: S608
-                [value for row in values for value in row] + moved,
-            )
-        else:
-            cursor.executemany(
-                f"INSERT INTO audit_entry ({_ENTRY_COLUMNS}) VALUES {_ENTRY_VALUES}",  # noqa: S608
-                values,
-            )
-            cursor.execute(_MOVE_HEAD, moved)
+        cursor.executemany(
+            f"INSERT INTO audit_entry ({ENTRY_COLUMNS}) VALUES {_ENTRY_VALUES}",  # noqa: S608
+            [_values(head.log_id, row) for row in rows],
+        )
+        cursor.execute(_MOVE_HEAD, _moved(head, rows[-1], tree))
 
 
 def _moved(head: Head, last: Row, tree: bytes) -> list[Any]:
@@ -148,17 +83,14 @@ def store_note(head: Head, note: str, size: int, signed_at: datetime) -> bool:
     Not flushed to disk: losing the stored copy of a note in a crash is harmless, as what it
     covers is durable and the next one is checked against the note before it.
     """
+    if connection.vendor == "postgresql":
+        return postgresql.store_note(head, note, size, signed_at)
     statement = (
         "UPDATE audit_log SET note = %s, note_size = %s, note_at = %s, refusal = ''"
         " WHERE id = %s AND note_size = %s AND size >= %s"
     )
     values = [note, size, _time(signed_at), head.log_id, head.note_size, size]
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            # Both in one message, which the server runs as one transaction.
-            cursor.execute(f"SET LOCAL synchronous_commit = off; {statement}", values)
-            cursor.nextset()
-            return bool(cursor.rowcount == 1)
         if connection.in_atomic_block:  # SQLite has the choice between transactions only
             cursor.execute(statement, values)
             return bool(cursor.rowcount == 1)
@@ -248,6 +180,9 @@ def pending(log_id: int, limit: int) -> list[tuple[int, bytes]]:
 
 
 def insert_pending(log_id: int, event_id: str, event: bytes) -> None:
+    if connection.vendor == "postgresql":
+        postgresql.insert_pending(log_id, event_id, event)
+        return
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO audit_pending (log_id, event_id, event, created_at)"
@@ -336,70 +271,3 @@ def _values(log_id: int, row: Row) -> tuple[Any, ...]:
         row.nth,
         row.previous,
     )
-
-
-# PostgreSQL's binary COPY: a header, per row the number of columns and per column its length (-1
-# for null) and bytes, and a trailer. Written by hand, as psycopg's row writer takes longer than
-# all hashing. Integers and times (microseconds since 2000) are big-endian.
-_COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
-_COPY_TRAILER = b"\xff\xff"
-_COPY_START = struct.Struct(">hihiqi")  # 16 columns, log_id, seq, then the leaf's length
-_COPY_LENGTH = struct.Struct(">i")
-_COPY_NUMBER = struct.Struct(">iq")  # a time is a number, too
-_COPY_NULL = _COPY_LENGTH.pack(-1)
-_COPY_HASH = _COPY_LENGTH.pack(32)
-_EPOCHS_APART_US = (_POSTGRESQL_EPOCH - EPOCH) // _MICROSECOND
-
-
-def _copy_entries(
-    log_id: int, chunks: Iterator[list[Row]], finish: Callable[[], bytes]
-) -> tuple[Row, bytes]:
-    with (
-        connection.wrap_database_errors,
-        connection.cursor() as cursor,
-        cursor.copy(f"COPY audit_entry ({_ENTRY_COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy,
-    ):
-        copy.write(_COPY_HEADER)
-        rows: list[Row] = []
-        for rows in chunks:  # the last one is needed
-            copy.write(_copy_rows(log_id, rows))
-        copy.write(_COPY_TRAILER)
-        return rows[-1], finish()
-
-
-def _copy_rows(log_id: int, rows: Sequence[Row]) -> bytes:
-    parts: list[bytes] = []
-    add, length, repeated = parts.append, _COPY_LENGTH.pack, _copy_text
-    for row in rows:
-        event, leaf = row.prepared, row.leaf
-        event_id, version = event.event_id.encode(), event.resource_version.encode()
-        add(_COPY_START.pack(16, 2, log_id, 8, row.seq, len(leaf)))
-        add(leaf)
-        add(_COPY_HASH)
-        add(row.leaf_hash)
-        add(length(len(event_id)))
-        add(event_id)
-        add(repeated(event.type))
-        add(repeated(event.actor))
-        add(repeated(event.by))
-        add(repeated(event.resource))
-        add(length(len(version)))
-        add(version)
-        add(_copy_time(event.occurred_at) if event.occurred_at else _COPY_NULL)
-        add(_COPY_NUMBER.pack(8, row.timestamp_us - _EPOCHS_APART_US))
-        add(repeated(event.parent_id))
-        add(repeated(event.subject))
-        add(_COPY_NUMBER.pack(8, row.nth))
-        add(_COPY_NULL if row.previous is None else _COPY_NUMBER.pack(8, row.previous))
-    return b"".join(parts)
-
-
-@lru_cache(maxsize=4096)
-def _copy_text(text: str) -> bytes:
-    """A text that is likely to come again, as COPY writes it."""
-    data = text.encode()
-    return _COPY_LENGTH.pack(len(data)) + data
-
-
-def _copy_time(value: datetime) -> bytes:
-    return _COPY_NUMBER.pack(8, (value - _POSTGRESQL_EPOCH) // _MICROSECOND)

@@ -1,8 +1,11 @@
 """The events that are measured: about 450 bytes each, as a pipeline would send them."""
 
+from typing import TYPE_CHECKING
+
 import orjson
 
-from audit.intake import NewEvent
+if TYPE_CHECKING:
+    from audit.intake import NewEvent
 
 
 def body(number: int, run: str) -> dict[str, object]:
@@ -23,7 +26,9 @@ def body(number: int, run: str) -> dict[str, object]:
     }
 
 
-def new(number: int, run: str) -> NewEvent:
+def new(number: int, run: str) -> "NewEvent":
+    from audit.intake import NewEvent
+
     return NewEvent(**body(number, run))  # type: ignore[arg-type]
 
 

@@ -18,18 +18,29 @@ import django
 def installation() -> Iterator[str]:
     """Sets up Django on a fresh database; gives the database's name for the tables."""
     with tempfile.TemporaryDirectory(prefix="vestige-bench-") as home, _database() as url:
-        os.environ |= {"VESTIGE_HOME": home, "DJANGO_SETTINGS_MODULE": "config.settings"}
+        os.environ |= {"VESTIGE_HOME": home, "DJANGO_SETTINGS_MODULE": "bench.settings"}
         os.environ.pop("DATABASE_URL", None)
+        os.environ.pop("VESTIGE_KEYS_DATABASE_URL", None)  # the key store is the scratch one, too
         if url:
             os.environ["DATABASE_URL"] = url
         django.setup()
+        from django.apps import apps
         from django.core.management import call_command
         from django.db import connections
 
         call_command("migrate", verbosity=0, skip_checks=True)
+        # The peers have no migrations, and their tables refer to those made just now.
+        call_command("migrate", run_syncdb=True, verbosity=0, skip_checks=True)
+        if apps.is_installed("pgtrigger"):
+            import pgtrigger
+
+            pgtrigger.install()
         try:
             yield "PostgreSQL" if url else "SQLite (set DATABASE_URL to measure PostgreSQL)"
         finally:
+            from audit.actions import recording
+
+            recording._soon._finish()  # its thread must not look for a database that is gone
             connections.close_all()
 
 

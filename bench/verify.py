@@ -1,51 +1,105 @@
-"""Verification of the whole stored log, beside a bare loop of leaf hash and Merkle root.
+"""Verification, beside a bare loop of leaf hash and Merkle root over leaves in memory.
 
-The bare loop hashes leaves that are in memory already; `verify_log` reads them from the database,
-checks chain, positions, times, every column, the tiles and the signed checkpoints.
+From files: an exported folder (C2SP tlog-tiles, entries included) and an evidence bundle, as an
+auditor has them, without a database. From PostgreSQL: `verify_log` reads the rows, checks chain,
+positions, times, every column, the tiles and the signed checkpoints.
 """
 
-from bench.report import Line, best_rate, table
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
-SIZE = 300_000
-_BATCH = 10_000
+from bench.biglog import grow
+from bench.report import Line, beside, best_rates, table
+
+SIZE, PROVEN, TURNS = 200_000, 5_000, 5
+BARE = "leaf hash + root, in memory"
+ONE, TWO = "from the database, one process", "from the database, two processes"
+FOLDER, EVIDENCE = "exported folder", f"evidence bundle of {PROVEN:,} entries with their proofs"
 
 
 def run(database: str) -> None:
     """Prints the table. Django must be set up on a scratch installation."""
-    from accounts.queries import system_user
-    from audit.actions import append
     from audit.ledger.hashing import leaf_hash
     from audit.ledger.tree import Frontier
-    from audit.queries import entries, head, stored_log_outcome
-    from bench import events
+    from audit.queries import entries
 
-    by = system_user("setup")
-    log = head()
-    missing = SIZE - (log.size if log else 0)
-    for start in range(0, missing, _BATCH):
-        count = min(_BATCH, missing - start)
-        append([events.new(number, f"v{start}") for number in range(count)], by=by)
-    leaves = [bytes(leaf) for leaf in entries().order_by("seq").values_list("leaf", flat=True)]
+    grow(SIZE)
+    rows = entries().filter(seq__lt=SIZE).order_by("seq")
+    leaves = [bytes(leaf) for leaf in rows.values_list("leaf", flat=True)]
 
-    def bare() -> None:
+    def bare(some: list[bytes]) -> None:
         frontier = Frontier()
-        frontier.extend(leaf_hash(leaf) for leaf in leaves)
+        frontier.extend(leaf_hash(leaf) for leaf in some)
         frontier.root()
 
-    def verify(*, in_two: bool = False) -> None:
-        outcome = stored_log_outcome(in_two=in_two)
-        if not outcome.ok or outcome.entries != len(leaves):
-            raise RuntimeError(f"the log does not hold: {outcome.findings[:3]}")
-
-    limit = best_rate(len(leaves), bare)
-    verified = best_rate(len(leaves), verify)
-    by_two = best_rate(len(leaves), lambda: verify(in_two=True))
-    peer = "leaf hash + root"
+    with tempfile.TemporaryDirectory(prefix="vestige-bench-folder-") as name:
+        rates = best_rates(
+            SIZE,
+            {
+                BARE: lambda: bare(leaves),
+                ONE: lambda: _from_database(in_two=False),
+                TWO: lambda: _from_database(in_two=True),
+                FOLDER: _folder_verifier(Path(name)),
+            },
+            runs=TURNS,
+        )
+    few = f"{BARE}, of as many"
+    judge = _evidence_verifier(leaves)
+    rates |= best_rates(
+        PROVEN, {few: lambda: bare(leaves[:PROVEN]), EVIDENCE: judge}, runs=3 * TURNS
+    )
+    is_postgresql = database == "PostgreSQL"
     table(
-        f"Verification of {len(leaves):,} entries on {database}",
+        f"Verification of {SIZE:,} entries, {database}: entries",
         [
-            Line(f"{peer}, in memory", limit),
-            Line("one process, as by Verify now", verified, peer, verified / limit),
-            Line("verify_log, two processes", by_two, peer, by_two / limit, 0.3),
+            Line(BARE, rates[BARE]),
+            beside(FOLDER, BARE, rates, 0.6),
+            beside(ONE, BARE, rates, 0.5 if is_postgresql else None),
+            beside(TWO, BARE, rates, 0.7 if is_postgresql else None),
+            Line(few, rates[few]),
+            beside(EVIDENCE, few, rates, 0.6),
         ],
     )
+
+
+def _from_database(*, in_two: bool) -> None:
+    from audit.queries import stored_log_outcome
+
+    outcome = stored_log_outcome(in_two=in_two)
+    if not outcome.ok or outcome.entries < SIZE:
+        raise RuntimeError(f"the log does not hold: {outcome.findings[:3]}")
+
+
+def _evidence_verifier(leaves: list[bytes]) -> Callable[[], None]:
+    """Judges a bundle of the first entries, from its JSON on."""
+    from audit.ledger import bundle
+    from audit.ledger.verify import verify_file
+    from audit.queries import evidence
+
+    data = bundle.dumps(evidence(range(PROVEN), purpose="bench"))
+
+    def judge() -> None:
+        verdict = verify_file(data)
+        if not verdict.valid or len(verdict.entries) != PROVEN:
+            raise RuntimeError(f"the bundle does not hold: {verdict.checks}")
+
+    return judge
+
+
+def _folder_verifier(folder: Path) -> Callable[[], None]:
+    """Exports the log, as `export_log` does; judges the folder as `audit.ledger verify` does."""
+    from audit.ledger.files import open_files
+    from audit.ledger.folder import verify_folder
+    from audit.publication import publish
+    from audit.targets import FolderTarget
+
+    publish(FolderTarget(folder), entries=True, whole=True)
+
+    def judge() -> None:
+        files = open_files(folder)
+        verdict = verify_folder(files) if files else None
+        if verdict is None or not verdict.valid or verdict.checked < SIZE:
+            raise RuntimeError(f"the folder does not hold: {verdict}")
+
+    return judge

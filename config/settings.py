@@ -35,6 +35,7 @@ VESTIGE_VERSION = "0.1"
 PORT = env.int("PORT", default=8000)
 VESTIGE_PUBLIC_URL = env.str("VESTIGE_PUBLIC_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
 VESTIGE_ORIGIN = env.str("VESTIGE_ORIGIN", default="vestige.local/log")
+VESTIGE_PUBLIC_TILES = env.bool("VESTIGE_PUBLIC_TILES", default=True)
 VESTIGE_SAMPLE = env.bool("VESTIGE_SAMPLE", default=True)
 VESTIGE_ADMIN_TOKEN = env.str("VESTIGE_ADMIN_TOKEN", default="")
 VESTIGE_ORGANISATION = env.str(
@@ -43,11 +44,25 @@ VESTIGE_ORGANISATION = env.str(
 _mail_domain = "northgate.example" if VESTIGE_SAMPLE else "localhost"
 VESTIGE_DPO_CONTACT = env.str("VESTIGE_DPO_CONTACT", default=f"dpo@{_mail_domain}")
 VESTIGE_HOLIDAYS = env.str("VESTIGE_HOLIDAYS", default="DE")  # country of the working-day calendar
+# Who holds checkpoints outside: witnesses (C2SP tlog-policy, text or file), an RFC 3161 authority.
+VESTIGE_WITNESSES = env.str("VESTIGE_WITNESSES", default="")
+VESTIGE_WITNESSES_FILE = env.str("VESTIGE_WITNESSES_FILE", default="")
+VESTIGE_WITNESS_INTERVAL = env.int("VESTIGE_WITNESS_INTERVAL", default=60)  # seconds
+VESTIGE_TSA_URL = env.str("VESTIGE_TSA_URL", default="")
+VESTIGE_TSA_CERTIFICATE = env.str("VESTIGE_TSA_CERTIFICATE", default="")
+VESTIGE_TSA_INTERVAL = env.int("VESTIGE_TSA_INTERVAL", default=3600)  # seconds
 # Only stores on disk below these folders may be connected (`:` between them; empty: any).
 VESTIGE_STORE_ROOTS = [Path(p).resolve() for p in env.list("VESTIGE_STORE_ROOTS", default=[])]
 VESTIGE_COOLING_OFF_HOURS = env.int(
     "VESTIGE_COOLING_OFF_HOURS", default=0 if VESTIGE_SAMPLE else 24
 )
+# Where checkpoints and tiles are published: /a/folder or s3://bucket/prefix; empty: nowhere.
+VESTIGE_PUBLISH = env.str("VESTIGE_PUBLISH", default="")
+VESTIGE_PUBLISH_ENTRIES = env.bool("VESTIGE_PUBLISH_ENTRIES", default=False)
+VESTIGE_PUBLISH_SECONDS = env.int("VESTIGE_PUBLISH_SECONDS", default=300)
+VESTIGE_S3_ENDPOINT = env.str("VESTIGE_S3_ENDPOINT", default="")
+VESTIGE_PUBLIC_TILES = env.bool("VESTIGE_PUBLIC_TILES", default=True)
+VESTIGE_SCRUB_HOURS = env.int("VESTIGE_SCRUB_HOURS", default=24)  # 0: never by itself
 # One event at the append door, and one whole body, in bytes.
 VESTIGE_HEADS_MINUTES = env.int("VESTIGE_HEADS_MINUTES", default=60)  # 0: only when asked for
 VESTIGE_MAX_EVENT_BYTES = 60_000
@@ -134,20 +149,48 @@ TEMPLATES = [
     }
 ]
 
-DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{VESTIGE_HOME / 'vestige.sqlite3'}")
-_database: dict[str, Any] = dict(env.db_url_config(DATABASE_URL))
-if _database["ENGINE"].endswith("sqlite3"):
-    _database["OPTIONS"] = {
-        # DEFERRED transactions end in "database is locked" under two writers.
-        "transaction_mode": "IMMEDIATE",
-        "timeout": 20,
+
+def _database(url: str, *pragmas: str) -> dict[str, Any]:
+    database: dict[str, Any] = dict(env.db_url_config(url))
+    if database["ENGINE"].endswith("sqlite3"):
         # FULL: an acknowledged event must survive a power cut, or the signed log would fork.
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON",
-    }
-else:
-    _database["CONN_MAX_AGE"] = None  # a connection a request costs ten times the request
-    _database["CONN_HEALTH_CHECKS"] = True
-DATABASES = {"default": _database}
+        pragmas = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", *pragmas)
+        database["OPTIONS"] = {
+            # DEFERRED transactions end in "database is locked" under two writers.
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "; ".join(f"PRAGMA {pragma}" for pragma in pragmas),
+        }
+    else:
+        database["CONN_MAX_AGE"] = None  # a connection a request costs ten times the request
+        database["CONN_HEALTH_CHECKS"] = True
+        if env.bool("VESTIGE_PREPARE_STATEMENTS", default=True):
+            # Those of audit.postgresql; Django's own cursors never prepare theirs.
+            database["OPTIONS"] = {"prepare_threshold": 5} | database.get("OPTIONS", {})
+    return database
+
+
+DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{VESTIGE_HOME / 'vestige.sqlite3'}")
+# The subjects' keys have a store of their own, with a backup rule of its own.
+VESTIGE_KEYS_DATABASE_URL = env.str("VESTIGE_KEYS_DATABASE_URL", default="") or (
+    f"sqlite:///{VESTIGE_KEYS / 'subjects.sqlite3'}"
+    if DATABASE_URL.startswith("sqlite")
+    else DATABASE_URL
+)
+VESTIGE_KEYS_APART = VESTIGE_KEYS_DATABASE_URL != DATABASE_URL
+DATABASES = {
+    "default": _database(DATABASE_URL),
+    # secure_delete: a destroyed key is overwritten in its page, not only unlinked from it.
+    "keys": _database(VESTIGE_KEYS_DATABASE_URL, "secure_delete=ON"),
+}
+DATABASE_ROUTERS = ["audit.routing.KeyStoreRouter"]
+# The keys that wrap them are files, and may lie in another place.
+VESTIGE_EPOCH_KEYS_DIR = Path(
+    env.str("VESTIGE_EPOCH_KEYS_DIR", default="") or VESTIGE_KEYS / "epochs"
+).resolve()
+VESTIGE_EPOCH_DAYS = env.int("VESTIGE_EPOCH_DAYS", default=30)  # 0: rotate by hand only
+VESTIGE_EPOCH_GRACE_HOURS = env.int("VESTIGE_EPOCH_GRACE_HOURS", default=48)
+VESTIGE_SIGNING_OVERLAP_DAYS = env.int("VESTIGE_SIGNING_OVERLAP_DAYS", default=30)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "accounts.User"
@@ -273,6 +316,13 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 _SWEEPS = {
     "audit.tasks.sequence_pending": 2,
     "audit.tasks.check_new_entries": 60,
+    "audit.tasks.anchor_checkpoints": 15,
+    "audit.tasks.keep_keys": 30,
+    "audit.tasks.rotate_due_keys": 3600,
+    "audit.tasks.publish_checkpoints": 15,
+    "audit.tasks.run_due_verifications": 3,
+    "audit.tasks.scrub_log": 60,
+    "compliance.tasks.announce_failed_verifications": 10,
     "compliance.tasks.send_due_mail": 2,
     "compliance.tasks.advance_due_requests": 2,
     "compliance.tasks.issue_due_notices": 3,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from audit.ledger.verify import Check, verify_pdf
-from audit.queries import verifier_key
+from audit.queries import verifier_keys
 from reports import files
 from reports.models import Certificate, Report
 
@@ -43,6 +43,6 @@ def checked_document(document: Certificate | Report) -> DocumentCheck:
             pdf = data
     if not pdf:
         return DocumentCheck(valid=False, checks=checks, notes=())
-    verdict = verify_pdf(pdf, trusted_vkey=verifier_key())
+    verdict = verify_pdf(pdf, trusted_vkey=verifier_keys())
     all_checks = [*checks, *verdict.checks]
     return DocumentCheck(all(c.ok for c in all_checks), all_checks, verdict.notes)

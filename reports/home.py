@@ -5,10 +5,12 @@ from typing import Any
 
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 
 from accounts.models import User
 from accounts.roles import Role
-from audit.queries import head, latest_checkpoint, latest_verification, verifier_key
+from audit.integrity import integrity as audit_integrity
+from audit.queries import failed_verification, verifier_key
 from audit.templatetags.vestige import ago, hash_text
 from compliance.models import Plan, Request
 from compliance.queries import (
@@ -48,32 +50,28 @@ def dashboard(user: User) -> dict[str, Any]:
 
 def integrity() -> dict[str, Any]:
     """Whether the log holds, as far as anybody has looked: green only if all of it was checked."""
-    log, checkpoint, last = head(), latest_checkpoint(), latest_verification()
-    total = log.size if log else 0
-    verified = last.entries if last else 0
-    if last is None:
-        kind, word = "warn", "never verified"
-    elif not last.ok:
-        kind, word = "bad", "does not hold"
-    elif verified < total:
-        kind, word = "warn", "partial"
-    else:
-        kind, word = "ok", "verified"
+    strip, failed = audit_integrity(), failed_verification()
+    checkpoint, last, held = strip.checkpoint, strip.verification, strip.outside.newest
     name, key_id, _ = verifier_key().rsplit("+", 2)
     return {
-        "kind": kind,
-        "word": word,
-        "verified": verified,
-        "total": total,
-        "at": last.finished_at if last else None,
-        "faults": last.faults[:3] if last else [],
+        "kind": strip.kind,
+        "word": strip.word,
+        "verified": strip.entries,
+        "total": strip.size,
+        "at": last.checked_at if last else None,
+        "faults": failed.faults[:3] if failed else [],
         "facts": [
             ("Root", hash_text(checkpoint.root) if checkpoint else "not signed yet"),
             ("Checkpoint", f"{checkpoint.size:,}" if checkpoint else "none"),
             ("Signed", ago(checkpoint.signed_at) if checkpoint else "never"),
-            ("Gaps", "none" if kind == "ok" else "not known"),
+            ("Gaps", "none" if strip.kind == "ok" else "not known"),
             ("Signing key", f"{name}+{key_id}"),
-            ("Outside anchor", "none"),
+            (
+                "Held outside",
+                format_html("{} entries, {}", f"{held.size:,}", ago(held.made_at))
+                if held
+                else "by nobody",
+            ),
         ],
         "verify_url": reverse("audit:verify_now"),
         "proof_url": reverse("audit:verify"),

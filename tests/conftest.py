@@ -1,11 +1,33 @@
 """Shared by all tests. `tests/builders.py` makes the things that tests speak of."""
 
+from collections.abc import Iterator
+
 import pytest
+from django.db import connections
 from django.test import Client
+from pytest_django import DjangoDbBlocker
 
 from accounts.models import User
 from accounts.roles import Role
 from tests import builders
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test that uses the database may use both: subjects' keys have one of their own."""
+    for item in items:
+        marker = item.get_closest_marker("django_db")
+        if marker or {"db", "transactional_db"} & set(getattr(item, "fixturenames", ())):
+            given = dict(marker.kwargs) if marker else {}
+            both = pytest.mark.django_db(**{**given, "databases": "__all__"})
+            item.add_marker(both, append=False)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Where both names mean one database, it cannot be dropped while the second is connected."""
+    yield
+    with django_db_blocker.unblock():
+        connections["keys"].close()
 
 
 @pytest.fixture

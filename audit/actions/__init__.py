@@ -1,11 +1,26 @@
 """Writing the log: record a change, append what pipelines send, sequence, forget, check."""
 
-from audit.actions.acting import SWEEPER, Actor
-from audit.actions.anchoring import claim_anchoring, note_anchor, note_anchor_fault
-from audit.actions.checking import verify_new_entries, verify_stored_log
+from audit.actions.acting import OPERATOR, SWEEPER, VERIFIER, Actor
+from audit.actions.adopting import adopt_subject_keys
+from audit.actions.anchoring import (
+    anchor_at,
+    claim_anchoring,
+    due_places,
+    note_anchor,
+    note_anchor_fault,
+)
+from audit.actions.checking import (
+    mark_announced,
+    request_verification,
+    run_verification,
+    verify_new_entries,
+    verify_stored_log,
+)
 from audit.actions.exporting import note_export
-from audit.actions.forgetting import SubjectUnknownError, forget_subject
+from audit.actions.forgetting import SubjectUnknownError, destroy_due_keys, forget_subject
 from audit.actions.heads import complete_evidence, record_heads
+from audit.actions.publishing import PublicationFailedError, publish_due, publish_now
+from audit.actions.receipting import KeyLivesError, erasure_receipt
 from audit.actions.recording import (
     NotInTransactionError,
     append,
@@ -14,24 +29,55 @@ from audit.actions.recording import (
     record,
     sequence,
 )
+from audit.actions.replaying import replay_erasures, replay_if_restored
+from audit.actions.resigning import RotationUnderWayError, rotate_signing_key, settle_signing_keys
+from audit.actions.rotating import (
+    KeysUnreachableError,
+    announce_epochs,
+    rotate_due_epoch,
+    rotate_epoch,
+)
 
 __all__ = [
+    "OPERATOR",
     "SWEEPER",
+    "VERIFIER",
     "Actor",
+    "KeyLivesError",
+    "KeysUnreachableError",
     "NotInTransactionError",
+    "PublicationFailedError",
+    "RotationUnderWayError",
     "SubjectUnknownError",
+    "adopt_subject_keys",
+    "anchor_at",
+    "announce_epochs",
     "append",
     "append_declared",
     "append_signed",
     "claim_anchoring",
     "complete_evidence",
+    "destroy_due_keys",
+    "due_places",
+    "erasure_receipt",
     "forget_subject",
+    "mark_announced",
     "note_anchor",
     "note_anchor_fault",
     "note_export",
+    "publish_due",
+    "publish_now",
     "record",
     "record_heads",
+    "replay_erasures",
+    "replay_if_restored",
+    "request_verification",
+    "rotate_due_epoch",
+    "rotate_epoch",
+    "rotate_signing_key",
+    "run_verification",
     "sequence",
+    "settle_signing_keys",
     "verify_new_entries",
     "verify_stored_log",
 ]

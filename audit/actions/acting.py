@@ -20,3 +20,6 @@ class Part:
 
 
 SWEEPER = Part("vestige:heads")
+KEEPER = Part("vestige:keys")
+VERIFIER = Part("vestige:verifier")
+OPERATOR = Part("vestige:operator")  # whoever may run commands on the server

@@ -1,6 +1,5 @@
 """Into the log: what the application records of itself, and what outsiders report."""
 
-import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -10,13 +9,14 @@ from django.db import connection, transaction
 
 from audit import intake, sealing, sequencer, storage
 from audit.actions.acting import Actor
+from audit.actions.keying import make_keys, note_subjects
 from audit.events import KEYS_CREATED, EventType, require_declared
+from audit.group_commit import Receipt, Sequenced
 from audit.intake import EventRefusedError, Fault, NewEvent, Prepared, RepeatedEventError
-from audit.models import MAIN_LOG, Pending, SubjectKey
-from audit.sequencer import Receipt, Sequenced
+from audit.models import MAIN_LOG, Pending
+from audit.soon import Soon
 from audit.subjects import SubjectRef, normalise
 
-log = logging.getLogger(__name__)
 _KEYS_AN_EVENT = 200
 _NO_KEY = sealing.LiveKey("0" * 32, bytes(32))
 
@@ -40,7 +40,8 @@ def record(
 ) -> str:
     """Record a change in the transaction that makes it, and return the event's id.
 
-    The event is in the log soon after the commit, and nowhere if the transaction rolls back. With
+    The event is in the log milliseconds after the commit (who reads the log lets it be placed
+    first), and nowhere if the transaction rolls back. With
     an `event_id` that was recorded before, the same content is no second event; other content
     raises RepeatedEventError. Raises NotInTransactionError, UnknownEventTypeError,
     UndeclaredFactError and EventRefusedError.
@@ -124,12 +125,11 @@ def _keys_of_batch(events: Sequence[NewEvent], *, by: Actor) -> dict[SubjectRef,
     if not refs:
         return {}
     found = sealing.live_keys(refs)
-    missing = refs - found.keys()
-    if not missing:
+    if not refs - found.keys() and all(key.announced for key in found.values()):
         return found
     _rehearse(events, found, by=by)
     with transaction.atomic():
-        return found | _keys_for(missing, by=by)
+        return _keys_for(refs, by=by)
 
 
 def _rehearse(
@@ -158,17 +158,26 @@ def _rehearse(
 
 
 def _keys_for(refs: Iterable[SubjectRef], *, by: Actor) -> dict[SubjectRef, sealing.LiveKey]:
-    """The keys of these persons (normalised); who has none gets one, which is recorded."""
+    """The keys of these persons (normalised); who has none gets one. New ones are recorded.
+
+    A key that was made for an event that was rolled back is there already, and recorded now.
+    """
     found = sealing.live_keys(refs)
     missing = sorted(set(refs) - found.keys(), key=lambda ref: (ref.type, ref.value))
-    if not missing:
-        return found
-    rows = sealing.new_rows(missing)
-    SubjectKey.objects.bulk_create(rows, ignore_conflicts=True)
-    found |= sealing.live_keys(missing)
-    # Another transaction may have been first for some of them; its key is the one that counts.
-    names = {key.pseudonym for key in found.values()}
-    ours = [row for row in rows if row.pseudonym in names]
+    if missing:
+        make_keys(missing)
+        # Another transaction may have been first for some of them; its key is the one that counts.
+        found |= sealing.live_keys(missing)
+    announce_keys(
+        [(key.pseudonym, key.commitment) for key in found.values() if not key.announced], by=by
+    )
+    return found
+
+
+def announce_keys(keys: Sequence[tuple[str, str]], *, by: Actor) -> None:
+    """Record (pseudonym, commitment) of keys that the log does not know yet."""
+    added = note_subjects(keys)
+    ours = [key for key in keys if key[0] in added]
     for start in range(0, len(ours), _KEYS_AN_EVENT):
         record(
             KEYS_CREATED,
@@ -176,12 +185,11 @@ def _keys_for(refs: Iterable[SubjectRef], *, by: Actor) -> dict[SubjectRef, seal
             resource=f"log:{intake.LOG_NAME}",
             details={
                 "keys": [
-                    {"pseudonym": row.pseudonym, "commitment": row.commitment}
-                    for row in ours[start : start + _KEYS_AN_EVENT]
+                    {"pseudonym": pseudonym, "commitment": commitment}
+                    for pseudonym, commitment in ours[start : start + _KEYS_AN_EVENT]
                 ]
             },
         )
-    return found
 
 
 def _wait(prepared: Prepared, *, given: bool) -> None:
@@ -212,14 +220,16 @@ def _recorded(event_id: str) -> bytes | None:
 def _sequence_after_commit() -> None:
     here = set(connection.savepoint_ids)
     for savepoints, callback, *_ in connection.run_on_commit:
-        if callback is _drain_quietly and set(savepoints) <= here:
-            return  # one drain takes all that this transaction recorded
-    transaction.on_commit(_drain_quietly)
+        if callback is _committed and set(savepoints) <= here:
+            return  # one wake-up serves all that this transaction recorded
+    transaction.on_commit(_committed)
 
 
-def _drain_quietly() -> None:
-    """The change is committed; if its event cannot be placed now, the sweep does it."""
-    try:
+_soon = Soon(sequence)
+
+
+def _committed() -> None:
+    if connection.in_atomic_block:  # a test's own transaction, which no other thread can look into
         sequence()
-    except Exception:
-        log.exception("What was recorded could not be sequenced yet; the sweep tries again.")
+    else:
+        _soon.wake()

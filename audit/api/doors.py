@@ -12,6 +12,7 @@ from audit.api.reading import list_events
 from audit.doors import actor_of, machine_door
 from audit.intake import EventRefusedError, Fault, NewEvent
 from audit.problems import ProblemError
+from audit.receipts import sign_receipt
 
 _TITLES = {409: "Conflict", 413: "Content Too Large", 422: "Unprocessable Content"}
 _NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
@@ -19,6 +20,8 @@ _SHOWN = 100
 
 _one = msgspec.json.Decoder(NewEvent)
 _many = msgspec.json.Decoder(list[NewEvent])
+# What a body raises that is no JSON: msgspec lets the last two through as Python raised them.
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _AT = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _NAMED = re.compile(r"(?:missing required|contains unknown) field `(?P<name>[^`]*)`")
 
@@ -40,11 +43,15 @@ def append_events(request: HttpRequest) -> HttpResponse:
         done = append_signed(events, by=actor_of(request))
     except EventRefusedError as exc:
         raise refusal(exc, single=single) from exc
+    word = sign_receipt(done)
     answer = {
         "receipts": [
             {"id": receipt.id, "seq": receipt.seq, "leaf_hash": receipt.leaf_hash.hex()}
             for receipt in done.receipts
         ],
+        "receipt": word.receipt,
+        "log": word.origin,
+        "vkey": word.vkey,
         "checkpoint": done.checkpoint.note if done.checkpoint else None,
     }
     return HttpResponse(orjson.dumps(answer), content_type="application/json", status=201)
@@ -70,18 +77,20 @@ def decode(body: bytes, content_type: str) -> tuple[list[NewEvent], bool]:
             return _many.decode(inside), False
     except msgspec.ValidationError as exc:
         raise _malformed(exc, single=False) from exc
-    except msgspec.DecodeError as exc:
+    except _NO_JSON as exc:
         raise _no_json(exc) from exc
     try:
         return [_one.decode(body)], True
     except msgspec.ValidationError as exc:
         raise _malformed(exc, single=True) from exc
+    except _NO_JSON as exc:  # reading the envelope has not looked into it
+        raise _no_json(exc) from exc
 
 
 def _decode_lines(body: bytes) -> list[NewEvent]:
     try:
         return _one.decode_lines(body)
-    except msgspec.DecodeError:
+    except _NO_JSON:
         pass  # which line? (also: lines of spaces, which are let through)
     found = []
     for number, line in enumerate(body.splitlines()):
@@ -91,7 +100,7 @@ def _decode_lines(body: bytes) -> list[NewEvent]:
             found.append(_one.decode(line))
         except msgspec.ValidationError as exc:
             raise _malformed(exc, single=False, index=len(found)) from exc
-        except msgspec.DecodeError as exc:
+        except _NO_JSON as exc:
             raise _no_json(exc, f"Line {number + 1}: ") from exc
     return found
 
@@ -126,7 +135,7 @@ def _malformed(exc: msgspec.ValidationError, *, single: bool, index: int = 0) ->
     return refusal(EventRefusedError([fault]), single=single)
 
 
-def _no_json(exc: msgspec.DecodeError, where: str = "") -> ProblemError:
+def _no_json(exc: Exception, where: str = "") -> ProblemError:
     return ProblemError(400, "Bad Request", f"{where}The body is not valid JSON: {exc}.")
 
 

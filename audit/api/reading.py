@@ -6,15 +6,18 @@ from functools import wraps
 from typing import Any
 
 import orjson
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
 
 from audit import proofs
 from audit.actions import complete_evidence
-from audit.completeness import NotShownError, TooManyEntriesError, span_from
+from audit.completeness import NotShownError, TooManyEntriesError
 from audit.doors import actor_of, machine_door
 from audit.heads import HeadsMissingError
+from audit.held import Held, held_outside, witnessed_note
 from audit.intake import time_text
-from audit.ledger import bundle
+from audit.ledger import bundle, proof_file
 from audit.ledger.leaf import unpack
 from audit.ledger.tiles import (
     ENTRIES,
@@ -33,9 +36,9 @@ from audit.queries import (
     entry,
     event_of,
     latest_checkpoint,
-    verifier_key,
+    verifier_keys,
 )
-from audit.search import MAX_PAGE, FilterError, address, filters_from, page
+from audit.search import MAX_PAGE, FilterError, address, filters_from, page, span_from
 
 _DEFAULT_PAGE = 100
 
@@ -47,6 +50,7 @@ def _json(answer: dict[str, Any]) -> HttpResponse:
 def public(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """A plain GET that needs no key: hashes and signatures, nothing that they cover."""
 
+    @csrf_exempt  # nothing is written here: a POST is to hear so, not of a missing cookie
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
@@ -56,7 +60,10 @@ def public(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         try:
             return view(request, *args, **kwargs)
         except ProblemError as exc:
-            return problem(exc.status, exc.title, exc.detail, errors=exc.errors)
+            answer = problem(exc.status, exc.title, exc.detail, errors=exc.errors)
+            # A cache may keep a 404 by itself, and the tile will be there soon.
+            answer["Cache-Control"] = "no-store"
+            return answer
 
     return guarded
 
@@ -119,8 +126,18 @@ def complete_events(request: HttpRequest) -> HttpResponse:
     return HttpResponse(bundle.dumps(made), content_type="application/json")
 
 
-@machine_door("log.read", methods=("GET",))
 def inclusion_proof(request: HttpRequest, seq: str) -> HttpResponse:
+    """Readers get all; whoever appends has receipts to compare, and gets the hashes alone."""
+    sends = request.user.is_authenticated and request.user.has_perm("log.append")
+    hashes = request.GET.get("as", "json") == "json"
+    permission = "log.append" if sends and hashes else "log.read"
+    return machine_door(permission, methods=("GET",))(_inclusion_proof)(request, seq)
+
+
+inclusion_proof.csrf_exempt = True  # type: ignore[attr-defined]  # the door sees to it itself
+
+
+def _inclusion_proof(request: HttpRequest, seq: str) -> HttpResponse:
     row = _entry(int(seq))
     newest = _newest()
     size = _number(request.GET.dict(), "size", newest.size)
@@ -130,6 +147,11 @@ def inclusion_proof(request: HttpRequest, seq: str) -> HttpResponse:
         raise ProblemError(
             404, "Not Found", f"Entry {row.seq} is not among the first {size} of the log."
         )
+    form = request.GET.get("as", "json")
+    if form == "tlog-proof":
+        return _proof_file(row, size, newest)
+    if form != "json":
+        raise _bad_parameter("as", "json and tlog-proof are what there is.")
     return _json(
         {
             "seq": row.seq,
@@ -142,16 +164,36 @@ def inclusion_proof(request: HttpRequest, seq: str) -> HttpResponse:
     )
 
 
+def _proof_file(row: Entry, size: int, newest: Any) -> HttpResponse:
+    note = _note_at(size, newest.size, newest.note)
+    if note is None:
+        raise ProblemError(
+            404, "Not Found", f"No checkpoint over {size} entries was kept. Leave out size."
+        )
+    path = proofs.inclusion(MAIN_LOG, row.seq, size)
+    text = proof_file.dumps(row.seq, path, note, extra=bytes(row.leaf))
+    answer = HttpResponse(text, content_type=proof_file.MEDIA_TYPE)
+    name = f"vestige-entry-{row.seq}{proof_file.SUFFIX}"
+    answer["Content-Disposition"] = f'attachment; filename="{name}"'
+    return answer
+
+
 @public
 def checkpoint(request: HttpRequest) -> HttpResponse:
-    answer = HttpResponse(_newest().note, content_type="text/plain; charset=utf-8")
+    """The newest note; with `?witnessed=1` the newest that enough witnesses have cosigned."""
+    note = _witnessed() if request.GET.get("witnessed") == "1" else _newest().note
+    answer = HttpResponse(note, content_type="text/plain; charset=utf-8")
     answer["Cache-Control"] = "no-store"
     return answer
 
 
 @public
 def vkey(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(verifier_key() + "\n", content_type="text/plain; charset=utf-8")
+    """One a line, the active key first; keys of the past stay, for what they signed."""
+    lines = "".join(f"{text}\n" for text in verifier_keys())
+    answer = HttpResponse(lines, content_type="text/plain; charset=utf-8")
+    answer["Cache-Control"] = "public, max-age=300"
+    return answer
 
 
 @public
@@ -178,7 +220,7 @@ def consistency(request: HttpRequest) -> HttpResponse:
 
 @public
 def tile(request: HttpRequest, path: str) -> HttpResponse:
-    """C2SP tlog-tiles. Hash tiles are public; bundles of entries need log.read."""
+    """C2SP tlog-tiles. Bundles of entries need log.read; hash tiles too, if so configured."""
     try:
         level, index, width = parse_tile_path(path)
     except TileError as exc:
@@ -189,9 +231,24 @@ def tile(request: HttpRequest, path: str) -> HttpResponse:
         raise ProblemError(404, "Not Found", "The log has not grown to this tile yet.")
     if level == ENTRIES:
         return _entry_bundle(request, index, width)
-    data = proofs.tile_reader(MAIN_LOG, size)(int(level), index)[: width * 32]
-    answer = HttpResponse(data, content_type="application/octet-stream")
+    if not settings.VESTIGE_PUBLIC_TILES:
+        return _guarded_tile(request, int(level), index, width, size)
+    answer = _hash_tile(int(level), index, width, size)
     answer["Cache-Control"] = "public, max-age=31536000, immutable"
+    return answer
+
+
+def _hash_tile(level: int, index: int, width: int, size: int) -> HttpResponse:
+    data = proofs.tile_reader(MAIN_LOG, size)(level, index)[: width * 32]
+    return HttpResponse(data, content_type="application/octet-stream")
+
+
+@machine_door("log.read", methods=("GET",))
+def _guarded_tile(
+    request: HttpRequest, level: int, index: int, width: int, size: int
+) -> HttpResponse:
+    answer = _hash_tile(level, index, width, size)
+    answer["Cache-Control"] = "private, max-age=31536000, immutable"
     return answer
 
 
@@ -204,10 +261,49 @@ def _entry_bundle(request: HttpRequest, index: int, width: int) -> HttpResponse:
         .order_by("seq")
         .values_list("leaf", flat=True)
     )
-    data = encode_entries(bytes(leaf) for leaf in leaves)
+    return _private(encode_entries(bytes(leaf) for leaf in leaves))
+
+
+def _private(data: bytes) -> HttpResponse:
     answer = HttpResponse(data, content_type="application/octet-stream")
     answer["Cache-Control"] = "private, max-age=31536000, immutable"
     return answer
+
+
+@machine_door("log.read", methods=("GET",))
+def anchors(request: HttpRequest) -> HttpResponse:
+    """Every place outside: the newest checkpoint that it holds, and how the last try went."""
+    outside = held_outside()
+    return _json(
+        {
+            "quorum": outside.quorum or None,
+            "fault": outside.fault or None,
+            "results": [_held(item) for item in outside.places],
+        }
+    )
+
+
+def _held(item: Held) -> dict[str, Any]:
+    newest = item.newest
+    return {
+        "kind": item.kind,
+        "name": item.name,
+        "url": item.place.url if item.place else None,
+        "state": item.word,
+        "contradicts": item.grave,
+        "late": item.late,
+        "fault": item.fault or None,
+        "tried_at": time_text(item.tried_at) if item.tried_at else None,
+        "newest": None
+        if newest is None
+        else {
+            "size": newest.size,
+            "root": bytes(newest.root).hex(),
+            "made_at": time_text(newest.made_at),
+            "checkpoint": newest.note,
+            "proof": b64encode(bytes(newest.proof)).decode(),
+        },
+    }
 
 
 def _entry(seq: int) -> Entry:
@@ -222,6 +318,15 @@ def _newest() -> Any:
     if found is None:
         raise ProblemError(404, "Not Found", "The log has no signed checkpoint yet.")
     return found
+
+
+def _witnessed() -> str:
+    note = witnessed_note()
+    if not note:
+        raise ProblemError(
+            404, "Not Found", "No checkpoint has the cosignatures of enough witnesses yet."
+        )
+    return note
 
 
 def _note_at(size: int, newest_size: int, newest_note: str) -> str | None:

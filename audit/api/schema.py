@@ -67,6 +67,19 @@ _SCHEMAS = {
                     "properties": {"id": _TEXT, "seq": _NUMBER, "leaf_hash": _HASH},
                 },
             },
+            "receipt": {
+                "type": "string",
+                "nullable": True,
+                "description": "C2SP signed note: the log's word that it accepted these events."
+                " Keep the whole answer; `python -m audit.ledger verify` checks it. null when the"
+                " log's key could not be used: send the events again under the same ids.",
+            },
+            "log": {"type": "string", "description": "The origin of the log that took them"},
+            "vkey": {
+                "type": "string",
+                "nullable": True,
+                "description": "The log's verifier key (C2SP vkey)",
+            },
             "checkpoint": {
                 "type": "string",
                 "nullable": True,
@@ -151,6 +164,64 @@ _SCHEMAS = {
             "checkpoint": _TEXT | {"nullable": True},
         },
     },
+    "LogAnchor": {
+        "type": "object",
+        "description": "A place outside that holds checkpoints of the log.",
+        "properties": {
+            "kind": _TEXT | {"enum": ["witness", "timestamp", "publication"]},
+            "name": _TEXT,
+            "url": _TEXT | {"nullable": True, "description": "Null: it is not asked any more"},
+            "state": _TEXT | {"description": "In words, as the log page says it"},
+            "contradicts": {
+                "type": "boolean",
+                "description": "It holds a tree that this log does not contain",
+            },
+            "late": {"type": "boolean"},
+            "fault": _TEXT | {"nullable": True, "description": "Why the last try failed"},
+            "tried_at": _TEXT | {"format": "date-time", "nullable": True},
+            "newest": {
+                "type": "object",
+                "nullable": True,
+                "properties": {
+                    "size": _NUMBER,
+                    "root": _HASH,
+                    "made_at": _TEXT | {"format": "date-time"},
+                    "checkpoint": _TEXT | {"description": "The C2SP signed note that it holds"},
+                    "proof": _TEXT
+                    | {
+                        "format": "byte",
+                        "description": "A cosignature line (C2SP tlog-cosignature), or a"
+                        " TimeStampToken in DER (RFC 3161) over the note; empty for a copy",
+                    },
+                },
+            },
+        },
+    },
+    "LogAnchors": {
+        "type": "object",
+        "properties": {
+            "quorum": _TEXT | {"nullable": True, "description": "How many must have cosigned"},
+            "fault": _TEXT | {"nullable": True, "description": "What is wrong with the settings"},
+            "results": {"type": "array", "items": {"$ref": "#/components/schemas/LogAnchor"}},
+        },
+    },
+    "LogVerification": {
+        "type": "object",
+        "description": "A check of the whole log, due, under way or done.",
+        "properties": {
+            "id": _NUMBER,
+            "state": _TEXT | {"enum": ["due", "under way", "holds", "does not hold"]},
+            "full": {"type": "boolean"},
+            "entries": _NUMBER | {"description": "Checked and found right so far"},
+            "size": _NUMBER,
+            "started_at": _TEXT | {"format": "date-time"},
+            "finished_at": _TEXT | {"format": "date-time", "nullable": True},
+            "root": _HASH | {"nullable": True},
+            "first_bad": _NUMBER | {"nullable": True},
+            "faults": {"type": "array", "items": _TEXT},
+            "warnings": {"type": "array", "items": _TEXT},
+        },
+    },
     "Problem": _PROBLEM,
 }
 _SCHEMAS["LogEvents"]["properties"] = {
@@ -210,6 +281,15 @@ def _get(
     }
 
 
+def _proof_answers() -> dict[str, Any]:
+    answers = _answers(_ref("LogInclusionProof"), 400, 401, 403, 404)
+    answers["200"]["content"]["text/plain"] = {
+        "schema": _TEXT
+        | {"description": "C2SP tlog-proof with the leaf in its `extra` line (?as=tlog-proof)"}
+    }
+    return answers
+
+
 def describe() -> None:
     """State every door of the log in the one schema."""
     seq = _parameter("seq", _NUMBER, where="path")
@@ -259,9 +339,30 @@ def describe() -> None:
         _get(
             "log_event_proof",
             "The inclusion proof of an entry (RFC 6962)",
-            _answers(_ref("LogInclusionProof"), 400, 401, 403, 404),
+            _proof_answers(),
             seq,
             _parameter("size", _NUMBER),
+            _parameter("as", _TEXT | {"enum": ["json", "tlog-proof"], "default": "json"}),
+        ),
+        {},
+    )
+    describe_door(
+        "/api/v1/log/anchors",
+        _get(
+            "log_anchors",
+            "Who outside holds checkpoints of the log",
+            _answers(_ref("LogAnchors"), 401, 403),
+        ),
+        {},
+    )
+    describe_door("/api/v1/log/verifications", {"post": _ask_operation()}, {})
+    describe_door(
+        "/api/v1/log/verifications/{id}",
+        _get(
+            "log_verification",
+            "How far a check of the whole log is, and what it found",
+            _answers(_ref("LogVerification"), 401, 403, 404),
+            _parameter("id", _NUMBER, where="path"),
         ),
         {},
     )
@@ -272,6 +373,15 @@ def describe() -> None:
                 f"log_checkpoint{suffix}",
                 "The newest signed checkpoint (C2SP tlog-checkpoint)",
                 _answers(_TEXT, 404, media="text/plain"),
+                _parameter(
+                    "witnessed",
+                    _TEXT
+                    | {
+                        "enum": ["1"],
+                        "description": "The newest that enough witnesses have cosigned, with"
+                        " their lines (C2SP tlog-cosignature)",
+                    },
+                ),
                 open_to_all=True,
             ),
             {},
@@ -280,7 +390,7 @@ def describe() -> None:
             f"{prefix}/log/vkey",
             _get(
                 f"log_vkey{suffix}",
-                "The log's verifier key (C2SP vkey)",
+                "The log's verifier keys (C2SP vkey), one a line, the active one first",
                 _answers(_TEXT, media="text/plain"),
                 open_to_all=True,
             ),
@@ -302,7 +412,8 @@ def describe() -> None:
             f"{prefix}/log/tile/{{path}}",
             _get(
                 f"log_tile{suffix}",
-                "A hash tile (C2SP tlog-tiles); entry bundles need a key that may read the log",
+                "A hash tile (C2SP tlog-tiles), public unless configured otherwise; entry bundles"
+                " need a key that may read the log",
                 _answers(
                     _TEXT | {"format": "binary"}, 401, 403, 404, media="application/octet-stream"
                 ),
@@ -311,6 +422,28 @@ def describe() -> None:
             ),
             {},
         )
+
+
+def _ask_operation() -> dict[str, Any]:
+    return {
+        "operationId": "log_verify",
+        "summary": "Have a worker check the whole log; the check under way, if there is one",
+        "tags": ["log"],
+        "requestBody": {
+            "required": False,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"full": {"type": "boolean", "default": False}},
+                    }
+                }
+            },
+        },
+        "responses": _answers(
+            _ref("LogVerification"), 400, 401, 403, 422, status="202", description="Accepted"
+        ),
+    }
 
 
 def _append_operation() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from django.urls import re_path
 
-from audit.api import doors, reading, schema
+from audit.api import doors, reading, schema, verifications
 
 schema.describe()
 
@@ -11,7 +11,10 @@ urlpatterns = [
     re_path(r"^events/complete/?$", reading.complete_events, name="events-complete"),
     re_path(r"^events/(?P<seq>\d{1,18})/?$", reading.one_event, name="event"),
     re_path(r"^events/(?P<seq>\d{1,18})/proof/?$", reading.inclusion_proof, name="event-proof"),
+    re_path(r"^log/verifications/?$", verifications.ask, name="log-verifications"),
+    re_path(r"^log/verifications/(?P<pk>\d{1,18})/?$", verifications.one, name="log-verification"),
     re_path(r"^log/checkpoint/?$", reading.checkpoint, name="log-checkpoint"),
+    re_path(r"^log/anchors/?$", reading.anchors, name="log-anchors"),
     re_path(r"^log/vkey/?$", reading.vkey, name="log-vkey"),
     re_path(r"^log/consistency/?$", reading.consistency, name="log-consistency"),
     re_path(r"^log/(?P<path>tile/.+?)/?$", reading.tile, name="log-tile"),

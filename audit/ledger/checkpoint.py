@@ -24,9 +24,11 @@ from audit.ledger.hashing import HASH_BYTES
 from audit.ledger.leaf import MAX_U64
 
 ED25519 = 0x01
+COSIGNATURE = 0x04  # audit.ledger.cosignature
 MAX_NOTE_CHARACTERS = 1_000_000
 MAX_SIGNATURES = 64
 
+_KINDS = {ED25519: "an Ed25519", COSIGNATURE: "a witness's"}
 _KEY_ID_BYTES = 4
 _KEY_BYTES = 32
 _SIGNATURE_LINE = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/=]+)")
@@ -76,31 +78,33 @@ class VerifierKey:
     public_key: Ed25519PublicKey
 
 
-def key_id(name: str, public_key: Ed25519PublicKey) -> bytes:
-    """The 4 bytes by which a note refers to the key: SHA-256(name || LF || 0x01 || key)[:4]."""
-    hashed = name.encode() + b"\n" + bytes([ED25519]) + public_key.public_bytes_raw()
+def key_id(name: str, public_key: Ed25519PublicKey, kind: int = ED25519) -> bytes:
+    """The 4 bytes by which a note refers to the key: SHA-256(name || LF || kind || key)[:4]."""
+    hashed = name.encode() + b"\n" + bytes([kind]) + public_key.public_bytes_raw()
     return sha256(hashed).digest()[:_KEY_ID_BYTES]
 
 
-def vkey(name: str, public_key: Ed25519PublicKey) -> str:
+def vkey(name: str, public_key: Ed25519PublicKey, kind: int = ED25519) -> str:
     """The verifier key as text. Raises InvalidNoteError for a name that no key may have."""
-    material = b64encode(bytes([ED25519]) + public_key.public_bytes_raw()).decode()
-    text = f"{name}+{key_id(name, public_key).hex()}+{material}"
-    parse_vkey(text)
+    material = b64encode(bytes([kind]) + public_key.public_bytes_raw()).decode()
+    text = f"{name}+{key_id(name, public_key, kind).hex()}+{material}"
+    parse_vkey(text, kind)
     return text
 
 
-def parse_vkey(text: str) -> VerifierKey:
-    """The key in a vkey text. Raises InvalidNoteError."""
+def parse_vkey(text: str, kind: int = ED25519) -> VerifierKey:
+    """The key in a vkey text, which must be for this kind of signature. Raises InvalidNoteError."""
     match = _VKEY.fullmatch(text)
     if match is None or not _is_plain(text):
         raise InvalidNoteError("a verifier key is written name+id+base64, as in example+0a1b2c3d+…")
     material = _decode(match[3], "the verifier key")
-    if len(material) != 1 + _KEY_BYTES or material[0] != ED25519:
-        raise InvalidNoteError("the verifier key is not an Ed25519 key (0x01 and 32 bytes)")
+    if len(material) != 1 + _KEY_BYTES or material[0] != kind:
+        raise InvalidNoteError(
+            f"the verifier key is not {_KINDS[kind]} key (0x{kind:02x} and 32 bytes)"
+        )
     public_key = Ed25519PublicKey.from_public_bytes(material[1:])
     key = VerifierKey(match[1], bytes.fromhex(match[2]), public_key)
-    if key.key_id != key_id(key.name, public_key):
+    if key.key_id != key_id(key.name, public_key, kind):
         raise InvalidNoteError("the verifier key's id does not belong to its name and key")
     return key
 
@@ -115,9 +119,24 @@ def sign(checkpoint: Checkpoint, key: Ed25519PrivateKey, *more: Ed25519PrivateKe
     lines = []
     for signer in (key, *more):
         vkey(checkpoint.origin, signer.public_key())  # refuses an origin that is no key name
-        blob = key_id(checkpoint.origin, signer.public_key()) + signer.sign(text.encode())
-        lines.append(f"— {checkpoint.origin} {b64encode(blob).decode()}\n")
+        known_by = key_id(checkpoint.origin, signer.public_key())
+        lines.append(signature_line(checkpoint.origin, known_by, signer.sign(text.encode())))
     return f"{text}\n{''.join(lines)}"
+
+
+def signature_line(name: str, key_id: bytes, signature: bytes) -> str:
+    """One line of a note's signatures, with its LF."""
+    return f"— {name} {b64encode(key_id + signature).decode()}\n"
+
+
+def parse_signature_lines(block: str) -> list[NoteSignature]:
+    """The signature lines that end a note, or that a witness answers with. InvalidNoteError."""
+    if not block.endswith("\n"):
+        raise InvalidNoteError("the signature lines do not end with a newline")
+    lines = block[:-1].split("\n")
+    if len(lines) > MAX_SIGNATURES:
+        raise InvalidNoteError(f"the note has more than {MAX_SIGNATURES} signatures")
+    return [_parse_signature(line) for line in lines]
 
 
 def parse(note: str) -> tuple[Checkpoint, list[NoteSignature]]:
@@ -140,10 +159,7 @@ def parse_note(note: str) -> tuple[str, list[NoteSignature]]:
     body, separator, block = note.rpartition("\n\n")
     if not separator or not block.endswith("\n"):
         raise InvalidNoteError("the note has no signature lines after an empty line")
-    lines = block[:-1].split("\n")
-    if len(lines) > MAX_SIGNATURES:
-        raise InvalidNoteError(f"the note has more than {MAX_SIGNATURES} signatures")
-    return body + "\n", [_parse_signature(line) for line in lines]
+    return body + "\n", parse_signature_lines(block)
 
 
 def verified_text(note: str, vkeys: Iterable[str]) -> str:

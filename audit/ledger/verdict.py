@@ -41,7 +41,8 @@ class Commitment:
 class Verdict:
     """The checks, in order, and notes that say what the evidence cannot show.
 
-    The other members are filled as far as the checks got; rely on them only if `valid`.
+    The other members are filled as far as the checks got; rely on them only if `valid`. `promise`
+    is for receipts: whether the log was shown to have kept its word, "" if nobody asked.
     """
 
     checks: list[Check] = field(default_factory=list)
@@ -52,6 +53,7 @@ class Verdict:
     entries: list[int] = field(default_factory=list)
     statement: dict[str, Any] | None = None
     commitments: list[Commitment] = field(default_factory=list)
+    promise: str = ""
 
     @property
     def valid(self) -> bool:
@@ -92,4 +94,5 @@ class Verdict:
             "entries": list(self.entries),
             "statement": self.statement,
             "commitments": [asdict(item) for item in self.commitments],
+            "promise": self.promise,
         }

@@ -219,7 +219,7 @@ def _check_entries(verdict: Verdict, bundle: Bundle, checkpoint: Checkpoint) -> 
         except InvalidProofError as error:
             proof_faults.append(f"Entry {entry.seq} is not in the signed log: {error}.")
         try:
-            leaf, event = _read_leaf(entry)
+            leaf, event = read_leaf(entry.seq, entry.leaf)
         except (LeafError, canonical.CanonicalError) as error:
             leaf_faults.append(f"Entry {entry.seq} is no entry of a log: {error}.")
         else:
@@ -231,9 +231,10 @@ def _check_entries(verdict: Verdict, bundle: Bundle, checkpoint: Checkpoint) -> 
     return read
 
 
-def _read_leaf(entry: BundleEntry) -> tuple[Leaf, dict[str, Any]]:
-    leaf = unpack(entry.leaf)
-    if leaf.seq != entry.seq:
+def read_leaf(seq: int, data: bytes) -> tuple[Leaf, dict[str, Any]]:
+    """The leaf of entry `seq` and its event. Raises LeafError and CanonicalError."""
+    leaf = unpack(data)
+    if leaf.seq != seq:
         raise LeafError(f"its leaf says that it is number {leaf.seq}")
     event = canonical.decode(leaf.event)
     if not isinstance(event, dict) or canonical.encode_strict(event) != leaf.event:

@@ -3,19 +3,22 @@
 from audit.models.anchors import Anchor, AnchorAttempt
 from audit.models.checks import Verification
 from audit.models.heads import HeadsMap, ResourceHead
-from audit.models.keys import SubjectKey
+from audit.models.keys import FIRST_EPOCH, KeyEpoch, Subject, SubjectKey
 from audit.models.log import MAIN_LOG, Checkpoint, Entry, Log, Pending, Tile
 
 __all__ = [
+    "FIRST_EPOCH",
     "MAIN_LOG",
     "Anchor",
     "AnchorAttempt",
     "Checkpoint",
     "Entry",
     "HeadsMap",
+    "KeyEpoch",
     "Log",
     "Pending",
     "ResourceHead",
+    "Subject",
     "SubjectKey",
     "Tile",
     "Verification",

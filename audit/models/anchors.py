@@ -45,6 +45,8 @@ class AnchorAttempt(models.Model):
     tried_at = models.DateTimeField(null=True)
     succeeded_at = models.DateTimeField(null=True)
     fault = models.TextField(blank=True)  # a sentence; empty when the last try succeeded
+    # The place says that the log contradicts itself. Stays until a try succeeds.
+    grave = models.BooleanField(default=False)
     claimed_until = models.DateTimeField(null=True)  # a worker is at it
 
     class Meta:

@@ -75,11 +75,11 @@ def _second_half(answer: Connection, log_id: int, claimed: bytes, how: dict[str,
 
 def _claimed_state(log_id: int, size: int) -> bytes:
     """The state after `size` entries as the stored rows have it, unverified."""
-    (chunk,) = stored.entries(log_id, size - 1, size)
+    leaf, leaf_hash = stored.leaf(log_id, size - 1)
     roots: Sequence[bytes] = [root for _, _, root in stored.tiles(log_id, 0)][: size // TILE]
     upper = Frontier()
     upper.extend(roots)
     chain = ChainVerifier()
     chain.frontier = Frontier(size, upper.peaks)
-    chain.previous, chain.timestamp_us = chunk.hashes[0], unpack(chunk.leaves[0]).timestamp_us
+    chain.previous, chain.timestamp_us = leaf_hash, unpack(leaf).timestamp_us
     return chain.to_bytes()

@@ -130,6 +130,9 @@ class _Run:
         gc.disable()  # the rows make no cycles, and looking for some takes a tenth of the time
         try:
             for chunk in stored.entries(self._log_id, self._chain.size, size):
+                if not chunk:  # the head may claim any number: do not look for all of them
+                    self._break(self._chain.size, "it is missing.")
+                    return
                 self._read(chunk)
                 if self._broken:
                     return

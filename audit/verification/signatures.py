@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit.ledger.checkpoint import Checkpoint, InvalidNoteError, verify_note
-from audit.verification import stored
+from audit.verification import outside, stored
 from audit.verification.outcome import Outcome
 
 
@@ -58,6 +58,7 @@ class Signatures:
                 )
         if remembered:
             self._verified(remembered, "the checkpoint remembered beside the key")
+        self._collect_outside(log_id)
         start = self.last_good
         self._roots = sorted(
             (signed for signed in self._roots if signed.size >= start),
@@ -74,6 +75,12 @@ class Signatures:
                 f" has {head.size}.",
             )
         self._roots = [signed for signed in self._roots if signed.size <= self._end]
+
+    def _collect_outside(self, log_id: int) -> None:
+        for held in outside.held(log_id, self.last_good):
+            self._verified(held.note, held.where)
+            if held.fault:
+                self._outcome.fault(None, held.fault)
 
     def next_size(self) -> int | None:
         """The size at which the next signed root is to be compared."""

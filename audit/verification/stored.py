@@ -51,11 +51,14 @@ class Head:
 
 def head(log_id: int) -> Head | None:
     rows = _all(
-        "SELECT origin, size, last_hash, last_timestamp_us, frontier, note, note_size"
-        " FROM audit_log WHERE id = %s",
+        f"SELECT {_text('origin')}, size, last_hash, last_timestamp_us, frontier,"  # noqa: S608
+        f" {_text('note')}, note_size FROM audit_log WHERE id = %s",
         [log_id],
     )
-    return Head(*map(_plain, rows[0])) if rows else None
+    if not rows:
+        return None
+    origin, size, last_hash, last_us, frontier, note, note_size = map(_plain, rows[0])
+    return Head(_read_text(origin), size, last_hash, last_us, frontier, _read_text(note), note_size)
 
 
 def entries(log_id: int, begin: int, end: int) -> Iterator[Chunk]:
@@ -78,6 +81,12 @@ def entries(log_id: int, begin: int, end: int) -> Iterator[Chunk]:
                 yield from _read(log_id, *coming.popleft())
         while coming:
             yield from _read(log_id, *coming.popleft())
+
+
+def leaf(log_id: int, seq: int) -> tuple[bytes, bytes]:
+    """The leaf of one entry and the hash beside it. Raises ValueError when there is none."""
+    ((_, leaf, leaf_hash, *_),) = _fetch(log_id, seq, seq + 1)
+    return bytes(leaf), bytes(leaf_hash)
 
 
 def _read(log_id: int, start: int, stop: int, coming: "Future[Chunk]") -> Iterator[Chunk]:
@@ -144,9 +153,11 @@ def newest_by_resource(log_id: int, begin: int, end: int) -> Iterator[tuple[str,
 def checkpoints(log_id: int) -> list[tuple[Any, Any, Any]]:
     """(size, root, note) of the history, by size."""
     rows = _all(
-        "SELECT size, root, note FROM audit_checkpoint WHERE log_id = %s ORDER BY size", [log_id]
+        f"SELECT size, root, {_text('note')} FROM audit_checkpoint"  # noqa: S608
+        " WHERE log_id = %s ORDER BY size",
+        [log_id],
     )
-    return [(size, _plain(root), note) for size, root, note in rows]
+    return [(size, _plain(root), _read_text(_plain(note))) for size, root, note in rows]
 
 
 def tiles(log_id: int, level: int, first: int = 0) -> Iterator[tuple[int, bytes, bytes]]:
@@ -206,6 +217,15 @@ def _all(sql: str, parameters: list[Any]) -> list[Row]:
         cursor.execute(sql, parameters)
         rows: list[Row] = cursor.fetchall()
         return rows
+
+
+def _text(column: str) -> str:
+    """A text column; SQLite keeps any bytes in one, and refuses to hand over what is no UTF-8."""
+    return f"CAST({column} AS BLOB)" if connection.vendor == "sqlite" else column
+
+
+def _read_text(value: Any) -> Any:
+    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
 
 
 def _plain(value: Any) -> Any:

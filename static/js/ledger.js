@@ -25,7 +25,7 @@ export class Fault extends Error {}
 export const hex = (bytes) =>
   Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 
-const same = (one, other) =>
+export const same = (one, other) =>
   one.length === other.length && one.every((byte, at) => byte === other[at]);
 
 export async function sha256(...parts) {
@@ -70,7 +70,7 @@ export function canonical(value) {
 const digestOf = async (value) => hex(await sha256(utf8.encode(canonical(value))));
 
 // C2SP vkey: name+id+base64(0x01 || key).
-async function parseVkey(text) {
+export async function parseVkey(text) {
   const match = /^([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)$/.exec(text);
   if (!match) throw new Fault("The verifier key is not written as name+id+key.");
   const [, name, id, material] = match;
@@ -91,16 +91,16 @@ async function signedBy(key, signature, text) {
   return crypto.subtle.verify({ name: "Ed25519" }, imported, signature, utf8.encode(text));
 }
 
-// C2SP signed-note around a C2SP tlog-checkpoint, signed by this key.
-async function checkNote(note, vkey) {
-  if (/[\x00-\x09\x0b-\x1f]/.test(note)) throw new Fault("The checkpoint has control characters.");
+// The text of a C2SP signed-note that this key has signed.
+export async function signedText(note, vkey, what) {
+  if (/[\x00-\x09\x0b-\x1f]/.test(note)) throw new Fault(`The ${what} has control characters.`);
   const end = note.lastIndexOf("\n\n");
-  if (end < 0 || !note.endsWith("\n")) throw new Fault("The checkpoint is not a signed note.");
+  if (end < 0 || !note.endsWith("\n")) throw new Fault(`The ${what} is not a signed note.`);
   const text = note.slice(0, end + 1);
   let verified = false;
   for (const line of note.slice(end + 2, -1).split("\n")) {
     const match = /^— ([^\s+]+) ([A-Za-z0-9+/=]+)$/.exec(line);
-    if (!match) throw new Fault("The checkpoint has a line that is no signature.");
+    if (!match) throw new Fault(`The ${what} has a line that is no signature.`);
     const blob = unbase64(match[2], "A signature");
     if (match[1] !== vkey.name || hex(blob.slice(0, 4)) !== vkey.id) continue;
     if (!(await signedBy(vkey.key, blob.slice(4), text))) {
@@ -108,7 +108,13 @@ async function checkNote(note, vkey) {
     }
     verified = true;
   }
-  if (!verified) throw new Fault(`The key ${vkey.id} has not signed the checkpoint.`);
+  if (!verified) throw new Fault(`The key ${vkey.id} has not signed the ${what}.`);
+  return text;
+}
+
+// A C2SP tlog-checkpoint, signed by this key.
+export async function checkNote(note, vkey) {
+  const text = await signedText(note, vkey, "checkpoint");
   const lines = text.slice(0, -1).split("\n");
   if (lines.length < 3 || !/^(0|[1-9][0-9]{0,15})$/.test(lines[1]) || lines.some((l) => !l)) {
     throw new Fault("The signed text is no checkpoint.");
@@ -139,7 +145,38 @@ export async function isIncluded(index, size, hash, proof, root) {
   return last === 0n && same(node, root);
 }
 
-function readLeaf(seq, leaf) {
+// RFC 9162, section 2.1.4.2, for 0 < first <= second.
+export async function isExtension(first, second, firstRoot, secondRoot, proof) {
+  if (first < 1 || first > second) return false;
+  if (first === second) return !proof.length && same(firstRoot, secondRoot);
+  let [position, last] = [BigInt(first) - 1n, BigInt(second) - 1n];
+  while (position & 1n) {
+    position >>= 1n;
+    last >>= 1n;
+  }
+  // When the whole old tree is one complete subtree, the proof leaves its root out.
+  const path = position === 0n ? [firstRoot, ...proof] : proof;
+  if (!path.length) return false;
+  let [old, grown] = [path[0], path[0]];
+  for (const sibling of path.slice(1)) {
+    if (last === 0n) return false;
+    if (position & 1n || position === last) {
+      old = await nodeHash(sibling, old);
+      grown = await nodeHash(sibling, grown);
+      while (!(position & 1n) && position !== 0n) {
+        position >>= 1n;
+        last >>= 1n;
+      }
+    } else {
+      grown = await nodeHash(grown, sibling);
+    }
+    position >>= 1n;
+    last >>= 1n;
+  }
+  return last === 0n && same(old, firstRoot) && same(grown, secondRoot);
+}
+
+export function readLeaf(seq, leaf) {
   const view = new DataView(leaf.buffer, leaf.byteOffset, leaf.byteLength);
   const wrong = (what) => new Fault(`Entry ${seq} is no entry of a log: ${what}.`);
   if (leaf.length <= HEADER_BYTES || leaf.length > 65535) throw wrong("its length is wrong");
@@ -204,12 +241,13 @@ function parseBundle(bundle) {
 }
 
 // Collects the checks: each has a name, whether it is fine, and a sentence.
-class Verdict {
+export class Verdict {
   checks = [];
   notes = [];
   entries = [];
   statement = null;
   commits = [];
+  promise = "";
 
   get valid() {
     return this.checks.length > 0 && this.checks.every((check) => check.ok);

@@ -3,6 +3,8 @@
 
 import { Fault, verifyBundle, verifyDocument } from "./ledger.js";
 import { attachedEvidence } from "./pdf.js";
+import { isProofFile, verifyProofFile } from "./proof.js";
+import { isAnswer, verifyReceipt } from "./receipt.js";
 
 const SHOWN_ENTRIES = 200;
 const at = (id) => document.getElementById(id);
@@ -20,31 +22,53 @@ function line(kind, word, text) {
   return [name, sentence];
 }
 
-function parsed(bytes) {
+function textOf(bytes) {
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
     throw new Fault("The file is neither a PDF nor JSON.");
   }
 }
 
-async function judge(bytes, trusted) {
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Fault("The file is neither a PDF nor JSON.");
+  }
+}
+
+const isPdf = (bytes) => latin1.decode(bytes.subarray(0, 1024)).includes("%PDF-");
+
+async function judge(bytes, trusted, against) {
   if (!globalThis.crypto?.subtle) {
     throw new Fault(
       "The browser only verifies over https or on this machine itself. Use the command instead.",
     );
   }
-  if (latin1.decode(bytes.subarray(0, 1024)).includes("%PDF-")) {
-    const verdict = await verifyBundle(parsed(await attachedEvidence(bytes)), trusted);
+  if (isPdf(bytes)) {
+    const verdict = await verifyBundle(parsed(textOf(await attachedEvidence(bytes))), trusted);
     verdict.checks.unshift({ ok: true, sentence: "The PDF carries one evidence bundle." });
     verdict.notes.push(
       "The proof covers the attached evidence, not the printed pages: compare them with the statement.",
     );
     return verdict;
   }
-  const value = parsed(bytes);
+  const text = textOf(bytes);
+  if (isProofFile(text)) return verifyProofFile(text, trusted);
+  const value = parsed(text);
+  if (isAnswer(value)) return verifyReceipt(value, trusted, await comparison(against));
   const carries = value !== null && typeof value === "object" && "evidence" in value;
   return carries ? verifyDocument(value, trusted) : verifyBundle(value, trusted);
+}
+
+// What a receipt is to be compared with: JSON, the text of a tlog-proof, or null.
+async function comparison(file) {
+  if (!file) return null;
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  if (isPdf(bytes)) return parsed(textOf(await attachedEvidence(bytes)));
+  const text = textOf(bytes);
+  return isProofFile(text) ? text : parsed(text);
 }
 
 function row(entry) {
@@ -66,7 +90,9 @@ function show(name, verdict) {
   const card = at("verdict");
   card.hidden = false;
   card.className = `card ${verdict.valid ? "ok" : "bad"}`;
-  at("verdict-title").textContent = `${name}: ${verdict.valid ? "valid" : "NOT valid"}`;
+  const refused = verdict.promise === "broken" ? "PROMISE BROKEN" : "NOT valid";
+  const word = verdict.valid ? "valid" : refused;
+  at("verdict-title").textContent = `${name}: ${word}`;
   at("checks").replaceChildren(
     ...verdict.checks.flatMap(({ ok, sentence }) =>
       line(ok ? "ok" : "bad", ok ? "holds" : "fails", sentence),
@@ -87,7 +113,8 @@ async function verify() {
   if (!file) return;
   let verdict = null;
   try {
-    verdict = await judge(new Uint8Array(await file.arrayBuffer()), at("vkey").value.trim());
+    const bytes = new Uint8Array(await file.arrayBuffer());
+    verdict = await judge(bytes, at("vkey").value.trim(), at("against").files[0]);
   } catch (error) {
     const known = error instanceof Fault;
     const sentence = known ? error.message : "The file is broken in a way that cannot be read.";
@@ -99,6 +126,7 @@ async function verify() {
 
 at("file").addEventListener("change", verify);
 at("vkey").addEventListener("change", verify);
+at("against").addEventListener("change", verify);
 at("verify-form").addEventListener("submit", (event) => {
   event.preventDefault();
   verify();

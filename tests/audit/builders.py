@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 
 from accounts.models import User
 from accounts.queries import system_user
@@ -61,8 +61,18 @@ def undone() -> Iterator[None]:
         transaction.set_rollback(True)
 
 
-def sql(statement: str, *parameters: Any) -> None:
-    with connection.cursor() as cursor:
+@contextmanager
+def around_all_tests() -> Iterator[None]:
+    """A transaction around all tests of a module, each of which has its own inside; undone."""
+    around = transaction.atomic()
+    around._from_testcase = True  # type: ignore[attr-defined]  # as Django marks those of its own
+    with around:
+        yield
+        transaction.set_rollback(True)
+
+
+def sql(statement: str, *parameters: Any, using: str = "default") -> None:
+    with connections[using].cursor() as cursor:
         cursor.execute(statement, parameters)
 
 

@@ -1,4 +1,4 @@
-"""Installations of their own, for what cannot be tested inside a transaction."""
+"""Installations of their own, for what cannot be tested inside a transaction, or is killed."""
 
 import os
 import subprocess
@@ -15,36 +15,102 @@ from django.db import connection
 from psycopg import sql
 
 ROOT = Path(__file__).resolve().parents[2]
+Environment = dict[str, str]
 
 
 @contextmanager
-def empty_installation(home: Path) -> Iterator[dict[str, str]]:
-    """The environment of an empty installation, on a database of its own of the kind tested."""
+def installation(home: Path) -> Iterator[Environment]:
+    """The environment of an empty installation, not migrated yet, on the database under test."""
     environment = os.environ | {"VESTIGE_HOME": str(home), "PYTHONPATH": str(ROOT)}
-    environment.pop("DJANGO_SETTINGS_MODULE", None)
+    for name in ("DJANGO_SETTINGS_MODULE", "DATABASE_URL", "VESTIGE_KEYS_DATABASE_URL"):
+        environment.pop(name, None)
     if connection.vendor != "postgresql":
-        environment.pop("DATABASE_URL", None)
-        yield migrated(environment)
+        yield environment
         return
+    with own_database() as url:
+        yield environment | {"DATABASE_URL": url}
+
+
+@contextmanager
+def empty_installation(home: Path) -> Iterator[Environment]:
+    """As `installation`, migrated."""
+    with installation(home) as environment:
+        manage(environment, "migrate", "--skip-checks", "-v0")
+        yield environment
+
+
+@contextmanager
+def own_database() -> Iterator[str]:
+    """An empty PostgreSQL database beside the one under test."""
     name = f"vestige_test_{uuid4().hex[:12]}"
     server = urlsplit(settings.DATABASE_URL)
     with psycopg.connect(server._replace(path="/postgres").geturl(), autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
-            yield migrated(
-                environment | {"DATABASE_URL": server._replace(path=f"/{name}").geturl()}
-            )
+            yield server._replace(path=f"/{name}").geturl()
         finally:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def migrated(environment: dict[str, str]) -> dict[str, str]:
-    manage(environment, "migrate", "--skip-checks", "-v0")
-    return environment
+def manage(environment: Environment, *arguments: str, status: int = 0) -> str:
+    done = _run(environment, [str(ROOT / "manage.py"), *arguments])
+    assert done.returncode == status, done.stderr
+    return done.stdout + done.stderr
 
 
-def manage(environment: dict[str, str], *arguments: str) -> str:
-    command = [sys.executable, str(ROOT / "manage.py"), *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def run(environment: Environment, code: str, *, status: int = 0) -> str:
+    """Run Python in a process of its own, with Django set up; what it wrote."""
+    done = _run(environment, ["-c", _SET_UP + code])
+    assert done.returncode == status, done.stderr
     return done.stdout
+
+
+def start(environment: Environment, code: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", _SET_UP + code], env=environment, stdout=subprocess.PIPE, text=True
+    )
+
+
+def _run(environment: Environment, arguments: list[str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+_SET_UP = """
+import os, signal, sys
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+import django
+django.setup()
+from django.db import connections, transaction
+from audit import actions, epochs, keylog, queries, sealing
+from audit.events import define
+from audit.models import *
+from audit.subjects import SubjectRef, lookup
+NOTED = define("test.noted", "n")
+class Setup: actor = "user:1"
+by = Setup()
+def ref(name): return SubjectRef("customer", str(name))
+def note(name):
+    with transaction.atomic():
+        return actions.record(NOTED, by=by, resource="x", subject=ref(name),
+                              sealed={"who": str(name)})
+def forget(name):
+    with transaction.atomic():
+        return actions.forget_subject(lookup(ref(name)), by=by)
+def opened():
+    actions.sequence()
+    rows = Entry.objects.filter(type="test.noted").order_by("seq")
+    return [(queries.unseal(row) or {}).get("who") for row in rows]
+def die(*args, **kwargs): os.kill(os.getpid(), signal.SIGKILL)
+def killed_at(owner, name, act):
+    "Act in a process of its own that is killed when it comes to call `owner.name`."
+    connections.close_all()
+    child = os.fork()
+    if not child:
+        setattr(owner, name, die)
+        try: act()
+        finally: os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status), name + " was never called"
+"""

@@ -6,116 +6,31 @@ import json
 import random
 import shutil
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pikepdf
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from django.conf import settings
 from django.db import transaction
-from django.http import HttpResponse
-from django.test import Client
-from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from accounts.models import User
 from audit.actions import record, sequence
 from audit.events import define
 from audit.ledger import bundle, canonical
 from audit.ledger.checkpoint import Checkpoint, parse, sign, vkey
+from audit.ledger.cosignature import cosign, with_cosignatures
 from audit.ledger.verify import verify_file
 from audit.queries import entries, evidence, verifier_key
 from tests.audit.builders import log_with
+from tests.audit.verify_page import VerifyPage
 
 pytestmark = [
     pytest.mark.django_db,
     pytest.mark.skipif(not shutil.which("chromium"), reason="Chromium is not installed"),
 ]
 STATED = define("test.stated", "statement_sha256")
-ADDRESS = "https://vestige.test"
-
-
-class VerifyPage:
-    """The page, open in a browser that asks nobody but the test.
-
-    Playwright occupies its thread with an event loop, in which Django would refuse to work: so
-    the browser has a thread of its own.
-    """
-
-    def __init__(self, answer: HttpResponse, browser: Browser, thread: ThreadPoolExecutor) -> None:
-        self.asked: list[str] = []
-        self._answer, self._thread = answer, thread
-        self._page: Page = thread.submit(self._open, browser).result()
-        self.asked.clear()
-
-    def _open(self, browser: Browser) -> Page:
-        page = browser.new_page()
-        page.route("**/*", self._fulfil)
-        page.goto(f"{ADDRESS}/verify/", wait_until="load")
-        return page
-
-    def _fulfil(self, route: Route) -> None:
-        path = route.request.url.removeprefix(ADDRESS)
-        self.asked.append(f"{route.request.method} {path}")
-        if path == "/verify/":
-            headers = {"Content-Security-Policy": self._answer["Content-Security-Policy"]}
-            route.fulfill(body=self._answer.content, content_type="text/html", headers=headers)
-        elif path.startswith("/static/"):
-            route.fulfill(path=Path(settings.BASE_DIR) / path[1:])
-        else:
-            route.abort()
-
-    def trust(self, vkey: str) -> None:
-        def fill() -> None:
-            if not self._page.is_visible("#vkey"):
-                self._page.click("summary:has-text('Compare with a key')")
-            self._page.fill("#vkey", vkey)
-
-        self._thread.submit(fill).result()
-
-    def judge(self, content: bytes, name: str = "evidence.json") -> tuple[bool, str]:
-        """Whether the browser says valid, and all that it says."""
-        return self._thread.submit(self._judge, content, name).result()
-
-    def _judge(self, content: bytes, name: str) -> tuple[bool, str]:
-        page = self._page
-        page.locator("#verdict").evaluate("node => node.hidden = true")
-        page.set_input_files("#file", {"name": name, "mimeType": "", "buffer": content})
-        page.wait_for_selector("#verdict:not([hidden])")
-        return ": valid" in page.inner_text("#verdict-title"), page.inner_text("#verdict")
-
-    def close(self) -> None:
-        self._thread.submit(self._page.close).result()
-
-
-@pytest.fixture(scope="module")
-def thread() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as executor:
-        yield executor
-
-
-@pytest.fixture(scope="module")
-def chromium(thread: ThreadPoolExecutor) -> Iterator[Browser]:
-    playwright = thread.submit(sync_playwright().start).result()
-    launch = thread.submit(
-        playwright.chromium.launch, executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-    )
-    yield launch.result()
-    thread.submit(launch.result().close).result()
-    thread.submit(playwright.stop).result()
-
-
-@pytest.fixture
-def page(chromium: Browser, thread: ThreadPoolExecutor, client: Client) -> Iterator[VerifyPage]:
-    answer = client.get("/verify/")
-    assert answer.status_code == 200
-    opened = VerifyPage(answer, chromium, thread)  # type: ignore[arg-type]
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -151,6 +66,15 @@ def test_a_good_bundle_is_valid_and_nothing_is_sent(page: VerifyPage, made: dict
     assert "6 entries proven" in said
     assert f"Entry {stating(made)} (test.stated) commits to the statement." in said
     assert all(asked.startswith("GET /static/") for asked in page.asked)
+
+
+def test_a_checkpoint_with_cosignatures_is_as_good(page: VerifyPage, made: dict[str, Any]) -> None:
+    line = cosign(made["checkpoint"], "witness.example/w1", Ed25519PrivateKey.generate(), 1)
+    cosigned = made | {"checkpoint": with_cosignatures(made["checkpoint"], [line]), "digest": None}
+    cosigned["digest"] = sha256(canonical.encode(cosigned)).hexdigest()
+    page.trust(verifier_key())
+    valid, said = page.judge(bundle.dumps(cosigned))
+    assert valid, said
 
 
 def test_a_known_key_is_compared(page: VerifyPage, made: dict[str, Any]) -> None:

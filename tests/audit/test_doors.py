@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.test import Client
 
 from accounts.models import User
 from audit.actions import sequence
 from audit.ledger.checkpoint import parse_vkey, verify_note
 from audit.ledger.hashing import leaf_hash
+from audit.ledger.judge import judge_file
 from audit.ledger.tiles import TileHashSource
 from audit.ledger.tree import tree_root, verify_consistency, verify_inclusion
-from audit.models import Entry, Pending, SubjectKey
+from audit.models import Checkpoint, Entry, Pending, SubjectKey
 from audit.queries import entry, unseal
 from audit.subjects import SubjectRef, lookup
 from tests.builders import Api
@@ -205,8 +207,6 @@ def test_only_pipelines_append_and_only_readers_read(
     assert api(pipeline).get(URL).status_code == 403
     assert api(auditor).get(URL).status_code == 200
     assert api(model_owner).get(f"{URL}/0").status_code == 403
-    from django.test import Client
-
     assert send(Client(), EVENT).status_code == 401
     assert Client().get("/api/v1/log/checkpoint").status_code in (200, 404)
 
@@ -288,6 +288,36 @@ def test_an_entry_comes_with_its_leaf_and_a_proof_that_others_can_check(
     assert reader.get(f"{URL}/99999/proof").status_code == 404
 
 
+def test_a_proof_is_to_be_had_as_a_file_for_other_tools(
+    api: Api, pipeline: User, auditor: User, model_owner: User
+) -> None:
+    send(api(pipeline), {"events": [EVENT | {"id": f"x{n}"} for n in range(300)]})
+    reader = api(auditor)
+    key = reader.get("/log/vkey").content.decode().strip()
+    for seq in (0, 255, 299):
+        answer = reader.get(f"{URL}/{seq}/proof?as=tlog-proof")
+        assert answer["Content-Type"] == "text/plain; charset=utf-8"
+        assert f'"vestige-entry-{seq}.tlog-proof"' in answer["Content-Disposition"]
+        assert answer.content.startswith(b"c2sp.org/tlog-proof@v1\nextra ")
+        verdict = judge_file(answer.content, trusted_vkey=key)
+        assert verdict.valid, verdict.checks
+        assert verdict.entries == [seq]
+    kept = Checkpoint.objects.order_by("size").first()
+    assert kept is not None
+    older = reader.get(f"{URL}/0/proof?as=tlog-proof&size={kept.size}")
+    assert older.content.decode().endswith(kept.note)
+    assert reader.get(f"{URL}/0/proof?as=tlog-proof&size=250").status_code == 404
+    assert reader.get(f"{URL}/0/proof?as=pdf").json()["errors"][0]["field"] == "as"
+    assert api(pipeline).get(f"{URL}/0/proof?as=tlog-proof").status_code == 403
+    assert api(pipeline).get(f"{URL}/0/proof").status_code == 200
+    assert api(model_owner).get(f"{URL}/0/proof").status_code == 403
+    assert Client().get(f"{URL}/0/proof").status_code == 401
+    assert reader.post(f"{URL}/0/proof").status_code == 405
+    reader.force_login(auditor)
+    page = reader.get("/log/299/").content.decode()
+    assert 'href="/api/v1/events/299/proof?as=tlog-proof"' in page
+
+
 def test_two_checkpoints_are_shown_to_be_of_one_log(api: Api, pipeline: User, client: Any) -> None:
     send(api(pipeline), {"events": [EVENT for _ in range(100)]})
     first = client.get("/log/checkpoint").content.decode()
@@ -325,6 +355,19 @@ def test_the_tree_can_be_rebuilt_from_the_tiles_alone(
     assert client.get("/log/tile/0/0").status_code == 404
     assert client.get("/log/tile/entries/000").status_code == 401
     assert api(auditor).get("/log/tile/entries/000").status_code == 200
+
+
+def test_hash_tiles_can_be_kept_to_those_who_read_the_log(
+    api: Api, pipeline: User, auditor: User, client: Any, settings: Any
+) -> None:
+    settings.VESTIGE_PUBLIC_TILES = False
+    send(api(pipeline), {"events": [EVENT for _ in range(300)]})
+    assert client.get("/log/tile/0/000").status_code == 401
+    assert api(pipeline).get("/log/tile/0/000").status_code == 403
+    answer = api(auditor).get("/log/tile/0/000")
+    assert (answer.status_code, len(answer.content)) == (200, 8192)
+    assert answer["Cache-Control"].startswith("private")
+    assert client.get("/log/checkpoint").status_code == 200
 
 
 def test_the_doors_stand_in_the_openapi_schema(client: Any) -> None:

@@ -8,6 +8,7 @@ from django.db import connection
 from accounts.queries import system_user
 from audit import sequencer, storage
 from audit.actions import append
+from audit.batches import Ends
 from audit.ledger.hashing import leaf_hash
 from audit.ledger.leaf import pack, unpack
 from audit.models import Entry
@@ -53,7 +54,7 @@ def test_the_count_goes_on_after_another_process_has_appended(
 ) -> None:
     append_to(*RESOURCES[:3])
     with monkeypatch.context() as elsewhere:  # whose memory is its own
-        elsewhere.setattr(sequencer, "_places", sequencer._Places())
+        elsewhere.setattr(sequencer, "_ends", Ends())
         append_to(*RESOURCES[3:5])
     append_to(*RESOURCES[5:])
     assert places() == PLACES
@@ -84,7 +85,7 @@ def test_a_repeated_event_keeps_its_place() -> None:
 def test_many_resources_at_once_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"dataset:shop:{number}" for number in range(700)]
     append_to(*names)
-    monkeypatch.setattr(sequencer, "_places", sequencer._Places())
+    monkeypatch.setattr(sequencer, "_ends", Ends())
     append_to(*names)
     assert places()[700:] == [{"nth": 2, "previous": number} for number in range(700)]
 

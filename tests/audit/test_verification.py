@@ -281,7 +281,7 @@ def test_a_full_check_finds_subject_keys_that_the_log_contradicts(
 ) -> None:
     sequence()
     assert stored_log_outcome(full=True).ok
-    sql(statement, SubjectKey.objects.order_by("pk")[0].pseudonym)
+    sql(statement, SubjectKey.objects.order_by("pk")[0].pseudonym, using="keys")
     findings = stored_log_outcome(full=True).findings
     assert any(said in finding.sentence for finding in findings)
 

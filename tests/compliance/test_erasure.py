@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from accounts.queries import system_user
 from accounts.roles import Role
+from audit.actions import destroy_due_keys
 from audit.models import SubjectKey
 from audit.queries import entries_for, event_of, unseal
 from audit.subjects import SubjectRef, lookup
@@ -79,6 +80,7 @@ def test_older_versions_are_gone_from_lineage_and_the_new_one_is_known(people: T
 def test_the_persons_key_is_destroyed_and_the_identity_forgotten(people: Team) -> None:
     request = builders.erased(people)
     assert request.pseudonyms
+    destroy_due_keys()  # follows the commit
     assert not SubjectKey.objects.filter(lookup=lookup(PERSON)).exists()
     sequenced()
     sealed = next(e for e in entries_for(request.resource) if e.type == "request.filed")

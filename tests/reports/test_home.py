@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.roles import Role
-from audit.actions import verify_stored_log
+from audit.actions import note_anchor, note_anchor_fault, verify_stored_log
 from audit.queries import head
 from compliance.models import Notice, Request, Step
 from lineage.models import Version
@@ -82,6 +82,22 @@ def test_a_log_that_was_tampered_with_is_red(auditor: User) -> None:
     page = page_for(auditor)
     assert "does not hold" in page
     assert "Entry 1" in page
+
+
+def test_the_home_page_says_what_a_witness_says(auditor: User) -> None:
+    appended(3, by=pipeline())
+    assert "by nobody" in page_for(auditor)
+    verify_stored_log(by=auditor)
+    log = head()
+    assert log
+    note_anchor(
+        log.pk, "witness", "witness.example/w1", size=log.size, root=bytes(32), note=log.note
+    )
+    assert f"Held outside</dt><dd>{log.size} entries" in page_for(auditor)
+    note_anchor_fault(log.pk, "witness", "witness.example/w1", fault="It refuses.", grave=True)
+    strip = integrity()
+    assert (strip["kind"], strip["word"]) == ("bad", "contradicted outside")
+    assert "by nobody" in page_for(auditor)
 
 
 def test_the_auditor_sees_erasures_checks_and_one_record(tmp_path: Path, auditor: User) -> None:

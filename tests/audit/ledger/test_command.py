@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,16 @@ import pikepdf
 import pytest
 
 from audit.ledger import bundle
-from tests.audit.ledger.builders import OTHER_KEY, certificate_bundle, vkey
+from tests.audit.ledger.builders import (
+    OTHER_KEY,
+    answer_of,
+    certificate_bundle,
+    log_of,
+    tlog_proof,
+    vkey,
+    without,
+    write_folder,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -138,3 +148,37 @@ def test_verifying_loads_neither_django_nor_a_database_driver(file: Path) -> Non
     )
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_saved_receipt_is_judged_and_a_broken_promise_is_named(tmp_path: Path) -> None:
+    log, later = log_of(12), log_of(30)
+    saved = tmp_path / "receipt.json"
+    saved.write_text(json.dumps(answer_of(log, 7, 8)))
+    kept = write_folder(later, tmp_path / "kept")
+    done = ledger("verify", str(saved), "--vkey", vkey(), "--against", str(kept))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"VALID  {saved}\n")
+    assert "2 of 2 events stand in the signed log" in done.stdout
+
+    forged = write_folder(without(log, 8), tmp_path / "forged")
+    done = ledger("verify", str(saved), "--vkey", vkey(), "--against", str(forged))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith(f"PROMISE BROKEN  {saved}\n")
+    assert "FAILED  promise" in done.stdout
+    verdict = json.loads(ledger("verify", "--json", str(saved), "--against", str(forged)).stdout)
+    assert verdict["promise"] == "broken"
+    assert ledger("verify", str(saved), "--against", "/nothing/here").returncode == 2
+
+
+def test_a_tlog_proof_is_judged_with_its_leaf_inside_or_apart(tmp_path: Path) -> None:
+    log = log_of(12)
+    whole, bare, leaf = (tmp_path / name for name in ("a.tlog-proof", "b.tlog-proof", "leaf"))
+    whole.write_bytes(tlog_proof(log, 7))
+    bare.write_bytes(re.sub(rb"extra .*\n", b"", tlog_proof(log, 7)))
+    leaf.write_bytes(log.leaves[7])
+    assert ledger("verify", str(whole), "--vkey", vkey()).returncode == 0
+    assert ledger("verify", str(whole)).returncode == 1
+    assert ledger("verify", str(bare), "--vkey", vkey()).returncode == 1
+    assert ledger("verify", str(bare), "--vkey", vkey(), "--leaf", str(leaf)).returncode == 0
+    leaf.write_bytes(log.leaves[8])
+    assert ledger("verify", str(bare), "--vkey", vkey(), "--leaf", str(leaf)).returncode == 1

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('audit', '0004_place_within_resource'),
+        ('audit', '0007_checks_in_parts'),
     ]
 
     operations = [

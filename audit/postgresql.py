@@ -1,0 +1,223 @@
+"""Appending to PostgreSQL in its own binary forms: prepared statements with arrays, and COPY.
+
+Written by hand, because psycopg's cursors and row writers take longer than all hashing. Integers
+and times (microseconds since 2000) are big-endian; a value stands behind its length, -1 for null.
+"""
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import psycopg
+from django.db import connection
+from psycopg.pq import ExecStatus
+
+from audit.rows import ENTRY_COLUMNS, Head, Row
+
+# From this many rows on COPY costs less than arrays (measured, PostgreSQL 15).
+COPY_FROM = 128
+COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+COPY_TRAILER = b"\xff\xff"
+
+_START = struct.Struct(">hihiqi")  # 16 columns, log_id, seq, then the leaf's length
+_LENGTH = struct.Struct(">i")
+_NUMBER = struct.Struct(">iq")
+_NULL = _LENGTH.pack(-1)
+_HASH = _LENGTH.pack(32)
+_SMALL, _BIG = struct.Struct(">h"), struct.Struct(">q")
+_ARRAY = struct.Struct(">iiiii")  # dimensions, nulls?, type of the items, how many, first index
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_EPOCHS_APART_US = 946_684_800_000_000  # between 1970 and 2000
+_MICROSECOND = timedelta(microseconds=1)
+
+_INT8, _BYTEA, _TEXT, _TIMESTAMPTZ = 20, 17, 25, 1184  # types by their numbers in pg_type
+_COLUMN_TYPES = (
+    _INT8, _BYTEA, _BYTEA, *[_TEXT] * 6, _TIMESTAMPTZ, _TIMESTAMPTZ, _TEXT, _TEXT, _INT8, _INT8,
+)  # fmt: skip
+_NAMES = {_INT8: "bigint", _BYTEA: "bytea", _TEXT: "text", _TIMESTAMPTZ: "timestamptz"}
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement with the parameters $1, $2, …, sent in binary."""
+
+    name: str
+    sql: str
+
+
+_APPEND = Statement(
+    "vestige_append",
+    "WITH moved AS (UPDATE audit_log SET size = $1::bigint, last_hash = $2::bytea,"  # noqa: S608
+    " last_timestamp_us = $3::bigint, frontier = $4::bytea"
+    " WHERE id = $5::smallint AND size = $6::bigint AND last_hash = $7::bytea RETURNING id)"
+    f" INSERT INTO audit_entry ({ENTRY_COLUMNS}) SELECT moved.id, entries.* FROM moved, unnest("
+    + ", ".join(f"${at}::{_NAMES[kind]}[]" for at, kind in enumerate(_COLUMN_TYPES, start=8))
+    + ") AS entries",
+)
+_STORE_NOTE = Statement(
+    "vestige_store_note",
+    # Not flushed to disk: see audit.storage.store_note.
+    "WITH relaxed AS (SELECT set_config('synchronous_commit', 'off', true))"
+    " UPDATE audit_log SET note = $1::text, note_size = $2::bigint, note_at = $3::timestamptz,"
+    " refusal = '' FROM relaxed"
+    " WHERE id = $4::smallint AND note_size = $5::bigint AND size >= $2::bigint",
+)
+_WAIT = Statement(
+    "vestige_wait",
+    "INSERT INTO audit_pending (log_id, event_id, event, created_at)"
+    " VALUES ($1::smallint, $2::text, $3::bytea, CURRENT_TIMESTAMP)",
+)
+
+
+def append_behind(head: Head, rows: Sequence[Row], tree: bytes) -> bool:
+    """Append in a single statement, if the log still ends where `head` says; whether it did.
+
+    Raises IntegrityError when an event id is taken.
+    """
+    last = rows[-1]
+    moved: list[bytes | None] = [
+        _BIG.pack(last.seq + 1), last.leaf_hash, _BIG.pack(last.timestamp_us), tree,
+        _SMALL.pack(head.log_id), _BIG.pack(head.size), head.last_hash,
+    ]  # fmt: skip
+    columns = zip(*map(_values, rows), strict=True)
+    return _run(_APPEND, [*moved, *map(_array, _COLUMN_TYPES, columns)]) > 0
+
+
+def store_note(head: Head, note: str, size: int, signed_at: datetime) -> bool:
+    """Store the note in place of the one in `head`; False when another is there by now."""
+    return _run(
+        _STORE_NOTE,
+        [
+            note.encode(), _BIG.pack(size), _BIG.pack(_time(signed_at)),
+            _SMALL.pack(head.log_id), _BIG.pack(head.note_size),
+        ],
+    ) > 0  # fmt: skip
+
+
+def insert_pending(log_id: int, event_id: str, event: bytes) -> None:
+    _run(_WAIT, [_SMALL.pack(log_id), event_id.encode(), event])
+
+
+def copy_rows(
+    log_id: int, chunks: Iterator[list[Row]], finish: Callable[[], bytes]
+) -> tuple[Row, bytes]:
+    """Insert rows by COPY while `chunks` makes them; the last row, and what `finish` gives."""
+    with (
+        connection.wrap_database_errors,
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY audit_entry ({ENTRY_COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy,
+    ):
+        copy.write(COPY_HEADER)
+        rows: list[Row] = []
+        for rows in chunks:  # the last one is needed
+            copy.write(copied(log_id, rows))
+        copy.write(COPY_TRAILER)
+        return rows[-1], finish()
+
+
+def copied(log_id: int, rows: Sequence[Row]) -> bytes:
+    """The rows as COPY reads them, between COPY_HEADER and COPY_TRAILER."""
+    parts: list[bytes] = []
+    add, length, repeated = parts.append, _LENGTH.pack, _counted
+    for row in rows:
+        event, leaf = row.prepared, row.leaf
+        event_id, version = event.event_id.encode(), event.resource_version.encode()
+        add(_START.pack(16, 2, log_id, 8, row.seq, len(leaf)))
+        add(leaf)
+        add(_HASH)
+        add(row.leaf_hash)
+        add(length(len(event_id)))
+        add(event_id)
+        add(repeated(event.type))
+        add(repeated(event.actor))
+        add(repeated(event.by))
+        add(repeated(event.resource))
+        add(length(len(version)))
+        add(version)
+        add(_NULL if event.occurred_at is None else _NUMBER.pack(8, _time(event.occurred_at)))
+        add(_NUMBER.pack(8, row.timestamp_us - _EPOCHS_APART_US))
+        add(repeated(event.parent_id))
+        add(repeated(event.subject))
+        add(_NUMBER.pack(8, row.nth))
+        add(_NULL if row.previous is None else _NUMBER.pack(8, row.previous))
+    return b"".join(parts)
+
+
+def _values(row: Row) -> tuple[bytes | None, ...]:
+    """The columns of an entry behind log_id."""
+    event = row.prepared
+    return (
+        _BIG.pack(row.seq),
+        row.leaf,
+        row.leaf_hash,
+        event.event_id.encode(),
+        event.type.encode(),
+        event.actor.encode(),
+        event.by.encode(),
+        event.resource.encode(),
+        event.resource_version.encode(),
+        None if event.occurred_at is None else _BIG.pack(_time(event.occurred_at)),
+        _BIG.pack(row.timestamp_us - _EPOCHS_APART_US),
+        event.parent_id.encode(),
+        event.subject.encode(),
+        _BIG.pack(row.nth),
+        None if row.previous is None else _BIG.pack(row.previous),
+    )
+
+
+def _array(kind: int, items: Sequence[bytes | None]) -> bytes:
+    parts = [_ARRAY.pack(1, None in items, kind, len(items), 1)]
+    for item in items:
+        parts += (_NULL,) if item is None else (_LENGTH.pack(len(item)), item)
+    return b"".join(parts)
+
+
+# The statements that each connection has prepared.
+_prepared: WeakKeyDictionary[psycopg.Connection[Any], set[str]] = WeakKeyDictionary()
+
+
+def _run(statement: Statement, parameters: Sequence[bytes | None]) -> int:
+    """How many rows the statement touched, in the transaction that is open or in one of its own."""
+    connection.ensure_connection()
+    server: psycopg.Connection[Any] = connection.connection
+    formats = [1] * len(parameters)
+    with connection.wrap_database_errors:
+        if server.prepare_threshold is None:  # a pooler hands out another server each time
+            done = server.pgconn.exec_params(
+                statement.sql.encode(), parameters, param_formats=formats
+            )
+            return _touched(server, done)
+        known = _prepared.setdefault(server, set())
+        if statement.name not in known:
+            _touched(server, server.pgconn.prepare(statement.name.encode(), statement.sql.encode()))
+            known.add(statement.name)
+        return _touched(
+            server,
+            server.pgconn.exec_prepared(
+                statement.name.encode(),
+                parameters,  # type: ignore[arg-type]  # its stub forgets null
+                param_formats=formats,
+            ),
+        )
+
+
+def _touched(server: psycopg.Connection[Any], done: Any) -> int:
+    if done.status != ExecStatus.COMMAND_OK:
+        raise psycopg.errors.error_from_result(done, encoding=server.info.encoding)
+    return int(done.command_tuples or 0)
+
+
+@lru_cache(maxsize=4096)
+def _counted(text: str) -> bytes:
+    """A text that is likely to come again, behind its length."""
+    data = text.encode()
+    return _LENGTH.pack(len(data)) + data
+
+
+def _time(value: datetime) -> int:
+    return (value - _EPOCH) // _MICROSECOND

@@ -1,0 +1,61 @@
+"""Sequencing soon: a thread of each process gives recorded events their places.
+
+Who records a change does not wait until its event is chained; many changes are then chained at
+once. Nothing is lost when the process dies: the events wait as rows, and the sweep finds them.
+"""
+
+import atexit
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+from django.db import connection
+
+log = logging.getLogger(__name__)
+_LAST_PATIENCE_SECONDS = 10.0
+
+
+class Soon:
+    """Runs `work` in a thread of its own, once or more after each `wake`."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work = work
+        self._thread: threading.Thread | None = None
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+        atexit.register(self._finish)
+
+    def wake(self) -> None:
+        """Return at once; `work` starts later than now."""
+        self._awake.set()
+        if self._thread is None:
+            with self._mutex:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="sequencer", daemon=True)
+                    self._thread.start()
+
+    def _reset(self) -> None:
+        self._awake, self._mutex, self._ending = threading.Event(), threading.Lock(), False
+        self._thread = None
+
+    def _run(self) -> None:
+        while not self._ending:
+            self._awake.wait()
+            self._awake.clear()
+            try:
+                self._work()
+            except Exception:
+                log.exception(
+                    "What was recorded could not be sequenced yet; the sweep tries again."
+                )
+                connection.close()  # a broken one is opened again at the next turn
+        connection.close()
+
+    def _finish(self) -> None:
+        """A process that ends leaves nothing behind, if that is quickly done."""
+        thread = self._thread
+        if thread is not None and thread.is_alive():
+            self._ending = True
+            self._awake.set()
+            thread.join(_LAST_PATIENCE_SECONDS)
