@@ -7,6 +7,8 @@ later. What is personal travels in `sealed`, under the key of the person it spea
 import re
 from dataclasses import dataclass
 
+from audit.ledger.heads import HEADS_TYPE
+
 GUIDE_TYPES = frozenset({"CREATE", "READ", "UPDATE", "DELETE", "TRANSFORM"})
 MAX_TYPE_CHARACTERS = 128
 
@@ -89,6 +91,7 @@ LOG_EXPORTED = define("log.exported", "format", "filters", "entries", "size")
 LOG_VERIFIED = define("log.verified", "size", "entries", "outcome", "first_bad", "root", "faults")
 LOG_VERIFICATION_FAILED = define("log.verification_failed", "first_bad", "faults")
 LOG_REFUSED = define("log.refused", "event_id", "digest", "entry")
+LOG_HEADS = define(HEADS_TYPE, "size", "root", "resources")
 LOG_KEY_ROTATED = define(
     "log.key.rotated", "old_key_id", "new_key_id", "old_vkey", "new_vkey", "overlap_until", "size"
 )

@@ -1,6 +1,6 @@
 """Reading the log."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,11 +11,12 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from audit import keyring, proofs, sealing, sequencer, signer
+from audit import completeness, keyring, proofs, sealing, sequencer, signer
+from audit.completeness import Span
 from audit.ledger import bundle, canonical, checkpoint
 from audit.ledger.leaf import unpack
 from audit.models import MAIN_LOG, Entry, Log, Pending, Verification
-from audit.verification import places, sealed, signers, stored
+from audit.verification import heads, places, sealed, signers, stored
 from audit.verification.outcome import Outcome
 from audit.verification.pair import verify_in_two
 from audit.verification.run import Progress, verify_log
@@ -145,14 +146,21 @@ def covering_checkpoint() -> Checkpoint:
 
 
 def evidence(
-    seqs: Iterable[int], *, purpose: str, statement: Mapping[str, Any] | None = None
+    seqs: Iterable[int],
+    *,
+    purpose: str,
+    statement: Mapping[str, Any] | None = None,
+    complete: Sequence[Span] = (),
 ) -> dict[str, Any]:
     """The evidence bundle of these entries against the newest checkpoint, ready for JSON.
 
-    Raises EntryUnknownError and NothingSignedError.
+    `complete`: resources of which it also holds all entries in a range, provably. Raises
+    EntryUnknownError and NothingSignedError, and for `complete` HeadsMissingError (record the heads
+    and ask again) and NotShownError.
     """
+    claims, more = completeness.claims(complete)
     signed = covering_checkpoint()
-    wanted = sorted(set(seqs))
+    wanted = sorted(more.union(seqs))
     found = {e.seq: bytes(e.leaf) for e in entries().filter(seq__in=wanted)}
     for seq in wanted:
         if seq not in found:
@@ -162,6 +170,7 @@ def evidence(
                 f"The newest checkpoint covers {signed.size} entries, not entry {seq}."
                 " Ask again outside of the transaction."
             )
+    completeness.conclusions(claims, found.values())
     paths = proofs.inclusions(MAIN_LOG, wanted, signed.size)
     said, _ = checkpoint.parse(signed.note)
     return bundle.build(
@@ -171,6 +180,7 @@ def evidence(
         vkey=signer.verifier_key_of(signed.note, said.origin),
         checkpoint=signed.note,
         entries=[(seq, found[seq], path) for seq, path in zip(wanted, paths, strict=True)],
+        complete=claims,
     )
 
 
@@ -200,9 +210,10 @@ def stored_log_outcome(
 ) -> Outcome:
     """Check the stored log against this installation's key, all of it or from a state on.
 
-    `full` also checks the canonical form of every event, and the subjects' keys. `in_two`: by two
-    processes, for callers that have but one thread and no transaction. `end` and `roots_later` as
-    in `verify_log`: for a check in parts.
+    `full` also checks the canonical form of every event, the count of each resource's entries, the
+    heads that the log commits to, and the subjects' keys. `in_two`: by two processes, for callers
+    that have but one thread and no transaction. `end` and `roots_later` as in `verify_log`: for a
+    check in parts.
     """
     how: dict[str, Any] = {
         "vkeys": _keys_to_check_by(log_id),
@@ -218,6 +229,7 @@ def stored_log_outcome(
     outcome.findings += signers.findings(log_id, keyring.ring())
     if full and outcome.ok and end is None:
         outcome.findings += places.findings(log_id)
+        outcome.findings += heads.findings(log_id)
         outcome.findings += sealed.findings(log_id)
     return outcome
 

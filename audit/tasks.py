@@ -9,12 +9,14 @@ from celery import shared_task
 from django.conf import settings
 
 from audit.actions import (
+    SWEEPER,
     VERIFIER,
     anchor_at,
     announce_epochs,
     destroy_due_keys,
     due_places,
     publish_due,
+    record_heads,
     replay_if_restored,
     request_verification,
     rotate_due_epoch,
@@ -42,6 +44,12 @@ def sequence_pending() -> None:
 def check_new_entries() -> None:
     """Keeps the newest whole check of the log up to date with what was added since."""
     verify_new_entries()
+
+
+@shared_task
+def record_heads_of_log() -> None:
+    """Keeps what the newest entries of resources are provable: VESTIGE_HEADS_MINUTES apart."""
+    record_heads(by=SWEEPER)
 
 
 @shared_task

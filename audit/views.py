@@ -17,9 +17,17 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from audit import export, health, proofs
-from audit.actions import VERIFIER, note_export, request_verification, run_verification
+from audit.actions import (
+    VERIFIER,
+    complete_evidence,
+    note_export,
+    request_verification,
+    run_verification,
+)
+from audit.completeness import NotShownError, TooManyEntriesError
 from audit.doors import actor_of, page
 from audit.forms import LogFilterForm
+from audit.heads import HeadsMissingError
 from audit.intake import time_text
 from audit.integrity import integrity
 from audit.ledger import bundle
@@ -39,7 +47,7 @@ from audit.queries import (
     latest_checkpoint,
     verifications_under_way,
 )
-from audit.search import FilterError, Filters, Page, address, filters_from, matching
+from audit.search import FilterError, Filters, Page, address, filters_from, matching, span_from
 from audit.search import page as page_of
 
 _ROWS = 50
@@ -65,6 +73,7 @@ def log(request: HttpRequest) -> HttpResponse:
         "form": form,
         "filters": filters,
         "export_query": address("", filters),
+        "complete_query": address("", Filters(resource=filters.resource)),
         "rows": _lines(rows, strip.entries if strip.sound else 0),
         "actors": actor_names(row.actor for row in rows),
         "integrity": strip,
@@ -163,6 +172,23 @@ def entry_evidence(request: HttpRequest, seq: int) -> HttpResponse:
         raise Http404(str(exc)) from exc
     answer = HttpResponse(bundle.dumps(made), content_type="application/json")
     answer["Content-Disposition"] = f'attachment; filename="vestige-entry-{seq}.json"'
+    return answer
+
+
+@page("log.read")
+@require_GET
+def complete_evidence_file(request: HttpRequest) -> HttpResponse:
+    """All entries of a resource up to now, and the proof that none is left out."""
+    try:
+        made = complete_evidence(span_from(request.GET.dict()), by=actor_of(request))
+    except FilterError as exc:
+        messages.error(request, f"{exc.field}: {exc}")
+        return redirect("audit:log")
+    except (TooManyEntriesError, NotShownError, HeadsMissingError, NothingSignedError) as exc:
+        messages.error(request, str(exc))
+        return redirect("audit:log")
+    answer = HttpResponse(bundle.dumps(made), content_type="application/json")
+    answer["Content-Disposition"] = 'attachment; filename="vestige-complete.json"'
     return answer
 
 

@@ -64,6 +64,7 @@ VESTIGE_S3_ENDPOINT = env.str("VESTIGE_S3_ENDPOINT", default="")
 VESTIGE_PUBLIC_TILES = env.bool("VESTIGE_PUBLIC_TILES", default=True)
 VESTIGE_SCRUB_HOURS = env.int("VESTIGE_SCRUB_HOURS", default=24)  # 0: never by itself
 # One event at the append door, and one whole body, in bytes.
+VESTIGE_HEADS_MINUTES = env.int("VESTIGE_HEADS_MINUTES", default=60)  # 0: only when asked for
 VESTIGE_MAX_EVENT_BYTES = 60_000
 VESTIGE_MAX_BODY_BYTES = env.int("VESTIGE_MAX_BODY_BYTES", default=32 * 1024 * 1024)
 
@@ -328,6 +329,8 @@ _SWEEPS = {
     "datasheets.tasks.measure_due_profiles": 5,
     "reports.tasks.render_due_documents": 2,
 }
+if VESTIGE_HEADS_MINUTES > 0:
+    _SWEEPS["audit.tasks.record_heads_of_log"] = 60 * VESTIGE_HEADS_MINUTES
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     # A wake-up that waited longer than the next one is worth nothing.
     task: {"task": task, "schedule": seconds, "options": {"expires": 5 * seconds}}

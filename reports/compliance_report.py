@@ -16,6 +16,7 @@ from typing import Any
 
 from django.conf import settings
 
+from audit.completeness import NotShownError, Span, span_of_period, stated
 from audit.ledger import canonical
 from audit.queries import actor_names, entries_for, event_of
 from reports import signing
@@ -73,8 +74,12 @@ class Question:
 
 @dataclass(frozen=True)
 class ComplianceReport:
+    """`span`: the entries of which the evidence proves that none is left out, or else why not."""
+
     question: Question
     events: Sequence[Mapping[str, Any]]
+    span: Span | None
+    not_complete_because: str
 
     def jsonl(self) -> bytes:
         """Each event as canonical JSON (RFC 8785) on a line: what `events_sha256` is taken of."""
@@ -140,6 +145,8 @@ class ComplianceReport:
                 "as_of": asked.as_of,
                 "proved": len(self.proved()),
             },
+            "complete": stated(self.span, len(entries)) if self.span else None,
+            "not_complete_because": self.not_complete_because or None,
             "events_sha256": digest,
             "attachments": [
                 {"name": "events.jsonl", "bytes": len(jsonl), "sha256": digest},
@@ -161,7 +168,22 @@ def compliance_report(question: Question) -> ComplianceReport:
             f"The period holds {number:,} events of {question.resource}; one report takes at most "
             f"{MOST_EVENTS:,}. Ask for a shorter period, or export the log as CSV from its page."
         )
-    return ComplianceReport(question, list(_events(question, found)))
+    span, why_not = _span(question, number)
+    return ComplianceReport(question, list(_events(question, found)), span, why_not)
+
+
+def _span(question: Question, number: int) -> tuple[Span | None, str]:
+    """What can be proven to be complete; None and the reason when it cannot."""
+    if number > MOST_PROVED:
+        return None, (
+            f"The evidence carries the events that are shown and not all {number:,}, which would"
+            " make the file too large. A report on a shorter period is proven complete."
+        )
+    try:
+        asked = question.resource, question.start_at, question.before_at
+        return span_of_period(*asked, as_of=question.as_of), ""
+    except NotShownError as exc:
+        return None, str(exc)
 
 
 def _events(question: Question, found: Any) -> Iterator[dict[str, Any]]:

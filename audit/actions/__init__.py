@@ -1,6 +1,6 @@
 """Writing the log: record a change, append what pipelines send, sequence, forget, check."""
 
-from audit.actions.acting import OPERATOR, VERIFIER, Actor
+from audit.actions.acting import OPERATOR, SWEEPER, VERIFIER, Actor
 from audit.actions.adopting import adopt_subject_keys
 from audit.actions.anchoring import (
     anchor_at,
@@ -18,6 +18,7 @@ from audit.actions.checking import (
 )
 from audit.actions.exporting import note_export
 from audit.actions.forgetting import SubjectUnknownError, destroy_due_keys, forget_subject
+from audit.actions.heads import complete_evidence, record_heads
 from audit.actions.publishing import PublicationFailedError, publish_due, publish_now
 from audit.actions.receipting import KeyLivesError, erasure_receipt
 from audit.actions.recording import (
@@ -39,6 +40,7 @@ from audit.actions.rotating import (
 
 __all__ = [
     "OPERATOR",
+    "SWEEPER",
     "VERIFIER",
     "Actor",
     "KeyLivesError",
@@ -54,6 +56,7 @@ __all__ = [
     "append_declared",
     "append_signed",
     "claim_anchoring",
+    "complete_evidence",
     "destroy_due_keys",
     "due_places",
     "erasure_receipt",
@@ -65,6 +68,7 @@ __all__ = [
     "publish_due",
     "publish_now",
     "record",
+    "record_heads",
     "replay_erasures",
     "replay_if_restored",
     "request_verification",

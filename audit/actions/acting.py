@@ -19,6 +19,7 @@ class Part:
     actor: str
 
 
+SWEEPER = Part("vestige:heads")
 KEEPER = Part("vestige:keys")
 VERIFIER = Part("vestige:verifier")
 OPERATOR = Part("vestige:operator")  # whoever may run commands on the server

@@ -11,10 +11,13 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from audit import proofs
-from audit.doors import machine_door
+from audit.actions import complete_evidence
+from audit.completeness import NotShownError, TooManyEntriesError
+from audit.doors import actor_of, machine_door
+from audit.heads import HeadsMissingError
 from audit.held import Held, held_outside, witnessed_note
 from audit.intake import time_text
-from audit.ledger import proof_file
+from audit.ledger import bundle, proof_file
 from audit.ledger.leaf import unpack
 from audit.ledger.tiles import (
     ENTRIES,
@@ -28,13 +31,14 @@ from audit.models import MAIN_LOG, Checkpoint, Entry
 from audit.problems import ProblemError, problem
 from audit.queries import (
     EntryUnknownError,
+    NothingSignedError,
     entries,
     entry,
     event_of,
     latest_checkpoint,
     verifier_keys,
 )
-from audit.search import MAX_PAGE, FilterError, address, filters_from, page
+from audit.search import MAX_PAGE, FilterError, address, filters_from, page, span_from
 
 _DEFAULT_PAGE = 100
 
@@ -106,6 +110,20 @@ def one_event(request: HttpRequest, seq: str) -> HttpResponse:
         described(row)
         | {"leaf": b64encode(leaf).decode(), "previous_hash": unpack(leaf).previous.hex()}
     )
+
+
+@machine_door("log.read", methods=("GET",))
+def complete_events(request: HttpRequest) -> HttpResponse:
+    """An evidence bundle with all entries of a resource in a range, and the proof that it has."""
+    try:
+        made = complete_evidence(span_from(request.GET.dict()), by=actor_of(request))
+    except FilterError as exc:
+        raise _bad_parameter(exc.field, str(exc)) from exc
+    except TooManyEntriesError as exc:
+        raise ProblemError(413, "Content Too Large", str(exc)) from exc
+    except (NotShownError, HeadsMissingError, NothingSignedError) as exc:
+        raise ProblemError(409, "Conflict", str(exc)) from exc
+    return HttpResponse(bundle.dumps(made), content_type="application/json")
 
 
 def inclusion_proof(request: HttpRequest, seq: str) -> HttpResponse:

@@ -115,6 +115,44 @@ _SCHEMAS = {
             "checkpoint": _TEXT | {"nullable": True},
         },
     },
+    "EvidenceBundle": {
+        "type": "object",
+        "description": "The file that `python -m audit.ledger verify` checks: docs/ledger.md.",
+        "properties": {
+            "format": _TEXT,
+            "purpose": _TEXT,
+            "statement": {"type": "object", "nullable": True},
+            "log": {"type": "object", "properties": {"origin": _TEXT, "vkey": _TEXT}},
+            "checkpoint": _TEXT,
+            "entries": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "seq": _NUMBER,
+                        "leaf": _TEXT | {"format": "byte"},
+                        "proof": {"type": "array", "items": _TEXT | {"format": "byte"}},
+                    },
+                },
+            },
+            "complete": {
+                "type": "array",
+                "description": "Of which resources all entries in a range are in the bundle.",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "resource": _TEXT,
+                        "since": _NUMBER,
+                        "until": _NUMBER,
+                        "from": _NUMBER | {"nullable": True},
+                        "before": _NUMBER | {"nullable": True},
+                        "heads": {"type": "object", "nullable": True},
+                    },
+                },
+            },
+            "digest": _HASH,
+        },
+    },
     "LogConsistencyProof": {
         "type": "object",
         "properties": {
@@ -274,6 +312,18 @@ def describe() -> None:
         *filters,
     )
     describe_door("/api/v1/events", {"post": _append_operation(), **listing}, _SCHEMAS)
+    describe_door(
+        "/api/v1/events/complete",
+        _get(
+            "log_events_complete",
+            "All entries of a resource, and the proof that none is left out",
+            _answers(_ref("EvidenceBundle"), 400, 401, 403, 409, 413),
+            _parameter("resource", _TEXT, required=True),
+            _parameter("since", _NUMBER),
+            _parameter("until", _NUMBER),
+        ),
+        {},
+    )
     describe_door(
         "/api/v1/events/{seq}",
         _get(

@@ -8,6 +8,7 @@ schema.describe()
 
 urlpatterns = [
     re_path(r"^events/?$", doors.events, name="events"),
+    re_path(r"^events/complete/?$", reading.complete_events, name="events-complete"),
     re_path(r"^events/(?P<seq>\d{1,18})/?$", reading.one_event, name="event"),
     re_path(r"^events/(?P<seq>\d{1,18})/proof/?$", reading.inclusion_proof, name="event-proof"),
     re_path(r"^log/verifications/?$", verifications.ask, name="log-verifications"),

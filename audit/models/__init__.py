@@ -2,6 +2,7 @@
 
 from audit.models.anchors import Anchor, AnchorAttempt
 from audit.models.checks import Verification
+from audit.models.heads import HeadsMap, ResourceHead
 from audit.models.keys import FIRST_EPOCH, KeyEpoch, Subject, SubjectKey
 from audit.models.log import MAIN_LOG, Checkpoint, Entry, Log, Pending, Tile
 
@@ -12,9 +13,11 @@ __all__ = [
     "AnchorAttempt",
     "Checkpoint",
     "Entry",
+    "HeadsMap",
     "KeyEpoch",
     "Log",
     "Pending",
+    "ResourceHead",
     "Subject",
     "SubjectKey",
     "Tile",

@@ -10,6 +10,8 @@ and the tree must be the one that was signed, at every checkpoint that is kept.
     columns     what the search columns must say
     signatures  the signed checkpoints
     tiles       the hash tiles
+    places      the count of each resource's entries
+    heads       the heads that entries commit to
     sealed      the subjects' keys
     outcome     what was found
 """

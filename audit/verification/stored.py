@@ -22,6 +22,7 @@ CHUNK = 4096
 _ARROW_CHUNK = 4 * CHUNK
 _AHEAD = 2  # chunks that are read while one is looked at
 _LEVEL_CHUNK = 512
+_GROUPED = 50_000
 
 Row = tuple[Any, ...]
 _UNREADABLE = (DatabaseError, psycopg.Error, ValueError, OverflowError)
@@ -125,6 +126,28 @@ def wrong_places(log_id: int, limit: int) -> list[Row]:
         f" WHERE nth <> counted OR previous {differs} before ORDER BY seq LIMIT %s",
         [log_id, limit],
     )
+
+
+def entries_of_type(log_id: int, kind: str) -> list[tuple[int, bytes]]:
+    """(seq, leaf) of all entries of a type, in order."""
+    rows = _all(
+        "SELECT seq, leaf FROM audit_entry WHERE log_id = %s AND type = %s ORDER BY seq",
+        [log_id, kind],
+    )
+    return [(seq, _plain(leaf)) for seq, leaf in rows]
+
+
+def newest_by_resource(log_id: int, begin: int, end: int) -> Iterator[tuple[str, int, int]]:
+    """(resource, how many entries, the last of them) of each resource in begin <= seq < end.
+
+    A resource comes once for every stretch of the log that it stands in, in the log's order.
+    """
+    for start in range(begin, end, _GROUPED):
+        yield from _all(
+            "SELECT resource, count(*), max(seq) FROM audit_entry WHERE log_id = %s"
+            " AND seq >= %s AND seq < %s GROUP BY resource",
+            [log_id, start, min(start + _GROUPED, end)],
+        )
 
 
 def checkpoints(log_id: int) -> list[tuple[Any, Any, Any]]:

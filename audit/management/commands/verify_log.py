@@ -37,7 +37,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--full",
             action="store_true",
-            help="also check that every event is canonical, and that sealed facts open",
+            help="also check that every event is canonical, that the entries of each resource are"
+            " counted without a gap, every commitment to heads, and that sealed facts open",
         )
         how = parser.add_mutually_exclusive_group()
         how.add_argument(
