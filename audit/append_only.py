@@ -35,7 +35,10 @@ _NO_RANGE = """
         e.log_id = NEW.log_id AND e.seq = NEW.entry AND e.type = 'log.pruned')
     OR EXISTS (SELECT 1 FROM audit_entry AS e WHERE
         e.log_id = NEW.log_id AND e.seq >= NEW.start AND e.seq < NEW.stop
-        AND (substr(e.type, 1, 4) IN ('log.', 'kek.') OR substr(e.type, 1, 12) = 'certificate.'
+        AND (substr(e.type, 1, 4) = 'kek.' OR substr(e.type, 1, 8) = 'log.key.'
+             OR substr(e.type, 1, 9) = 'log.hold_' OR substr(e.type, 1, 10) = 'log.pruned'
+             OR substr(e.type, 1, 12) IN ('log.pruning_', 'certificate.')
+             OR substr(e.type, 1, 14) = 'log.retention_'
              OR e.type IN ('subject.keys_created', 'subject.keys_lost', 'subject.erased',
                            'subject.erasure_replayed', 'subject.erasure_receipted')))
 """

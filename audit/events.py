@@ -7,10 +7,15 @@ later. What is personal travels in `sealed`, under the key of the person it spea
 import re
 from dataclasses import dataclass
 
+from audit.ledger.heads import HEADS_TYPE
+
 GUIDE_TYPES = frozenset({"CREATE", "READ", "UPDATE", "DELETE", "TRANSFORM"})
 MAX_TYPE_CHARACTERS = 128
 # Whoever declares them, and also when nobody does any more.
-PERMANENT = ("log.", "kek.", "certificate.")
+PERMANENT = (
+    *("log.pruned", "log.pruning_", "log.retention_", "log.hold_", "log.key."),
+    *("kek.", "certificate."),
+)
 
 _DOTTED = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)+", re.ASCII)
 
@@ -69,9 +74,14 @@ def is_permanent(name: str) -> bool:
     return name.startswith(PERMANENT) or (declared is not None and declared.permanent)
 
 
-def permanent_types() -> list[str]:
-    """The declared types of which no entry is ever pruned."""
-    return sorted(filter(is_permanent, _declared))
+def permanent_classes() -> list[str]:
+    """Of what no entry is ever pruned: prefixes with a star, and declared types beyond them."""
+    prefixes = tuple(prefix for prefix in PERMANENT if prefix.endswith("."))
+    kept = filter(is_permanent, _declared)
+    return sorted(
+        [f"{prefix}*" for prefix in prefixes]
+        + [name for name in kept if not name.startswith(prefixes)]
+    )
 
 
 def require_declared(event: EventType, facts: frozenset[str]) -> None:
@@ -107,7 +117,9 @@ def require_outside(name: str) -> None:
 
 LOG_EXPORTED = define("log.exported", "format", "filters", "entries", "size", "pruned")
 LOG_VERIFIED = define("log.verified", "size", "entries", "outcome", "first_bad", "root", "faults")
+LOG_VERIFICATION_FAILED = define("log.verification_failed", "first_bad", "faults")
 LOG_REFUSED = define("log.refused", "event_id", "digest", "entry")
+LOG_HEADS = define(HEADS_TYPE, "size", "root", "resources")
 LOG_KEY_ROTATED = define(
     "log.key.rotated", "old_key_id", "new_key_id", "old_vkey", "new_vkey", "overlap_until", "size"
 )

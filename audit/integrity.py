@@ -1,7 +1,7 @@
 """The integrity strip of the auditor's pages: what is verified, and how far.
 
 `{% include "components/integrity.html" with kind=integrity.kind word=integrity.word
-verified=integrity.entries total=integrity.size at=integrity.verification.finished_at
+verified=integrity.entries total=integrity.size at=integrity.verification.checked_at
 facts=integrity.facts %}`
 """
 
@@ -14,6 +14,7 @@ from audit.held import HeldOutside, held_outside
 from audit.models import Verification
 from audit.queries import (
     Checkpoint,
+    failed_verification,
     head,
     latest_checkpoint,
     latest_verification,
@@ -27,6 +28,7 @@ class Integrity:
     """What the last check of the log says about the log of now."""
 
     verification: Verification | None
+    failed: Verification | None
     size: int
     checkpoint: Checkpoint | None
     key_id: str
@@ -35,7 +37,7 @@ class Integrity:
 
     @property
     def sound(self) -> bool:
-        return self.verification is not None and self.verification.ok
+        return self.verification is not None and self.verification.ok and not self.failed
 
     @property
     def entries(self) -> int:
@@ -45,7 +47,7 @@ class Integrity:
     def kind(self) -> str:
         """Green only when every entry there is was checked, and nothing is amiss."""
         found = self.verification
-        if (found is not None and not found.ok) or self.refusal or self.outside.kind == "bad":
+        if self.failed or self.refusal or self.outside.kind == "bad":
             return "bad"
         if found is None or self.entries < self.size or found.warnings:
             return "warn"
@@ -96,6 +98,7 @@ def integrity() -> Integrity:
     log = head()
     return Integrity(
         verification=latest_verification(),
+        failed=failed_verification(),
         size=log.size if log else 0,
         checkpoint=latest_checkpoint(),
         key_id=verifier_key().split("+")[1],

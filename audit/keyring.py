@@ -101,7 +101,7 @@ class Ring:
         ]
 
 
-_Identity = tuple[Path, int, int]
+_Identity = tuple[Path, str, int, int]  # folder, VESTIGE_LOG_KEY_FILE, the ring's inode and time
 _loaded: tuple[_Identity, Ring] | None = None
 
 
@@ -111,15 +111,15 @@ def ring() -> Ring:
     Called for each signature: one look at the file's inode, and nothing else in the usual case.
     """
     global _loaded
-    folder = settings.VESTIGE_KEYS
+    folder, elsewhere = settings.VESTIGE_KEYS, os.environ.get("VESTIGE_LOG_KEY_FILE", "")
     try:
         found = os.stat(f"{folder}/{_RING}")  # noqa: PTH116
-        identity = (folder, found.st_ino, found.st_mtime_ns)
+        identity = (folder, elsewhere, found.st_ino, found.st_mtime_ns)
     except FileNotFoundError:
-        identity = (folder, 0, 0)
+        identity = (folder, elsewhere, 0, 0)
     known = _loaded
     if known is None or known[0] != identity:
-        known = _loaded = (identity, _read(ring_file()) if identity[1] else _of_one_key())
+        known = _loaded = (identity, _read(ring_file()) if identity[2] else _of_one_key())
     return known[1]
 
 

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 from django.db import connection
-from psycopg.pq import ExecStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 
 from audit.rows import ENTRY_COLUMNS, Head, Row
 
@@ -67,6 +67,11 @@ _STORE_NOTE = Statement(
     " refusal = '' FROM relaxed"
     " WHERE id = $4::smallint AND note_size = $5::bigint AND size >= $2::bigint",
 )
+_WAIT = Statement(
+    "vestige_wait",
+    "INSERT INTO audit_pending (log_id, event_id, event, created_at)"
+    " VALUES ($1::smallint, $2::text, $3::bytea, CURRENT_TIMESTAMP)",
+)
 
 
 def append_behind(head: Head, rows: Sequence[Row], tree: bytes) -> bool:
@@ -92,6 +97,10 @@ def store_note(head: Head, note: str, size: int, signed_at: datetime) -> bool:
             _SMALL.pack(head.log_id), _BIG.pack(head.note_size),
         ],
     ) > 0  # fmt: skip
+
+
+def insert_pending(log_id: int, event_id: str, event: bytes) -> None:
+    _run(_WAIT, [_SMALL.pack(log_id), event_id.encode(), event])
 
 
 def copy_rows(
@@ -176,6 +185,8 @@ def _run(statement: Statement, parameters: Sequence[bytes | None]) -> int:
     """How many rows the statement touched, in the transaction that is open or in one of its own."""
     connection.ensure_connection()
     server: psycopg.Connection[Any] = connection.connection
+    if not server.autocommit and server.info.transaction_status == TransactionStatus.IDLE:
+        server.pgconn.exec_(b"BEGIN")  # which psycopg would send before the first of its own
     formats = [1] * len(parameters)
     with connection.wrap_database_errors:
         if server.prepare_threshold is None:  # a pooler hands out another server each time

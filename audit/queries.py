@@ -1,21 +1,23 @@
 """Reading the log."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 
-from audit import keyring, proofs, sealing, sequencer, signer
+from audit import completeness, keyring, proofs, sealing, sequencer, signer
+from audit.completeness import Span
 from audit.ledger import bundle, canonical, checkpoint
 from audit.ledger.leaf import unpack
 from audit.models import MAIN_LOG, Entry, Log, Pending, PrunedRange, Verification
 from audit.pruned import range_of, ranges_between
-from audit.verification import places, sealed, signers
+from audit.verification import heads, places, sealed, signers, stored
 from audit.verification.outcome import Outcome
 from audit.verification.pair import verify_in_two
 from audit.verification.run import Progress, verify_log
@@ -168,14 +170,21 @@ def covering_checkpoint() -> Checkpoint:
 
 
 def evidence(
-    seqs: Iterable[int], *, purpose: str, statement: Mapping[str, Any] | None = None
+    seqs: Iterable[int],
+    *,
+    purpose: str,
+    statement: Mapping[str, Any] | None = None,
+    complete: Sequence[Span] = (),
 ) -> dict[str, Any]:
     """The evidence bundle of these entries against the newest checkpoint, ready for JSON.
 
-    Raises EntryUnknownError and NothingSignedError.
+    `complete`: resources of which it also holds all entries in a range, provably. Raises
+    EntryUnknownError and NothingSignedError, and for `complete` HeadsMissingError (record the heads
+    and ask again) and NotShownError.
     """
+    claims, more = completeness.claims(complete)
     signed = covering_checkpoint()
-    wanted = sorted(set(seqs))
+    wanted = sorted(more.union(seqs))
     found = {e.seq: bytes(e.leaf) for e in entries().filter(seq__in=wanted)}
     for seq in wanted:
         if seq not in found:
@@ -185,6 +194,7 @@ def evidence(
                 f"The newest checkpoint covers {signed.size} entries, not entry {seq}."
                 " Ask again outside of the transaction."
             )
+    completeness.conclusions(claims, found.values())
     paths = proofs.inclusions(MAIN_LOG, wanted, signed.size)
     said, _ = checkpoint.parse(signed.note)
     return bundle.build(
@@ -194,6 +204,7 @@ def evidence(
         vkey=signer.verifier_key_of(signed.note, said.origin),
         checkpoint=signed.note,
         entries=[(seq, found[seq], path) for seq, path in zip(wanted, paths, strict=True)],
+        complete=claims,
     )
 
 
@@ -213,35 +224,93 @@ def actor_names(actors: Iterable[str]) -> dict[str, str]:
 
 def stored_log_outcome(
     *,
+    log_id: int = MAIN_LOG,
     full: bool = False,
     state: bytes = b"",
+    end: int | None = None,
+    roots_later: bool = False,
     in_two: bool = False,
     progress: Progress | None = None,
 ) -> Outcome:
     """Check the stored log against this installation's key, all of it or from a state on.
 
-    `full` also checks the canonical form of every event, and the subjects' keys. `in_two`: by two
-    processes, for callers that have but one thread and no transaction.
+    `full` also checks the canonical form of every event, the count of each resource's entries, the
+    heads that the log commits to, and the subjects' keys. `in_two`: by two processes, for callers
+    that have but one thread and no transaction. `end` and `roots_later` as in `verify_log`: for a
+    check in parts.
     """
-    verify = verify_in_two if in_two and not state else verify_log
-    outcome = verify(
-        MAIN_LOG,
-        vkeys=verifier_keys(),
-        remembered=signer.remembered_note(),
-        full=full,
-        state=state,
-        progress=progress,
-    )
-    outcome.findings += signers.findings(MAIN_LOG, keyring.ring())
-    if full and outcome.ok:
-        outcome.findings += places.findings(MAIN_LOG)
-        outcome.findings += sealed.findings(MAIN_LOG)
+    how: dict[str, Any] = {
+        "vkeys": _keys_to_check_by(log_id),
+        "remembered": signer.remembered_note(),
+        "full": full,
+        "state": state,
+        "progress": progress,
+    }
+    if in_two and not state and end is None:
+        outcome = verify_in_two(log_id, **how)
+    else:
+        outcome = verify_log(log_id, **how, end=end, roots_later=roots_later)
+    outcome.findings += signers.findings(log_id, keyring.ring())
+    if full and outcome.ok and end is None:
+        outcome.findings += places.findings(log_id)
+        outcome.findings += heads.findings(log_id)
+        outcome.findings += sealed.findings(log_id)
     return outcome
 
 
+def _keys_to_check_by(log_id: int) -> tuple[str, ...]:
+    """The log's keys under the name that the database gives it, or under that which it should."""
+    stored_head = stored.head(log_id)
+    try:
+        return signer.verifier_keys(stored_head.origin if stored_head else settings.VESTIGE_ORIGIN)
+    except (checkpoint.InvalidNoteError, UnicodeError):
+        return signer.verifier_keys(settings.VESTIGE_ORIGIN)
+
+
 def latest_verification() -> Verification | None:
-    """What the newest check of the log found; None before the first."""
-    return Verification.objects.filter(log_id=MAIN_LOG).order_by("-finished_at", "-pk").first()
+    """What the newest check of the log that is done found; None before the first."""
+    done = Verification.objects.filter(log_id=MAIN_LOG, finished_at__isnull=False)
+    return done.order_by("-finished_at", "-pk").first()
+
+
+def failed_verification() -> Verification | None:
+    """The newest check that failed, until a later one that looked at as much found no fault."""
+    done = Verification.objects.filter(log_id=MAIN_LOG, finished_at__isnull=False)
+    failed = done.filter(ok=False).order_by("-finished_at", "-pk").first()
+    if failed is None:
+        return None
+    later = done.filter(ok=True, finished_at__gt=failed.finished_at)
+    if failed.full:
+        later = later.filter(full=True)
+    return None if later.exists() else failed
+
+
+def verification(pk: int) -> Verification | None:
+    """A check of the log, done or not."""
+    return Verification.objects.filter(pk=pk).first()
+
+
+def verifications_under_way() -> QuerySet[Verification]:
+    """Checks that are due or being worked on; those that somebody asked for first."""
+    return Verification.objects.filter(log_id=MAIN_LOG, finished_at=None).order_by("full", "pk")
+
+
+def verifications_to_announce() -> QuerySet[Verification]:
+    """Failed checks of which nobody was told yet."""
+    return Verification.objects.filter(
+        ok=False, finished_at__isnull=False, announced_at=None
+    ).order_by("pk")
+
+
+def scrub_is_due(every: timedelta) -> bool:
+    """Whether the log is that old and no full check began since, nor is one under way."""
+    first = Entry.objects.filter(log_id=MAIN_LOG).order_by("seq").first()
+    if first is None:
+        return False
+    limit = timezone.now() - every
+    young = Q(started_at__gte=limit) | Q(finished_at=None)
+    fresh = Verification.objects.filter(young, log_id=MAIN_LOG, full=True)
+    return first.recorded_at < limit and not fresh.exists()
 
 
 def key_is_alive(pseudonym: str) -> bool:

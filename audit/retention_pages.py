@@ -1,6 +1,5 @@
 """The retention page: policies, holds, what may go, what went."""
 
-from collections.abc import Iterable
 from itertools import islice
 
 from django.contrib import messages
@@ -20,7 +19,7 @@ from audit.actions import (
     start_pruning,
 )
 from audit.doors import actor_of, page
-from audit.events import PERMANENT, permanent_types
+from audit.events import permanent_classes
 from audit.forms import LogHoldForm, RetentionPolicyForm
 from audit.models import MAIN_LOG, Pruning
 from audit.queries import actor_names
@@ -167,7 +166,7 @@ def _page(
         "prunes": may("retention.prune"),
         "policy_form": policy_form or RetentionPolicyForm(),
         "hold_form": hold_form or LogHoldForm(),
-        "permanent": [f"{prefix}*" for prefix in PERMANENT] + _beyond(permanent_types()),
+        "permanent": permanent_classes(),
         "actors": actor_names(
             [
                 *(policy.set_by for policy in found),
@@ -178,7 +177,3 @@ def _page(
         ),
     }
     return render(request, "audit/retention.html", context, status=status)
-
-
-def _beyond(types: Iterable[str]) -> list[str]:
-    return [name for name in types if not name.startswith(PERMANENT)]

@@ -12,13 +12,15 @@ from urllib.parse import urlencode
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 
+from audit.completeness import Span, first_since
 from audit.intake import parse_time, time_text
-from audit.models import MAIN_LOG, Entry, PrunedRange
+from audit.models import MAIN_LOG, Entry, Log, PrunedRange
 from audit.pruned import ranges_within
 from audit.queries import settle
 
 KINDS = ("person", "service", "system")
 MAX_PAGE = 1000
+_MAX_RESOURCE = 512
 
 
 class FilterError(ValueError):
@@ -93,9 +95,9 @@ def matching(filters: Filters) -> QuerySet[Entry]:
         found = found.filter(actor__in=_actors(filters.actor))
     # The log's time never runs back: a time is a number, by which all the indexes are sorted.
     if filters.since:
-        first = _first_since(filters.since)
+        first = first_since(filters.since)
         found = found.none() if first is None else found.filter(seq__gte=first)
-    if filters.until and (first := _first_since(filters.until)) is not None:
+    if filters.until and (first := first_since(filters.until)) is not None:
         found = found.filter(seq__lt=first)
     if filters.kind:
         users = get_user_model()._default_manager.filter(kind=filters.kind)
@@ -137,14 +139,30 @@ def pruned_on(found: Page) -> list[PrunedRange]:
     return list(within[:MAX_PAGE])
 
 
+def span_from(query: Mapping[str, str]) -> Span:
+    """Reads address parameters: resource, since, until. Raises FilterError, which names one."""
+    resource = query.get("resource", "").strip()
+    if not resource or len(resource) > _MAX_RESOURCE or not resource.isprintable():
+        raise FilterError("resource", "Name a resource as the log does: dataset:shop:purchases.")
+    size = Log.objects.filter(pk=MAIN_LOG).values_list("size", flat=True).first() or 0
+    since = _number_from(query, "since", size - 1) or 0
+    until = _number_from(query, "until", size)
+    if until is not None and until <= since:
+        raise FilterError("until", "The range must end behind its beginning.")
+    return Span(resource, since, until)
+
+
 def address(path: str, filters: Filters, **more: str) -> str:
     return f"{path}?{urlencode(filters.as_query() | more)}"
 
 
-def _first_since(moment: datetime) -> int | None:
-    """The number of the first entry that was recorded then or later."""
-    later = Entry.objects.filter(log_id=MAIN_LOG, recorded_at__gte=moment)
-    return later.order_by("recorded_at", "seq").values_list("seq", flat=True).first()
+def _number_from(query: Mapping[str, str], name: str, most: int) -> int | None:
+    text = query.get(name, "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text) <= most):
+        raise FilterError(name, f"A whole number from 0 to {most} is needed here.")
+    return int(text)
 
 
 def _actors(text: str) -> list[str]:

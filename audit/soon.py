@@ -40,9 +40,11 @@ class Soon:
         self._thread = None
 
     def _run(self) -> None:
-        while not self._ending:
+        ends = False
+        while not ends:
             self._awake.wait()
             self._awake.clear()
+            ends = self._ending  # read before the work, which then sees all there is
             try:
                 self._work()
             except Exception:

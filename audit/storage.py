@@ -234,6 +234,9 @@ def pending(log_id: int, limit: int) -> list[tuple[int, bytes]]:
 
 
 def insert_pending(log_id: int, event_id: str, event: bytes) -> None:
+    if connection.vendor == "postgresql":
+        postgresql.insert_pending(log_id, event_id, event)
+        return
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO audit_pending (log_id, event_id, event, created_at)"

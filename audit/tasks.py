@@ -1,11 +1,16 @@
 """What Celery does for the log."""
 
 import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
 
 from celery import shared_task
 from django.conf import settings
 
 from audit.actions import (
+    SWEEPER,
+    VERIFIER,
     PruningRefusedError,
     anchor_at,
     announce_epochs,
@@ -13,8 +18,12 @@ from audit.actions import (
     due_places,
     plan_pruning,
     prune,
+    publish_due,
+    record_heads,
     replay_if_restored,
+    request_verification,
     rotate_due_epoch,
+    run_verification,
     sequence,
     settle_signing_keys,
     start_pruning,
@@ -23,10 +32,12 @@ from audit.actions import (
 from audit.actions.acting import SCHEDULER
 from audit.models import MAIN_LOG
 from audit.places import PlacesError
+from audit.queries import scrub_is_due, verifications_under_way
 from audit.retention import running_prunings
 
 log = logging.getLogger(__name__)
 _WAKE_UP_SECONDS = 60  # the sweep has come again by then
+_LONGEST_PAUSE_SECONDS = 1.0
 
 
 @shared_task
@@ -39,6 +50,12 @@ def sequence_pending() -> None:
 def check_new_entries() -> None:
     """Keeps the newest whole check of the log up to date with what was added since."""
     verify_new_entries()
+
+
+@shared_task
+def record_heads_of_log() -> None:
+    """Keeps what the newest entries of resources are provable: VESTIGE_HEADS_MINUTES apart."""
+    record_heads(by=SWEEPER)
 
 
 @shared_task
@@ -91,3 +108,37 @@ def plan_nightly() -> None:
             prune(start_pruning(plan.plan_hash, by=SCHEDULER).pk)
     except PruningRefusedError as exc:
         log.info("Nothing is pruned tonight: %s", exc)
+
+
+@shared_task
+def publish_checkpoints() -> None:
+    """Brings the published copy up to date, if there is to be one and it is time."""
+    publish_due()
+
+
+@shared_task
+def scrub_log() -> None:
+    """Makes a full check due when the last one is old; it runs in the background."""
+    if settings.VESTIGE_SCRUB_HOURS > 0 and scrub_is_due(
+        timedelta(hours=settings.VESTIGE_SCRUB_HOURS)
+    ):
+        request_verification(by=VERIFIER, full=True)
+
+
+@shared_task
+def run_due_verifications() -> None:
+    """Works on checks that are due, also those that a dead worker left; others find them taken."""
+    for row in verifications_under_way():
+        run_verification(row.pk, progress=_gently() if row.by == VERIFIER.actor else None)
+
+
+def _gently() -> Callable[[int, int], None]:
+    """Rests as long as it has worked: what nobody waits for leaves half of a core to others."""
+    last = time.monotonic()
+
+    def rest(done: int, total: int) -> None:
+        nonlocal last
+        time.sleep(min(time.monotonic() - last, _LONGEST_PAUSE_SECONDS))
+        last = time.monotonic()
+
+    return rest

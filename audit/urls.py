@@ -12,6 +12,7 @@ urlpatterns = [
     path("log/", views.log, name="log"),
     path("log/<int:seq>/", views.log_entry, name="entry"),
     path("log/<int:seq>/evidence.json", views.entry_evidence, name="entry_evidence"),
+    path("log/complete.json", views.complete_evidence_file, name="complete_evidence"),
     path("log/verification/", views.verification, name="verification"),
     path("log/retention/", retention_pages.retention, name="retention"),
     path("log/retention/end/", retention_pages.end, name="end_policy"),

@@ -3,6 +3,7 @@
 from typing import cast
 
 import orjson
+from django.conf import settings
 from django.contrib import messages
 from django.http import (
     Http404,
@@ -16,9 +17,17 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from audit import export, health, proofs, pruned
-from audit.actions import note_export, verify_stored_log
+from audit.actions import (
+    VERIFIER,
+    complete_evidence,
+    note_export,
+    request_verification,
+    run_verification,
+)
+from audit.completeness import NotShownError, TooManyEntriesError
 from audit.doors import actor_of, page
 from audit.forms import LogFilterForm
+from audit.heads import HeadsMissingError
 from audit.intake import time_text
 from audit.integrity import integrity
 from audit.ledger import bundle
@@ -33,15 +42,27 @@ from audit.queries import (
     entry,
     event_of,
     evidence,
+    failed_verification,
     head,
     key_is_alive,
     latest_checkpoint,
+    verifications_under_way,
 )
-from audit.search import FilterError, Filters, Page, address, filters_from, matching, pruned_on
+from audit.search import (
+    FilterError,
+    Filters,
+    Page,
+    address,
+    filters_from,
+    matching,
+    pruned_on,
+    span_from,
+)
 from audit.search import page as page_of
 
 _ROWS = 50
 _NOTED = 5  # pruned ranges beside a page
+_AT_ONCE = 20_000  # entries; about a tenth of a second
 _FORMATS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
 
 
@@ -63,6 +84,7 @@ def log(request: HttpRequest) -> HttpResponse:
         "form": form,
         "filters": filters,
         "export_query": address("", filters),
+        "complete_query": address("", Filters(resource=filters.resource)),
         "rows": _lines(rows, strip.entries if strip.sound else 0),
         "actors": actor_names(row.actor for row in rows),
         "integrity": strip,
@@ -184,6 +206,23 @@ def entry_evidence(request: HttpRequest, seq: int) -> HttpResponse:
 
 @page("log.read")
 @require_GET
+def complete_evidence_file(request: HttpRequest) -> HttpResponse:
+    """All entries of a resource up to now, and the proof that none is left out."""
+    try:
+        made = complete_evidence(span_from(request.GET.dict()), by=actor_of(request))
+    except FilterError as exc:
+        messages.error(request, f"{exc.field}: {exc}")
+        return redirect("audit:log")
+    except (TooManyEntriesError, NotShownError, HeadsMissingError, NothingSignedError) as exc:
+        messages.error(request, str(exc))
+        return redirect("audit:log")
+    answer = HttpResponse(bundle.dumps(made), content_type="application/json")
+    answer["Content-Disposition"] = 'attachment; filename="vestige-complete.json"'
+    return answer
+
+
+@page("log.read")
+@require_GET
 def export_log(request: HttpRequest, file_format: str) -> HttpResponse:
     """The whole population of the filter, not only the page; that it was taken is recorded."""
     try:
@@ -209,11 +248,16 @@ def export_log(request: HttpRequest, file_format: str) -> HttpResponse:
 @page("log.verify")
 @require_POST
 def verify_now(request: HttpRequest) -> HttpResponse:
-    found = verify_stored_log(by=actor_of(request))
-    if found.ok:
+    """A check at once where the log is small; else a worker does it, and the page shows how far."""
+    failed = failed_verification()
+    # As thorough as the one that failed, so that a good one may take its banner away.
+    row = request_verification(by=actor_of(request), full=failed is not None and failed.full)
+    found = run_verification(row.pk) if row.size <= _AT_ONCE else None
+    if found is not None and found.ok:
         messages.success(request, f"All {found.entries:,} entries were verified. The log holds.")
-    else:
-        where = f" The first bad entry is number {found.first_bad}." if found.first_bad else ""
+    elif found is not None:
+        bad = found.first_bad
+        where = "" if bad is None else f" The first bad entry is number {bad}."
         messages.error(request, f"The log does not hold.{where}")
     return redirect("audit:verification")
 
@@ -221,12 +265,18 @@ def verify_now(request: HttpRequest) -> HttpResponse:
 @page("log.read")
 @require_GET
 def verification(request: HttpRequest) -> HttpResponse:
-    strip = integrity()
-    return render(
-        request,
-        "audit/verification.html",
-        {"integrity": strip, "found": strip.verification, "checkpoint": latest_checkpoint()},
-    )
+    strip, under_way = integrity(), list(verifications_under_way())
+    context = {
+        "integrity": strip,
+        "found": strip.failed or strip.verification,
+        "checkpoint": latest_checkpoint(),
+        "under_way": under_way,
+        "actors": actor_names(row.by for row in under_way),
+        "refresh": bool(under_way),
+        "scrub_hours": settings.VESTIGE_SCRUB_HOURS,
+        "scheduled_by": VERIFIER.actor,
+    }
+    return render(request, "audit/verification.html", context)
 
 
 @require_GET

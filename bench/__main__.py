@@ -10,7 +10,18 @@ import sys
 from bench.report import machine, say
 from bench.scratch import installation
 
-_ALL = ["append", "bulk", "rest", "change", "history", "verify", "size", "lineage"]
+_ALL = [
+    "append",
+    "bulk",
+    "rest",
+    "change",
+    "history",
+    "verify",
+    "folder",
+    "size",
+    "lineage",
+    "completeness",
+]
 
 
 def main(arguments: list[str]) -> int:

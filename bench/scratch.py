@@ -20,6 +20,7 @@ def installation() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="vestige-bench-") as home, _database() as url:
         os.environ |= {"VESTIGE_HOME": home, "DJANGO_SETTINGS_MODULE": "bench.settings"}
         os.environ.pop("DATABASE_URL", None)
+        os.environ.pop("VESTIGE_KEYS_DATABASE_URL", None)  # the key store is the scratch one, too
         if url:
             os.environ["DATABASE_URL"] = url
         django.setup()
@@ -37,6 +38,9 @@ def installation() -> Iterator[str]:
         try:
             yield "PostgreSQL" if url else "SQLite (set DATABASE_URL to measure PostgreSQL)"
         finally:
+            from audit.actions import recording
+
+            recording._soon._finish()  # its thread must not look for a database that is gone
             connections.close_all()
 
 

@@ -5,15 +5,12 @@ auditor has them, without a database. From PostgreSQL: `verify_log` reads the ro
 positions, times, every column, the tiles and the signed checkpoints.
 """
 
-import importlib
-import importlib.util
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from bench.biglog import grow
-from bench.report import Line, beside, best_rates, say, table
+from bench.report import Line, beside, best_rates, table
 
 SIZE, PROVEN, TURNS = 200_000, 5_000, 5
 BARE = "leaf hash + root, in memory"
@@ -91,60 +88,18 @@ def _evidence_verifier(leaves: list[bytes]) -> Callable[[], None]:
 
 
 def _folder_verifier(folder: Path) -> Callable[[], None]:
-    _write_folder(folder)
-    if importlib.util.find_spec("audit.ledger.folder") is None:
-        say("There is no reader of exported folders: the chain over the entry bundles is timed.")
-        return lambda: _chain_over(folder)
-    folders: Any = importlib.import_module("audit.ledger.folder")
-    files: Any = importlib.import_module("audit.ledger.files")
+    """Exports the log, as `export_log` does; judges the folder as `audit.ledger verify` does."""
+    from audit.ledger.files import open_files
+    from audit.ledger.folder import verify_folder
+    from audit.publication import publish
+    from audit.targets import FolderTarget
+
+    publish(FolderTarget(folder), entries=True, whole=True)
 
     def judge() -> None:
-        verdict = folders.verify_folder(files.open_files(folder))
-        if not verdict.valid or verdict.checked < SIZE:
-            raise RuntimeError(f"the folder does not hold: {verdict.checks}")
+        files = open_files(folder)
+        verdict = verify_folder(files) if files else None
+        if verdict is None or not verdict.valid or verdict.checked < SIZE:
+            raise RuntimeError(f"the folder does not hold: {verdict}")
 
     return judge
-
-
-def _chain_over(folder: Path) -> None:
-    from audit.ledger.chain import ChainVerifier
-    from audit.ledger.tiles import ENTRIES, TILE_WIDTH, decode_entries, tile_path
-
-    chain, held = ChainVerifier(), list[bytes]()
-    for index in range(SIZE // TILE_WIDTH):
-        held += decode_entries((folder / tile_path(ENTRIES, index)).read_bytes())
-        if len(held) >= 4_096:
-            chain.feed_batch(held)
-            held = []
-    chain.feed_batch(held)
-    chain.root()
-
-
-def _write_folder(folder: Path) -> None:
-    """Checkpoint, key, hash tiles and entries, each file where C2SP tlog-tiles wants it."""
-    from audit.ledger.tiles import ENTRIES, TILE_WIDTH, encode_entries, tile_path, tile_width
-    from audit.models import MAIN_LOG
-    from audit.proofs import tile_reader
-    from audit.queries import covering_checkpoint, entries, verifier_key
-
-    signed = covering_checkpoint()
-    (folder / "checkpoint").write_text(signed.note)
-    (folder / "vkey").write_text(verifier_key() + "\n")
-
-    def write(path: str, data: bytes) -> None:
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(data)
-
-    read = tile_reader(MAIN_LOG, signed.size)
-    level = 0
-    while width := tile_width(level, 0, signed.size):
-        index = 0
-        while width := tile_width(level, index, signed.size):
-            write(tile_path(level, index, width), read(level, index))
-            index += 1
-        level += 1
-    for index in range(-(-signed.size // TILE_WIDTH)):
-        first = index * TILE_WIDTH
-        rows = entries().filter(seq__gte=first, seq__lt=min(first + TILE_WIDTH, signed.size))
-        leaves = [bytes(leaf) for leaf in rows.order_by("seq").values_list("leaf", flat=True)]
-        write(tile_path(ENTRIES, index, len(leaves)), encode_entries(leaves))

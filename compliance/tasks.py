@@ -11,6 +11,8 @@ from django.utils import timezone
 from accounts.queries import system_user, users_with_role
 from accounts.roles import Role
 from audit import vault
+from audit.queries import verifications_to_announce
+from compliance.actions.alerts import announce_failed_verification
 from compliance.actions.identity import send_code
 from compliance.actions.mail import claim_mail, mark_sent, mark_unsent
 from compliance.actions.notices import post_notice
@@ -120,3 +122,15 @@ def issue_due_notices() -> None:
                 users_with_role(Role.MODEL_OWNER),
                 by=system_user("scheduler"),
             )
+
+
+@shared_task
+def announce_failed_verifications() -> None:
+    """Makes mail due for checks of the log that failed: `audit` keeps them, and knows no people."""
+    for row in verifications_to_announce():
+        announce_failed_verification(
+            row.pk,
+            users_with_role(Role.AUDITOR, Role.DPO),
+            first_bad=row.first_bad,
+            faults=len(row.faults),
+        )

@@ -58,10 +58,18 @@ VESTIGE_STORE_ROOTS = [Path(p).resolve() for p in env.list("VESTIGE_STORE_ROOTS"
 VESTIGE_COOLING_OFF_HOURS = env.int(
     "VESTIGE_COOLING_OFF_HOURS", default=0 if VESTIGE_SAMPLE else 24
 )
+# Where checkpoints and tiles are published: /a/folder or s3://bucket/prefix; empty: nowhere.
+VESTIGE_PUBLISH = env.str("VESTIGE_PUBLISH", default="")
+VESTIGE_PUBLISH_ENTRIES = env.bool("VESTIGE_PUBLISH_ENTRIES", default=False)
+VESTIGE_PUBLISH_SECONDS = env.int("VESTIGE_PUBLISH_SECONDS", default=300)
+VESTIGE_S3_ENDPOINT = env.str("VESTIGE_S3_ENDPOINT", default="")
+VESTIGE_PUBLIC_TILES = env.bool("VESTIGE_PUBLIC_TILES", default=True)
+VESTIGE_SCRUB_HOURS = env.int("VESTIGE_SCRUB_HOURS", default=24)  # 0: never by itself
 # One event at the append door, and one whole body, in bytes.
 VESTIGE_PRUNE = env.str("VESTIGE_PRUNE", default="plan")  # what the night does
 if VESTIGE_PRUNE not in ("plan", "auto"):
     raise ImproperlyConfigured(f"VESTIGE_PRUNE is {VESTIGE_PRUNE!r}. Set it to plan or to auto.")
+VESTIGE_HEADS_MINUTES = env.int("VESTIGE_HEADS_MINUTES", default=60)  # 0: only when asked for
 VESTIGE_MAX_EVENT_BYTES = 60_000
 VESTIGE_MAX_BODY_BYTES = env.int("VESTIGE_MAX_BODY_BYTES", default=32 * 1024 * 1024)
 
@@ -161,6 +169,9 @@ def _database(url: str, *pragmas: str) -> dict[str, Any]:
     else:
         database["CONN_MAX_AGE"] = None  # a connection a request costs ten times the request
         database["CONN_HEALTH_CHECKS"] = True
+        if env.bool("VESTIGE_PREPARE_STATEMENTS", default=True):
+            # Those of audit.postgresql; Django's own cursors never prepare theirs.
+            database["OPTIONS"] = {"prepare_threshold": 5} | database.get("OPTIONS", {})
     return database
 
 
@@ -314,12 +325,18 @@ _SWEEPS = {
     "audit.tasks.keep_keys": 30,
     "audit.tasks.rotate_due_keys": 3600,
     "audit.tasks.continue_pruning": 3,
+    "audit.tasks.publish_checkpoints": 15,
+    "audit.tasks.run_due_verifications": 3,
+    "audit.tasks.scrub_log": 60,
+    "compliance.tasks.announce_failed_verifications": 10,
     "compliance.tasks.send_due_mail": 2,
     "compliance.tasks.advance_due_requests": 2,
     "compliance.tasks.issue_due_notices": 3,
     "datasheets.tasks.measure_due_profiles": 5,
     "reports.tasks.render_due_documents": 2,
 }
+if VESTIGE_HEADS_MINUTES > 0:
+    _SWEEPS["audit.tasks.record_heads_of_log"] = 60 * VESTIGE_HEADS_MINUTES
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     # A wake-up that waited longer than the next one is worth nothing.
     task: {"task": task, "schedule": seconds, "options": {"expires": 5 * seconds}}

@@ -16,6 +16,7 @@ from typing import Any
 
 from django.conf import settings
 
+from audit.completeness import NotShownError, Span, span_of_period, stated
 from audit.ledger import canonical
 from audit.queries import actor_names, entries_for, event_of, pruned_between
 from reports import signing
@@ -74,10 +75,15 @@ class Question:
 
 @dataclass(frozen=True)
 class ComplianceReport:
-    """`pruned`: the ranges of the log, of this time, that are past their retention and gone."""
+    """`span`: the entries of which the evidence proves that none is left out, or else why not.
+
+    `pruned`: the ranges of the log, of this time, that are past their retention and gone.
+    """
 
     question: Question
     events: Sequence[Mapping[str, Any]]
+    span: Span | None
+    not_complete_because: str
     pruned: Sequence[Mapping[str, Any]] = ()
 
     def jsonl(self) -> bytes:
@@ -144,6 +150,8 @@ class ComplianceReport:
                 "as_of": asked.as_of,
                 "proved": len(self.proved()),
             },
+            "complete": stated(self.span, len(entries)) if self.span else None,
+            "not_complete_because": self.not_complete_because or None,
             "events_sha256": digest,
             "attachments": [
                 {"name": "events.jsonl", "bytes": len(jsonl), "sha256": digest},
@@ -166,8 +174,23 @@ def compliance_report(question: Question) -> ComplianceReport:
             f"The period holds {number:,} events of {question.resource}; one report takes at most "
             f"{MOST_EVENTS:,}. Ask for a shorter period, or export the log as CSV from its page."
         )
+    span, why_not = _span(question, number)
     gone = pruned_between(question.start_at, question.before_at, question.as_of)
-    return ComplianceReport(question, list(_events(question, found)), gone)
+    return ComplianceReport(question, list(_events(question, found)), span, why_not, gone)
+
+
+def _span(question: Question, number: int) -> tuple[Span | None, str]:
+    """What can be proven to be complete; None and the reason when it cannot."""
+    if number > MOST_PROVED:
+        return None, (
+            f"The evidence carries the events that are shown and not all {number:,}, which would"
+            " make the file too large. A report on a shorter period is proven complete."
+        )
+    try:
+        asked = question.resource, question.start_at, question.before_at
+        return span_of_period(*asked, as_of=question.as_of), ""
+    except NotShownError as exc:
+        return None, str(exc)
 
 
 def _pruned_limit(gone: Mapping[str, Any]) -> str:

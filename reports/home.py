@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from accounts.models import User
 from accounts.roles import Role
 from audit.integrity import integrity as audit_integrity
-from audit.queries import verifier_key
+from audit.queries import failed_verification, verifier_key
 from audit.templatetags.vestige import ago, hash_text
 from compliance.models import Plan, Request
 from compliance.queries import (
@@ -50,7 +50,7 @@ def dashboard(user: User) -> dict[str, Any]:
 
 def integrity() -> dict[str, Any]:
     """Whether the log holds, as far as anybody has looked: green only if all of it was checked."""
-    strip = audit_integrity()
+    strip, failed = audit_integrity(), failed_verification()
     checkpoint, last, held = strip.checkpoint, strip.verification, strip.outside.newest
     name, key_id, _ = verifier_key().rsplit("+", 2)
     return {
@@ -58,8 +58,8 @@ def integrity() -> dict[str, Any]:
         "word": strip.word,
         "verified": strip.entries,
         "total": strip.size,
-        "at": last.finished_at if last else None,
-        "faults": last.faults[:3] if last else [],
+        "at": last.checked_at if last else None,
+        "faults": failed.faults[:3] if failed else [],
         "facts": [
             ("Root", hash_text(checkpoint.root) if checkpoint else "not signed yet"),
             ("Checkpoint", f"{checkpoint.size:,}" if checkpoint else "none"),

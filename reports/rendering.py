@@ -61,7 +61,10 @@ def question_of(report: Report, *, as_of: int) -> Question:
 
 
 def rendered_report(report: Report) -> Rendered:
-    """Raises NotInLogError, LogDisagreesError, RenderError, SigningKeyError."""
+    """Raises NotInLogError, LogDisagreesError, RenderError, SigningKeyError.
+
+    Raises HeadsMissingError when the log must first commit to its heads.
+    """
     statement = json.loads(report.statement)
     content = compliance_report(question_of(report, as_of=statement["entries"]["as_of"]))
     jsonl = content.jsonl()
@@ -71,7 +74,12 @@ def rendered_report(report: Report) -> Rendered:
             "Verify the log before you rely on any report."
         )
     entry = _entry_of(report)
-    proofs = evidence([*content.proved(), entry], purpose="compliance report", statement=statement)
+    proofs = evidence(
+        [*content.proved(), entry],
+        purpose="compliance report",
+        statement=statement,
+        complete=[content.span] if content.span and statement.get("complete") else [],
+    )
     pdf = _pdf(
         "reports/pdf/compliance.html",
         _report_context(report, content, statement, entry, proofs),

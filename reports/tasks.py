@@ -9,7 +9,9 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.queries import system_user
-from audit.actions import sequence
+from audit.actions import record_heads, sequence
+from audit.completeness import NotShownError
+from audit.heads import HeadsMissingError
 from audit.queries import NothingSignedError, actor_names, entries, head
 from compliance.errors import NotErasedError
 from compliance.leases import kept_alive
@@ -31,8 +33,21 @@ from reports.rendering import (
 
 logger = logging.getLogger(__name__)
 # Trying again does not help against these; a person must look.
-_LASTING = (TooManyEventsError, LogDisagreesError, NotErasedError, signing.SigningKeyError)
-_PASSING = (NotInLogError, NothingSignedError, RenderError, OSError, DatabaseError)
+_LASTING = (
+    TooManyEventsError,
+    LogDisagreesError,
+    NotShownError,
+    NotErasedError,
+    signing.SigningKeyError,
+)
+_PASSING = (
+    NotInLogError,
+    NothingSignedError,
+    HeadsMissingError,
+    RenderError,
+    OSError,
+    DatabaseError,
+)
 
 
 @shared_task
@@ -68,7 +83,7 @@ def _render(document: Certificate | Report, *, by: User) -> None:
             if isinstance(document, Certificate):
                 rendered = rendered_certificate(document)
             else:
-                rendered = rendered_report(document)
+                rendered = _rendered_report(document, by=by)
             _keep(document, rendered, by=by)
     except actions.ClaimLostError:
         logger.info("%s is rendered by another worker", document)
@@ -81,6 +96,14 @@ def _render(document: Certificate | Report, *, by: User) -> None:
         # Put back and shown with the class only: a message might quote data.
         actions.put_back(document, f"Unexpected error ({type(exc).__name__}).")
         raise
+
+
+def _rendered_report(report: Report, *, by: User) -> Rendered:
+    try:
+        return rendered_report(report)
+    except HeadsMissingError:
+        record_heads(by=by)
+        return rendered_report(report)
 
 
 def _issue(document: Certificate | Report, *, by: User) -> None:

@@ -1,6 +1,6 @@
 """Writing the log: record, append what pipelines send, sequence, forget, check, prune."""
 
-from audit.actions.acting import Actor
+from audit.actions.acting import OPERATOR, SWEEPER, VERIFIER, Actor
 from audit.actions.adopting import adopt_subject_keys
 from audit.actions.anchoring import (
     anchor_at,
@@ -9,9 +9,16 @@ from audit.actions.anchoring import (
     note_anchor,
     note_anchor_fault,
 )
-from audit.actions.checking import verify_new_entries, verify_stored_log
+from audit.actions.checking import (
+    mark_announced,
+    request_verification,
+    run_verification,
+    verify_new_entries,
+    verify_stored_log,
+)
 from audit.actions.exporting import note_export
 from audit.actions.forgetting import SubjectUnknownError, destroy_due_keys, forget_subject
+from audit.actions.heads import complete_evidence, record_heads
 from audit.actions.pruning import (
     OwnPolicyError,
     PlanChangedError,
@@ -21,6 +28,7 @@ from audit.actions.pruning import (
     prune,
     start_pruning,
 )
+from audit.actions.publishing import PublicationFailedError, publish_due, publish_now
 from audit.actions.receipting import KeyLivesError, erasure_receipt
 from audit.actions.recording import (
     NotInTransactionError,
@@ -56,6 +64,9 @@ from audit.actions.rotating import (
 __all__ = [
     "LEAST_DAYS",
     "MOST_DAYS",
+    "OPERATOR",
+    "SWEEPER",
+    "VERIFIER",
     "Actor",
     "KeyLivesError",
     "KeysUnreachableError",
@@ -63,6 +74,7 @@ __all__ = [
     "OwnPolicyError",
     "PlanChangedError",
     "PruningRefusedError",
+    "PublicationFailedError",
     "RetentionError",
     "RotationUnderWayError",
     "SubjectUnknownError",
@@ -74,25 +86,32 @@ __all__ = [
     "append_declared",
     "append_signed",
     "claim_anchoring",
+    "complete_evidence",
     "destroy_due_keys",
     "due_places",
     "end_policy",
     "erasure_receipt",
     "forget_subject",
+    "mark_announced",
     "note_anchor",
     "note_anchor_fault",
     "note_export",
     "place_hold",
     "plan_pruning",
     "prune",
+    "publish_due",
+    "publish_now",
     "record",
+    "record_heads",
     "release_hold",
     "replace_policies",
     "replay_erasures",
     "replay_if_restored",
+    "request_verification",
     "rotate_due_epoch",
     "rotate_epoch",
     "rotate_signing_key",
+    "run_verification",
     "sequence",
     "set_policy",
     "settle_signing_keys",

@@ -14,11 +14,13 @@ class Actor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of Vestige that acts by itself."""
+    """A part of the log that acts by itself, or an actor known by name only."""
 
     actor: str
 
 
+SWEEPER = Part("vestige:heads")
 KEEPER = Part("vestige:keys")
 SCHEDULER = Part("vestige:scheduler")
-OPERATOR = Part("vestige:operator")  # whoever may run commands on the machine
+VERIFIER = Part("vestige:verifier")
+OPERATOR = Part("vestige:operator")  # whoever may run commands on the server

@@ -94,6 +94,13 @@ def claim_anchoring(
     return bool(mine.update(claimed_until=now + lease, tried_at=now))
 
 
+def renew_anchoring(log_id: int, kind: str, name: str, *, lease: timedelta) -> None:
+    """Keep the claim of a long try alive."""
+    AnchorAttempt.objects.filter(log_id=log_id, kind=kind, name=name).update(
+        claimed_until=timezone.now() + lease
+    )
+
+
 def note_anchor(
     log_id: int,
     kind: str,

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from audit import intake, proofs, sequencer, storage
+from audit import heads, intake, proofs, sequencer, storage
 from audit.actions.acting import Actor, Part
 from audit.actions.recording import record
 from audit.events import LOG_PRUNED, LOG_PRUNING_STARTED, LOG_PRUNING_WITHHELD
@@ -204,6 +204,7 @@ def _record_next(pruning: Pruning) -> None:
 def _open(pruning: Pruning) -> None:
     """Let the database delete the chunk's entries, unless somebody began to hold them."""
     sequencer.drain(pruning.log_id)
+    heads.gather(pruning.log_id)  # while all that they are gathered from is there
     with transaction.atomic():
         # Holds are placed under the same lock: none comes between the look at them and the row.
         storage.lock_head(pruning.log_id)

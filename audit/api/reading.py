@@ -11,10 +11,13 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from audit import proofs, pruned
-from audit.doors import machine_door
+from audit.actions import complete_evidence
+from audit.completeness import NotShownError, TooManyEntriesError
+from audit.doors import actor_of, machine_door
+from audit.heads import HeadsMissingError
 from audit.held import Held, held_outside, witnessed_note
 from audit.intake import time_text
-from audit.ledger import proof_file
+from audit.ledger import bundle, proof_file
 from audit.ledger.leaf import unpack
 from audit.ledger.tiles import (
     ENTRIES,
@@ -29,13 +32,22 @@ from audit.problems import ProblemError, problem
 from audit.queries import (
     EntryPrunedError,
     EntryUnknownError,
+    NothingSignedError,
     entries,
     entry,
     event_of,
     latest_checkpoint,
     verifier_keys,
 )
-from audit.search import MAX_PAGE, FilterError, address, filters_from, page, pruned_on
+from audit.search import (
+    MAX_PAGE,
+    FilterError,
+    address,
+    filters_from,
+    page,
+    pruned_on,
+    span_from,
+)
 
 _DEFAULT_PAGE = 100
 
@@ -108,6 +120,20 @@ def one_event(request: HttpRequest, seq: str) -> HttpResponse:
         described(row)
         | {"leaf": b64encode(leaf).decode(), "previous_hash": unpack(leaf).previous.hex()}
     )
+
+
+@machine_door("log.read", methods=("GET",))
+def complete_events(request: HttpRequest) -> HttpResponse:
+    """An evidence bundle with all entries of a resource in a range, and the proof that it has."""
+    try:
+        made = complete_evidence(span_from(request.GET.dict()), by=actor_of(request))
+    except FilterError as exc:
+        raise _bad_parameter(exc.field, str(exc)) from exc
+    except TooManyEntriesError as exc:
+        raise ProblemError(413, "Content Too Large", str(exc)) from exc
+    except (NotShownError, HeadsMissingError, NothingSignedError) as exc:
+        raise ProblemError(409, "Conflict", str(exc)) from exc
+    return HttpResponse(bundle.dumps(made), content_type="application/json")
 
 
 def inclusion_proof(request: HttpRequest, seq: str) -> HttpResponse:
@@ -215,7 +241,7 @@ def consistency(request: HttpRequest) -> HttpResponse:
 
 @public
 def tile(request: HttpRequest, path: str) -> HttpResponse:
-    """C2SP tlog-tiles. Hash tiles are public unless set otherwise; bundles need log.read."""
+    """C2SP tlog-tiles. Bundles of entries need log.read; hash tiles too, if so configured."""
     try:
         level, index, width = parse_tile_path(path)
     except TileError as exc:
@@ -226,17 +252,25 @@ def tile(request: HttpRequest, path: str) -> HttpResponse:
         raise ProblemError(404, "Not Found", "The log has not grown to this tile yet.")
     if level == ENTRIES:
         return _entry_bundle(request, index, width)
-    data = proofs.tile_reader(MAIN_LOG, size)(int(level), index)[: width * 32]
     if not settings.VESTIGE_PUBLIC_TILES:
-        return _guarded_tile(request, data)
-    answer = HttpResponse(data, content_type="application/octet-stream")
+        return _guarded_tile(request, int(level), index, width, size)
+    answer = _hash_tile(int(level), index, width, size)
     answer["Cache-Control"] = "public, max-age=31536000, immutable"
     return answer
 
 
+def _hash_tile(level: int, index: int, width: int, size: int) -> HttpResponse:
+    data = proofs.tile_reader(MAIN_LOG, size)(level, index)[: width * 32]
+    return HttpResponse(data, content_type="application/octet-stream")
+
+
 @machine_door("log.read", methods=("GET",))
-def _guarded_tile(request: HttpRequest, data: bytes) -> HttpResponse:
-    return _private(data)
+def _guarded_tile(
+    request: HttpRequest, level: int, index: int, width: int, size: int
+) -> HttpResponse:
+    answer = _hash_tile(level, index, width, size)
+    answer["Cache-Control"] = "private, max-age=31536000, immutable"
+    return answer
 
 
 @machine_door("log.read", methods=("GET",))

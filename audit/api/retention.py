@@ -17,7 +17,7 @@ from audit.actions import (
     start_pruning,
 )
 from audit.doors import actor_of, machine_door
-from audit.events import PERMANENT, permanent_types
+from audit.events import permanent_classes
 from audit.intake import time_text
 from audit.models import MAIN_LOG, LogHold, Pruning
 from audit.problems import ProblemError
@@ -178,7 +178,7 @@ def _retention() -> dict[str, Any]:
             }
             for row in policies(MAIN_LOG)
         ],
-        "permanent": [f"{prefix}*" for prefix in PERMANENT] + permanent_types(),
+        "permanent": permanent_classes(),
         "pruned": [described(row) for row in gone[:_MOST]],
     }
 

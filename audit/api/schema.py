@@ -125,6 +125,44 @@ _SCHEMAS = {
             "checkpoint": _TEXT | {"nullable": True},
         },
     },
+    "EvidenceBundle": {
+        "type": "object",
+        "description": "The file that `python -m audit.ledger verify` checks: docs/ledger.md.",
+        "properties": {
+            "format": _TEXT,
+            "purpose": _TEXT,
+            "statement": {"type": "object", "nullable": True},
+            "log": {"type": "object", "properties": {"origin": _TEXT, "vkey": _TEXT}},
+            "checkpoint": _TEXT,
+            "entries": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "seq": _NUMBER,
+                        "leaf": _TEXT | {"format": "byte"},
+                        "proof": {"type": "array", "items": _TEXT | {"format": "byte"}},
+                    },
+                },
+            },
+            "complete": {
+                "type": "array",
+                "description": "Of which resources all entries in a range are in the bundle.",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "resource": _TEXT,
+                        "since": _NUMBER,
+                        "until": _NUMBER,
+                        "from": _NUMBER | {"nullable": True},
+                        "before": _NUMBER | {"nullable": True},
+                        "heads": {"type": "object", "nullable": True},
+                    },
+                },
+            },
+            "digest": _HASH,
+        },
+    },
     "LogConsistencyProof": {
         "type": "object",
         "properties": {
@@ -175,6 +213,23 @@ _SCHEMAS = {
             "quorum": _TEXT | {"nullable": True, "description": "How many must have cosigned"},
             "fault": _TEXT | {"nullable": True, "description": "What is wrong with the settings"},
             "results": {"type": "array", "items": {"$ref": "#/components/schemas/LogAnchor"}},
+        },
+    },
+    "LogVerification": {
+        "type": "object",
+        "description": "A check of the whole log, due, under way or done.",
+        "properties": {
+            "id": _NUMBER,
+            "state": _TEXT | {"enum": ["due", "under way", "holds", "does not hold"]},
+            "full": {"type": "boolean"},
+            "entries": _NUMBER | {"description": "Checked and found right so far"},
+            "size": _NUMBER,
+            "started_at": _TEXT | {"format": "date-time"},
+            "finished_at": _TEXT | {"format": "date-time", "nullable": True},
+            "root": _HASH | {"nullable": True},
+            "first_bad": _NUMBER | {"nullable": True},
+            "faults": {"type": "array", "items": _TEXT},
+            "warnings": {"type": "array", "items": _TEXT},
         },
     },
     "Problem": _PROBLEM,
@@ -268,6 +323,18 @@ def describe() -> None:
     )
     describe_door("/api/v1/events", {"post": _append_operation(), **listing}, _SCHEMAS)
     describe_door(
+        "/api/v1/events/complete",
+        _get(
+            "log_events_complete",
+            "All entries of a resource, and the proof that none is left out",
+            _answers(_ref("EvidenceBundle"), 400, 401, 403, 409, 413),
+            _parameter("resource", _TEXT, required=True),
+            _parameter("since", _NUMBER),
+            _parameter("until", _NUMBER),
+        ),
+        {},
+    )
+    describe_door(
         "/api/v1/events/{seq}",
         _get(
             "log_event",
@@ -295,6 +362,17 @@ def describe() -> None:
             "log_anchors",
             "Who outside holds checkpoints of the log",
             _answers(_ref("LogAnchors"), 401, 403),
+        ),
+        {},
+    )
+    describe_door("/api/v1/log/verifications", {"post": _ask_operation()}, {})
+    describe_door(
+        "/api/v1/log/verifications/{id}",
+        _get(
+            "log_verification",
+            "How far a check of the whole log is, and what it found",
+            _answers(_ref("LogVerification"), 401, 403, 404),
+            _parameter("id", _NUMBER, where="path"),
         ),
         {},
     )
@@ -344,7 +422,8 @@ def describe() -> None:
             f"{prefix}/log/tile/{{path}}",
             _get(
                 f"log_tile{suffix}",
-                "A hash tile (C2SP tlog-tiles); entry bundles need a key that may read the log",
+                "A hash tile (C2SP tlog-tiles), public unless configured otherwise; entry bundles"
+                " need a key that may read the log",
                 _answers(
                     _TEXT | {"format": "binary"},
                     401,
@@ -358,6 +437,28 @@ def describe() -> None:
             ),
             {},
         )
+
+
+def _ask_operation() -> dict[str, Any]:
+    return {
+        "operationId": "log_verify",
+        "summary": "Have a worker check the whole log; the check under way, if there is one",
+        "tags": ["log"],
+        "requestBody": {
+            "required": False,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"full": {"type": "boolean", "default": False}},
+                    }
+                }
+            },
+        },
+        "responses": _answers(
+            _ref("LogVerification"), 400, 401, 403, 422, status="202", description="Accepted"
+        ),
+    }
 
 
 def _append_operation() -> dict[str, Any]:

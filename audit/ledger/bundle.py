@@ -10,6 +10,16 @@ of the statement: that binds the statement to the log. The bundle's own digest o
 against accidents; what an attacker cannot change is what the signed checkpoint covers. Unknown
 members are refused, so that nothing unproven rides along. This module builds, writes and reads;
 audit.ledger.verify judges.
+
+"vestige-evidence/2" has one member more, "complete": a list of claims that all entries of a
+resource with since <= seq < until are in the bundle.
+
+    {"resource": …, "since": 17, "until": 345, "from": µs or null, "before": µs or null,
+     "heads": null or {"entry": 345, "bucket": [["<hex>", nth, seq], …], "path": ["<base64>", …]}}
+
+With `from`, `since` is where the entries begin that were recorded then (microseconds since 1970)
+or later; with `before`, `until` is where those end that were recorded earlier. `heads` shows the
+newest entry of the resource (audit.ledger.heads); audit.ledger.completeness judges all of it.
 """
 
 import json
@@ -21,11 +31,15 @@ from itertools import pairwise
 from typing import Any
 
 from audit.ledger import canonical
+from audit.ledger.hashing import HASH_BYTES
+from audit.ledger.heads import PATH_HASHES, Head
 
 FORMAT = "vestige-evidence/1"
+FORMAT_COMPLETE = "vestige-evidence/2"
 STATEMENT_FIELD = "statement_sha256"
 
 _MEMBERS = {"format", "purpose", "statement", "log", "checkpoint", "entries", "digest"}
+_MEMBERS_OF = {FORMAT: _MEMBERS, FORMAT_COMPLETE: _MEMBERS | {"complete"}}
 
 
 class BundleError(ValueError):
@@ -42,18 +56,58 @@ class BundleEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadsProof:
+    """The bucket of a resource, under the root that entry `entry` commits to."""
+
+    entry: int
+    bucket: tuple[Head, ...]
+    path: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """That all entries of the resource with since <= seq < until are in the bundle."""
+
+    resource: str
+    since: int
+    until: int
+    from_us: int | None = None
+    before_us: int | None = None
+    heads: HeadsProof | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The claim as JSON. Its members but `heads` are also what a statement says of it."""
+        heads = self.heads
+        return {
+            "resource": self.resource,
+            "since": self.since,
+            "until": self.until,
+            "from": self.from_us,
+            "before": self.before_us,
+            "heads": heads
+            and {
+                "entry": heads.entry,
+                "bucket": [[head.key.hex(), head.nth, head.seq] for head in heads.bucket],
+                "path": [_base64(item) for item in heads.path],
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """A bundle of the right form, of which nothing has been verified.
 
     `intact` says whether its digest matches: no accident has changed it since it was written.
     """
 
+    format: str
     purpose: str
     statement: dict[str, Any] | None
     origin: str
     vkey: str
     checkpoint: str
     entries: tuple[BundleEntry, ...]
+    complete: tuple[Claim, ...]
     intact: bool
 
 
@@ -73,14 +127,16 @@ def build(
     vkey: str,
     checkpoint: str,
     entries: Iterable[tuple[int, bytes, Sequence[bytes]]],
+    complete: Sequence[Claim] = (),
 ) -> dict[str, Any]:
     """The bundle as a JSON object. `entries` are (seq, leaf, inclusion proof) in any order.
 
-    The proofs must belong to the tree of `checkpoint`, a signed note. Raises BundleError when
-    the parts do not make a bundle; whether they prove anything is for audit.ledger.verify.
+    With claims in `complete` its format is vestige-evidence/2. The proofs must belong to the tree
+    of `checkpoint`, a signed note. Raises BundleError when the parts do not make a bundle; whether
+    they prove anything is for audit.ledger.verify.
     """
     members: dict[str, Any] = {
-        "format": FORMAT,
+        "format": FORMAT_COMPLETE if complete else FORMAT,
         "purpose": purpose,
         "statement": None if statement is None else dict(statement),
         "log": {"origin": origin, "vkey": vkey},
@@ -90,6 +146,8 @@ def build(
             for seq, leaf, proof in sorted(entries, key=lambda entry: entry[0])
         ],
     }
+    if complete:
+        members["complete"] = [claim.as_dict() for claim in complete]
     members["digest"] = _digest({**members, "digest": None})
     parse(members)
     return members
@@ -125,20 +183,26 @@ def decode(data: bytes | str) -> Any:
 
 def parse(value: object) -> Bundle:
     """Check the form of a bundle. Raises BundleError."""
-    members = _members(value, _MEMBERS, "the bundle")
-    if members["format"] != FORMAT:
-        raise BundleError(f"format must be {FORMAT!r}, not {members['format']!r:.80}")
+    named = value.get("format") if isinstance(value, dict) else FORMAT
+    known = _MEMBERS_OF.get(named) if isinstance(named, str) else None
+    members = _members(value, known or _MEMBERS, "the bundle")
+    if known is None:
+        raise BundleError(
+            f"format must be {' or '.join(map(repr, _MEMBERS_OF))}, not {named!r:.80}"
+        )
     log = _members(members["log"], {"origin", "vkey"}, "log")
     statement = members["statement"]
     if statement is not None and not isinstance(statement, dict):
         raise BundleError("statement must be an object or null")
     return Bundle(
+        format=members["format"],
         purpose=_text(members["purpose"], "purpose"),
         statement=statement,
         origin=_text(log["origin"], "log.origin"),
         vkey=_text(log["vkey"], "log.vkey"),
         checkpoint=_text(members["checkpoint"], "checkpoint"),
         entries=_entries(members["entries"]),
+        complete=_claims(members["complete"]) if "complete" in members else (),
         intact=members["digest"] == _digest({**members, "digest": None}),
     )
 
@@ -155,16 +219,76 @@ def _entries(value: object) -> tuple[BundleEntry, ...]:
 
 def _entry(value: object, place: str) -> BundleEntry:
     members = _members(value, {"seq", "leaf", "proof"}, place)
-    seq, proof = members["seq"], members["proof"]
-    if type(seq) is not int or not 0 <= seq <= canonical.MAX_INT:
-        raise BundleError(f"{place}.seq must be a whole number, 0 or more")
-    if not isinstance(proof, list):
-        raise BundleError(f"{place}.proof must be a list of hashes in base64")
     return BundleEntry(
-        seq=seq,
+        seq=_whole(members["seq"], f"{place}.seq"),
         leaf=_bytes(members["leaf"], f"{place}.leaf"),
-        proof=tuple(_bytes(item, f"{place}.proof[{at}]") for at, item in enumerate(proof)),
+        proof=_hashes(members["proof"], f"{place}.proof"),
     )
+
+
+def _claims(value: object) -> tuple[Claim, ...]:
+    if not isinstance(value, list) or not value:
+        raise BundleError("complete must be a list with at least one claim")
+    return tuple(_claim(item, f"complete[{number}]") for number, item in enumerate(value))
+
+
+def _claim(value: object, place: str) -> Claim:
+    names = {"resource", "since", "until", "from", "before", "heads"}
+    members = _members(value, names, place)
+    from_us, before_us = (
+        None if members[name] is None else _whole(members[name], f"{place}.{name}")
+        for name in ("from", "before")
+    )
+    claim = Claim(
+        _text(members["resource"], f"{place}.resource"),
+        _whole(members["since"], f"{place}.since"),
+        _whole(members["until"], f"{place}.until"),
+        from_us,
+        before_us,
+        None if members["heads"] is None else _heads(members["heads"], f"{place}.heads"),
+    )
+    # A period in which nothing was recorded begins and ends at the same entry.
+    if claim.until < claim.since or (claim.until == claim.since and None in (from_us, before_us)):
+        raise BundleError(f"{place}.until must be more than {place}.since")
+    return claim
+
+
+def _heads(value: object, place: str) -> HeadsProof:
+    members = _members(value, {"entry", "bucket", "path"}, place)
+    bucket, path = members["bucket"], _hashes(members["path"], f"{place}.path")
+    if not isinstance(bucket, list):
+        raise BundleError(f"{place}.bucket must be a list of heads")
+    if len(path) != PATH_HASHES:
+        raise BundleError(f"{place}.path must have {PATH_HASHES} hashes")
+    return HeadsProof(
+        entry=_whole(members["entry"], f"{place}.entry"),
+        bucket=tuple(_head(item, f"{place}.bucket[{at}]") for at, item in enumerate(bucket)),
+        path=path,
+    )
+
+
+def _head(value: object, place: str) -> Head:
+    if not isinstance(value, list) or len(value) != 3 or not isinstance(value[0], str):
+        raise BundleError(f"{place} must be a list of hash, nth and seq")
+    try:
+        key = bytes.fromhex(value[0])
+    except ValueError:
+        key = b""
+    if len(key) != HASH_BYTES or key.hex() != value[0]:
+        raise BundleError(f"{place} must begin with 32 bytes in lower-case hexadecimal")
+    return Head(key, _whole(value[1], f"{place}[1]"), _whole(value[2], f"{place}[2]"))
+
+
+def _whole(value: object, place: str) -> int:
+    if type(value) is not int or not 0 <= value <= canonical.MAX_INT:
+        raise BundleError(f"{place} must be a whole number, 0 or more")
+    return value
+
+
+def _hashes(value: object, place: str) -> tuple[bytes, ...]:
+    if not isinstance(value, list):
+        raise BundleError(f"{place} must be a list of hashes in base64")
+    return tuple(_bytes(item, f"{place}[{at}]") for at, item in enumerate(value))
 
 
 def _members(value: object, names: set[str], place: str) -> dict[str, Any]:
@@ -175,7 +299,7 @@ def _members(value: object, names: set[str], place: str) -> dict[str, Any]:
         raise BundleError(f"{place} lacks {', '.join(sorted(missing))}")
     if unknown:
         listed = ", ".join(sorted(repr(name)[:40] for name in unknown)[:5])
-        raise BundleError(f"{place} has members that {FORMAT} does not know: {listed}")
+        raise BundleError(f"{place} has members that its format does not know: {listed}")
     return value
 
 

@@ -81,13 +81,16 @@ def encode_entries(leaves: Iterable[bytes]) -> bytes:
 def decode_entries(data: bytes) -> list[bytes]:
     """The leaves of an entry bundle. Raises TileError when it is cut or too long."""
     leaves: list[bytes] = []
-    position = 0
-    while position < len(data):
-        start = position + 2
-        position = start + int.from_bytes(data[position:start], "big")
-        if start > len(data) or position > len(data):
-            raise TileError(f"the entry bundle ends in the middle of entry {len(leaves)}")
-        leaves.append(data[start:position])
+    position, end = 0, len(data)
+    try:
+        while position < end:
+            start = position + 2
+            position = start + (data[position] << 8 | data[position + 1])
+            leaves.append(data[start:position])
+    except IndexError:
+        position = end + 1
+    if position > end:
+        raise TileError("the entry bundle ends in the middle of an entry")
     if len(leaves) > TILE_WIDTH:
         raise TileError(f"a bundle holds at most {TILE_WIDTH} entries, not {len(leaves)}")
     return leaves

@@ -24,6 +24,13 @@ from audit.ledger.bundle import (
 )
 from audit.ledger.chain import ChainError, ChainStateError, ChainVerifier
 from audit.ledger.checkpoint import Checkpoint, InvalidNoteError, parse_vkey, verify_note
+from audit.ledger.completeness import (
+    Conclusion,
+    IncompleteError,
+    Read,
+    conclusion,
+    statement_faults,
+)
 from audit.ledger.document import EVIDENCE_MEMBER, document_faults
 from audit.ledger.hashing import leaf_hash
 from audit.ledger.leaf import GENESIS, Leaf, LeafError, unpack
@@ -59,6 +66,10 @@ _NOTE_UNPROVEN = "The statement names entries that the file does not prove: {ent
 _NOTE_COMPLETE = (
     "The evidence shows that these entries are in the log, not that the log holds nothing else."
 )
+_NOTE_COUNTED = (
+    "What is said to be complete is so by the log's own count of each resource's entries. That the"
+    " log counted rightly, whoever may read all of it can check (verify_log --full)."
+)
 _NOTE_PAGES = (
     "The proof covers the attached evidence, not the printed pages: compare the pages with the"
     " statement in it."
@@ -80,7 +91,7 @@ def verify_bundle(bundle: object, *, trusted_vkey: str | Iterable[str] | None = 
     except BundleError as error:
         verdict.record("format", [f"This is no evidence bundle: {error}."])
         return verdict
-    verdict.record("format", [], "This is an evidence bundle (vestige-evidence/1).")
+    verdict.record("format", [], f"This is an evidence bundle ({parsed.format}).")
     changed = "The bundle was changed after it was written: its digest does not match."
     verdict.record("digest", [] if parsed.intact else [changed], "The bundle's digest matches.")
     verdict.purpose, verdict.vkey, verdict.statement = parsed.purpose, parsed.vkey, parsed.statement
@@ -90,8 +101,9 @@ def verify_bundle(bundle: object, *, trusted_vkey: str | Iterable[str] | None = 
         return verdict
     _check_key(verdict, parsed, checkpoint, trusted_vkey)
     events = _check_entries(verdict, parsed, checkpoint)
-    _check_statement(verdict, parsed, events)
-    verdict.note(_NOTE_COMPLETE)
+    conclusions = _check_complete(verdict, parsed, events)
+    _check_statement(verdict, parsed, events, conclusions)
+    verdict.note(_NOTE_COUNTED if conclusions else _NOTE_COMPLETE)
     return verdict
 
 
@@ -240,7 +252,24 @@ def _chain_faults(read: list[_Read]) -> Iterator[str]:
             yield f"Entry {later.seq} is dated before entry {leaf.seq}."
 
 
-def _check_statement(verdict: Verdict, bundle: Bundle, read: list[_Read]) -> None:
+def _check_complete(verdict: Verdict, bundle: Bundle, read: list[_Read]) -> list[Conclusion]:
+    """What the bundle shows to be complete, of what it claims to be."""
+    entries = {leaf.seq: Read(leaf.timestamp_us, event) for _, leaf, event in read}
+    found: list[Conclusion] = []
+    faults = []
+    for claim in bundle.complete:
+        try:
+            found.append(conclusion(claim, entries))
+        except IncompleteError as error:
+            faults.append(str(error))
+    if bundle.complete:
+        verdict.record("complete", faults, " ".join(item.sentence for item in found))
+    return found
+
+
+def _check_statement(
+    verdict: Verdict, bundle: Bundle, read: list[_Read], conclusions: list[Conclusion]
+) -> None:
     statement = bundle.statement
     if statement is None or "purpose" not in statement:
         verdict.note(_NOTE_PURPOSE.format(purpose=_shown(bundle.purpose)))
@@ -251,7 +280,7 @@ def _check_statement(verdict: Verdict, bundle: Bundle, read: list[_Read]) -> Non
     verdict.commitments = [
         _commitment(item) for item in read if _committed_digest(item[2]) == digest
     ]
-    faults = list(_statement_faults(bundle, statement))
+    faults = [*_statement_faults(bundle, statement), *statement_faults(statement, conclusions)]
     if not verdict.commitments:
         faults.insert(0, "No entry commits to the statement: the log does not vouch for it.")
     sentences = [

@@ -2,6 +2,7 @@
 
 from audit.models.anchors import Anchor, AnchorAttempt
 from audit.models.checks import Verification
+from audit.models.heads import HeadsMap, ResourceHead
 from audit.models.keys import FIRST_EPOCH, KeyEpoch, Subject, SubjectKey
 from audit.models.log import MAIN_LOG, Checkpoint, Entry, Log, Pending, Tile
 from audit.models.retention import LogHold, PrunedPlace, PrunedRange, Pruning, RetentionPolicy
@@ -13,6 +14,7 @@ __all__ = [
     "AnchorAttempt",
     "Checkpoint",
     "Entry",
+    "HeadsMap",
     "KeyEpoch",
     "Log",
     "LogHold",
@@ -20,6 +22,7 @@ __all__ = [
     "PrunedPlace",
     "PrunedRange",
     "Pruning",
+    "ResourceHead",
     "RetentionPolicy",
     "Subject",
     "SubjectKey",

@@ -199,9 +199,10 @@ class _Run:
                     index * TILE, "the hash tile from this entry on is not that of what was pruned."
                 )
                 return
-            last = found.newest_us if (index + 1) * TILE == found.stop else None
-            self._skip(hashes[offset:], last)
-            self._tiles.compare(hashes[offset:])
+            rest = hashes[offset : self._end - index * TILE]
+            last = found.newest_us if self._chain.size + len(rest) == found.stop else None
+            self._skip(rest, last)
+            self._tiles.compare(rest)
 
     def _skip(self, hashes: list[bytes], newest_us: int | None) -> None:
         at = 0

@@ -22,6 +22,7 @@ CHUNK = 4096
 _ARROW_CHUNK = 4 * CHUNK
 _AHEAD = 2  # chunks that are read while one is looked at
 _LEVEL_CHUNK = 512
+_GROUPED = 50_000
 
 Row = tuple[Any, ...]
 _UNREADABLE = (DatabaseError, psycopg.Error, ValueError, OverflowError)
@@ -50,11 +51,14 @@ class Head:
 
 def head(log_id: int) -> Head | None:
     rows = _all(
-        "SELECT origin, size, last_hash, last_timestamp_us, frontier, note, note_size"
-        " FROM audit_log WHERE id = %s",
+        f"SELECT {_text('origin')}, size, last_hash, last_timestamp_us, frontier,"  # noqa: S608
+        f" {_text('note')}, note_size FROM audit_log WHERE id = %s",
         [log_id],
     )
-    return Head(*map(_plain, rows[0])) if rows else None
+    if not rows:
+        return None
+    origin, size, last_hash, last_us, frontier, note, note_size = map(_plain, rows[0])
+    return Head(_read_text(origin), size, last_hash, last_us, frontier, _read_text(note), note_size)
 
 
 def entries(log_id: int, begin: int, end: int) -> Iterator[Chunk]:
@@ -163,12 +167,60 @@ def tile(log_id: int, index: int) -> bytes:
     return hashes if type(hashes) is bytes else b""
 
 
+def entries_of_type(log_id: int, kind: str) -> list[tuple[int, bytes]]:
+    """(seq, leaf) of all entries of a type, in order."""
+    rows = _all(
+        "SELECT seq, leaf FROM audit_entry WHERE log_id = %s AND type = %s ORDER BY seq",
+        [log_id, kind],
+    )
+    return [(seq, _plain(leaf)) for seq, leaf in rows]
+
+
+def heads_at(log_id: int, size: int) -> list[Row]:
+    """(resource, nth, seq) of the newest of the first `size` entries of each resource.
+
+    Some of these may be pruned, none behind them: the next entry of the resource names the one
+    before it, and the places of resources that have none are kept.
+    """
+    left = (
+        "SELECT resource, max(nth), max(seq) FROM audit_entry WHERE log_id = %s AND seq < %s"
+        " GROUP BY resource"
+    )
+    behind = (
+        "SELECT entry.resource, entry.nth - 1, entry.previous FROM audit_entry AS entry"
+        " JOIN (SELECT min(seq) AS seq FROM audit_entry WHERE log_id = %s AND seq >= %s"
+        " GROUP BY resource) AS first ON entry.log_id = %s AND entry.seq = first.seq"
+        " WHERE entry.previous IS NOT NULL"
+    )
+    places = "SELECT resource, nth, seq FROM audit_prunedplace WHERE log_id = %s AND seq < %s"
+    newest: dict[str, tuple[int, int]] = {}
+    for statement, values in ((left, 2), (behind, 3), (places, 2)):
+        for resource, nth, seq in _all(statement, [log_id, size, log_id][:values]):
+            newest[resource] = max(newest.get(resource, (0, -1)), (nth, seq))
+    return [(resource, *place) for resource, place in newest.items()]
+
+
+def newest_by_resource(log_id: int, begin: int, end: int) -> Iterator[tuple[str, int, int]]:
+    """(resource, how many entries, the last of them) of each resource in begin <= seq < end.
+
+    A resource comes once for every stretch of the log that it stands in, in the log's order.
+    """
+    for start in range(begin, end, _GROUPED):
+        yield from _all(
+            "SELECT resource, count(*), max(seq) FROM audit_entry WHERE log_id = %s"
+            " AND seq >= %s AND seq < %s GROUP BY resource",
+            [log_id, start, min(start + _GROUPED, end)],
+        )
+
+
 def checkpoints(log_id: int) -> list[tuple[Any, Any, Any]]:
     """(size, root, note) of the history, by size."""
     rows = _all(
-        "SELECT size, root, note FROM audit_checkpoint WHERE log_id = %s ORDER BY size", [log_id]
+        f"SELECT size, root, {_text('note')} FROM audit_checkpoint"  # noqa: S608
+        " WHERE log_id = %s ORDER BY size",
+        [log_id],
     )
-    return [(size, _plain(root), note) for size, root, note in rows]
+    return [(size, _plain(root), _read_text(_plain(note))) for size, root, note in rows]
 
 
 def tiles(log_id: int, level: int, first: int = 0) -> Iterator[tuple[int, bytes, bytes]]:
@@ -228,6 +280,15 @@ def _all(sql: str, parameters: list[Any]) -> list[Row]:
         cursor.execute(sql, parameters)
         rows: list[Row] = cursor.fetchall()
         return rows
+
+
+def _text(column: str) -> str:
+    """A text column; SQLite keeps any bytes in one, and refuses to hand over what is no UTF-8."""
+    return f"CAST({column} AS BLOB)" if connection.vendor == "sqlite" else column
+
+
+def _read_text(value: Any) -> Any:
+    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
 
 
 def _plain(value: Any) -> Any:

@@ -23,6 +23,8 @@ class PlainEntry(models.Model):
     recorded_at = models.DateTimeField(auto_now_add=True)
     parent_id = models.CharField(max_length=128)
     subject = models.CharField(max_length=64)
+    nth = models.BigIntegerField(default=1)
+    previous = models.BigIntegerField(null=True)
 
     objects: models.Manager["PlainEntry"] = models.Manager()
 

@@ -1,13 +1,24 @@
-// Verifies evidence bundles (vestige-evidence/1) with WebCrypto: RFC 8785, RFC 6962, C2SP notes.
+// Verifies evidence bundles (vestige-evidence/1 and /2) with WebCrypto: RFC 8785, RFC 6962, C2SP notes.
 // The same checks as `python -m audit.ledger verify`; the formats are in docs/ledger.md.
 "use strict";
+
+import { checkComplete, parseClaims, statementFaults } from "./complete.js";
 
 const MAX_ENTRIES = 200000;
 const MAGIC = "VLG1";
 const HEADER_BYTES = 52;
 const MEMBERS = ["checkpoint", "digest", "entries", "format", "log", "purpose", "statement"];
+const MEMBERS_OF = {
+  "vestige-evidence/1": MEMBERS,
+  "vestige-evidence/2": [...MEMBERS, "complete"],
+};
 export const utf8 = new TextEncoder();
 const fromUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+const NOTE_COMPLETE =
+  "The evidence shows that these entries are in the log, not that the log holds nothing else.";
+const NOTE_COUNTED =
+  "What is said to be complete is so by the log's own count of each resource's entries. That the log counted rightly, whoever may read all of it can check (verify_log --full).";
 
 export class Fault extends Error {}
 
@@ -185,7 +196,7 @@ export function readLeaf(seq, leaf) {
   return { seq, time: view.getBigUint64(12), previous: leaf.slice(20, HEADER_BYTES), event };
 }
 
-function requireMembers(value, names, where) {
+export function requireMembers(value, names, where) {
   if (value === null || typeof value !== "object" || Array.isArray(value)) {
     throw new Fault(`${where} must be an object.`);
   }
@@ -197,10 +208,11 @@ function requireMembers(value, names, where) {
 }
 
 function parseBundle(bundle) {
-  if (bundle?.format !== "vestige-evidence/1") {
-    throw new Fault("This is no evidence bundle (vestige-evidence/1).");
+  const format = bundle?.format;
+  if (typeof format !== "string" || !Object.hasOwn(MEMBERS_OF, format)) {
+    throw new Fault("This is no evidence bundle (vestige-evidence/1 or /2).");
   }
-  requireMembers(bundle, MEMBERS, "The bundle");
+  requireMembers(bundle, MEMBERS_OF[format], "The bundle");
   requireMembers(bundle.log, ["origin", "vkey"], "log");
   for (const text of [bundle.purpose, bundle.log.origin, bundle.log.vkey, bundle.checkpoint]) {
     if (typeof text !== "string" || !text) throw new Fault("A text of the bundle is missing.");
@@ -280,7 +292,7 @@ async function checkEntries(verdict, entries, checkpoint) {
   verdict.record(chainFaults, "Order, times and hashes of the entries agree.");
 }
 
-async function checkStatement(verdict, bundle) {
+async function checkStatement(verdict, bundle, conclusions) {
   const statement = bundle.statement;
   if (statement === null) {
     verdict.notes.push("The evidence makes no statement: it only proves its entries.");
@@ -290,7 +302,7 @@ async function checkStatement(verdict, bundle) {
   const digest = await digestOf(statement);
   const committing = verdict.entries.filter((e) => e.event.details?.statement_sha256 === digest);
   verdict.commits = committing.map((entry) => entry.seq);
-  const faults = [];
+  const faults = statementFaults(statement, conclusions);
   if (!committing.length) {
     faults.push("No entry commits to the statement: the log does not vouch for it.");
   }
@@ -312,9 +324,11 @@ async function checkStatement(verdict, bundle) {
 /** Judge a bundle that was parsed from JSON. `trusted`: a vkey that came from elsewhere, or "". */
 export async function verifyBundle(bundle, trusted = "") {
   const verdict = new Verdict();
+  let complete = false;
   try {
     const entries = parseBundle(bundle);
-    verdict.record([], "This is an evidence bundle (vestige-evidence/1).");
+    const claims = parseClaims(bundle);
+    verdict.record([], `This is an evidence bundle (${bundle.format}).`);
     const intact = bundle.digest === (await digestOf({ ...bundle, digest: null }));
     verdict.record(
       intact ? [] : ["The bundle was changed after it was written: its digest does not match."],
@@ -332,14 +346,14 @@ export async function verifyBundle(bundle, trusted = "") {
     );
     await checkTrust(verdict, bundle, trusted);
     await checkEntries(verdict, entries, checkpoint);
-    await checkStatement(verdict, bundle);
+    const conclusions = await checkComplete(verdict, claims);
+    await checkStatement(verdict, bundle, conclusions);
+    complete = conclusions.length > 0;
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
     verdict.record([error.message]);
   }
-  verdict.notes.push(
-    "The evidence shows that these entries are in the log, not that the log holds nothing else.",
-  );
+  verdict.notes.push(complete ? NOTE_COUNTED : NOTE_COMPLETE);
   return verdict;
 }
 

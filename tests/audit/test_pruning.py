@@ -1,29 +1,41 @@
 """What is past its retention goes by whole tiles; the log still verifies, and says what went."""
 
 import random
+from datetime import timedelta
+from io import StringIO
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+from django.core.management import call_command
+from django.db import transaction
+from django.utils import timezone
 
 from accounts.models import User
-from audit import proofs, retention, sequencer
+from audit import heads, proofs, retention, segments, sequencer
 from audit.actions import (
     PlanChangedError,
     PruningRefusedError,
     append,
+    complete_evidence,
     end_policy,
     place_hold,
     plan_pruning,
     prune,
+    record_heads,
     release_hold,
     sequence,
     set_policy,
     start_pruning,
+    verify_stored_log,
 )
 from audit.batches import Ends
+from audit.completeness import NotShownError, Span, span_of_period
+from audit.ledger.files import FolderFiles
+from audit.ledger.folder import verify_folder
 from audit.ledger.tree import root_of, verify_consistency, verify_inclusion
 from audit.ledger.verify import verify_bundle
-from audit.models import MAIN_LOG, Entry, PrunedPlace, Pruning
+from audit.models import MAIN_LOG, Entry, HeadsMap, PrunedPlace, Pruning, ResourceHead
 from audit.queries import (
     covering_checkpoint,
     event_of,
@@ -375,3 +387,117 @@ def test_the_ranges_of_a_run_do_not_overlap(dpo: User, pipeline: User, setter: U
     assert run.pruned == 19_968
     assert Entry.objects.filter(type="log.pruned").count() == 3
     assert verified().findings == []
+
+
+def test_heads_are_right_after_pruning_and_when_they_are_gathered_anew(
+    dpo: User, pipeline: User, setter: User
+) -> None:
+    with days_ago(400):
+        append([event(n, resource=f"r-{n % 7}", type="READ") for n in range(512)], by=pipeline)
+        append([event(n, resource=f"kept-{n % 3}") for n in range(100)], by=pipeline)
+        append([event(resource="r-3", type="READ")], by=pipeline)
+    record_heads(by=dpo)
+    keep("READ", 365, setter)
+    pruned(dpo)
+    append([event(resource="r-1"), event(resource="new")], by=pipeline)
+    record_heads(by=dpo)
+    assert stored_log_outcome(full=True).findings == []
+    told = [event_of(row)["details"] for row in Entry.objects.filter(type="log.heads")]
+    # As somebody does who distrusts the derived tables.
+    ResourceHead.objects.all().delete()
+    HeadsMap.objects.all().delete()
+    heads.gather(MAIN_LOG)
+    with transaction.atomic():
+        again = heads.commitment(MAIN_LOG)
+    append([event(resource="r-1")], by=pipeline)
+    record_heads(by=dpo)
+    newest = event_of(Entry.objects.filter(type="log.heads").latest("seq"))["details"]
+    assert again["resources"] == told[-1]["resources"]
+    assert newest["resources"] == again["resources"]
+    assert stored_log_outcome(full=True).findings == []
+
+
+def test_a_place_that_is_edited_shows_in_the_heads(dpo: User, pipeline: User, setter: User) -> None:
+    with days_ago(400):
+        append([event(n, resource="a", type="READ") for n in range(256)], by=pipeline)
+    keep("READ", 365, setter)
+    pruned(dpo)
+    record_heads(by=dpo)
+    heads_entry = Entry.objects.filter(type="log.heads").latest("seq").seq
+    with undone(), as_database_owner():
+        sql("UPDATE audit_prunedplace SET nth = 200")
+        assert stored_log_outcome(full=True).first_bad == heads_entry
+
+
+def test_all_entries_of_a_resource_can_be_shown_where_none_of_them_is_gone(
+    dpo: User, pipeline: User, setter: User
+) -> None:
+    with days_ago(400):
+        append([event(n, resource="a") for n in range(3)], by=pipeline)
+        append([event(n, resource="b", type="READ") for n in range(1000)], by=pipeline)
+        append([event(n, resource="a") for n in range(3)], by=pipeline)
+    keep("READ", 365, setter)
+    pruned(dpo)
+    assert ranges() == [(256, 512), (512, 768)] or ranges() == [(256, 768)]
+    shown = complete_evidence(Span("a"), by=dpo)
+    assert verify_bundle(shown).valid
+    with pytest.raises(NotShownError):
+        complete_evidence(Span("b"), by=dpo)
+
+
+def test_a_period_with_pruned_entries_of_the_resource_is_not_shown_complete(
+    dpo: User, pipeline: User, setter: User
+) -> None:
+    with days_ago(400):
+        append([event(n, resource="a", type="READ") for n in range(512)], by=pipeline)
+    with days_ago(200):
+        append([event(n, resource="a", type="READ") for n in range(50)], by=pipeline)
+    keep("READ", 365, setter)
+    pruned(dpo)
+    now = timezone.now()
+
+    def span(days: int) -> Span:
+        return span_of_period("a", now - timedelta(days=days), now, as_of=size() - 1)
+
+    with pytest.raises(NotShownError, match="past their retention"):
+        span(500)
+    with pytest.raises(NotShownError, match="past their retention"):
+        span(300)  # its first entry is next to one that is gone
+    with days_ago(100):
+        append([event(n, resource="a", type="READ") for n in range(5)], by=pipeline)
+    assert span(150).resource == "a"
+
+
+def test_an_export_of_a_pruned_log_verifies_and_says_what_is_gone(
+    dpo: User, pipeline: User, setter: User, tmp_path: Path
+) -> None:
+    old_log((600, "READ"), (300, "UPDATE"), by=pipeline)
+    keep("READ", 365, setter)
+    pruned(dpo)
+    covering_checkpoint()
+    call_command("export_log", str(tmp_path / "log"), stdout=StringIO(), stderr=StringIO())
+    verdict = verify_folder(FolderFiles(tmp_path / "log"))
+    assert verdict.valid, verdict.as_dict()
+    assert any("512 entries were past their retention" in note for note in verdict.notes)
+    bundle = tmp_path / "log" / "tile" / "entries" / "002"
+    kept = bundle.read_bytes()
+    bundle.unlink()
+    assert verify_folder(FolderFiles(tmp_path / "log")).first_bad == 512
+    bundle.write_bytes(kept)
+    tile = tmp_path / "log" / "tile" / "0" / "001"
+    tile.write_bytes(tile.read_bytes()[:-1] + b"!")
+    assert not verify_folder(FolderFiles(tmp_path / "log")).valid
+
+
+@pytest.mark.parametrize("segment", [100, 256, 300, 1000])
+def test_a_check_in_parts_goes_over_what_is_pruned(
+    dpo: User, pipeline: User, setter: User, segment: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_log((100, "UPDATE"), (1200, "READ"), (300, "UPDATE"), by=pipeline)
+    keep("READ", 365, setter)
+    pruned(dpo)
+    monkeypatch.setattr(segments, "SEGMENT", segment)
+    row = verify_stored_log(by=dpo, full=True)
+    assert row.faults == []
+    assert row.ok
+    assert (row.entries, row.pruned) == (row.size, 1024)

@@ -129,7 +129,17 @@ def test_postgresql_lets_no_table_of_the_session_stand_in(log: int, statement: s
     refused(log, statement)
 
 
-@pytest.mark.parametrize("name", ["log.verified", "certificate.issued", "subject.erased"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "log.pruned",
+        "log.key.rotated",
+        "log.hold_placed",
+        "certificate.issued",
+        "kek.epoch.created",
+        "subject.erased",
+    ],
+)
 def test_a_range_with_what_the_log_needs_is_refused(
     dpo: User, pipeline: User, admin: User, name: str
 ) -> None:

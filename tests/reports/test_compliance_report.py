@@ -100,7 +100,8 @@ def test_the_verifier_says_valid_and_not_after_a_change(
     status, said = builders.verified_offline(file)
     assert status == 0, said
     assert "report.issued" in said
-    assert "6 entries proven" in said, "the five events and the one that binds the report"
+    assert "7 entries proven" in said, "the events, what binds the report, what proves it complete"
+    assert f"All 5 entries of {RESOURCE} from entry 0 to entry " in said
     status, said = builders.verified_offline(changed)
     assert status == 1
     assert "NOT VALID" in said
@@ -125,7 +126,7 @@ def test_a_long_report_shows_the_ends_and_carries_all(auditor: User, tmp_path: P
         data = files[described["name"]]
         assert hashlib.sha256(data).hexdigest() == described["sha256"]
         assert len(data) == described["bytes"]
-    assert len(json.loads(files["evidence.json"])["entries"]) == 621
+    assert len(json.loads(files["evidence.json"])["entries"]) == 622
     with pikepdf.open(pdf) as opened:
         kinds = {str(spec.UF): str(spec.AFRelationship) for spec in opened.Root.AF}
     assert kinds == {

@@ -8,10 +8,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from audit.ledger import bundle, canonical, checkpoint, leaf, proof_file, receipt, tree
+from audit.ledger import bundle, canonical, checkpoint, leaf, proof_file, receipt, tiles, tree
 from audit.ledger.hashing import leaf_hash
 from audit.ledger.receipt import Accepted
-from audit.ledger.tiles import ENTRIES, encode_entries, tile_path, updated_tiles
 
 ORIGIN = "vestige.example/log"
 START_US = 1_790_000_000_000_000
@@ -137,25 +136,6 @@ def tlog_proof(log: SampleLog, seq: int) -> bytes:
     return proof_file.dumps(seq, path, log.note(), extra=log.leaves[seq]).encode()
 
 
-def folder(path: Path, log: SampleLog, *, entries: bool = True) -> Path:
-    """A static copy of the log by tlog-tiles."""
-    path.mkdir()
-    (path / "checkpoint").write_text(log.note())
-    parts = {
-        tile_path(level, index, len(tile) // 32): tile
-        for (level, index), tile in updated_tiles(0, log.hashes, lambda *_: b"").items()
-    }
-    if entries:
-        for start in range(0, len(log.leaves), 256):
-            leaves = log.leaves[start : start + 256]
-            parts[tile_path(ENTRIES, start // 256, len(leaves))] = encode_entries(leaves)
-    for name, content in parts.items():
-        file = path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-    return path
-
-
 def proof_answer(log: SampleLog, seq: int) -> dict[str, Any]:
     """As GET /api/v1/events/{seq}/proof gives it."""
     size = len(log.leaves)
@@ -180,3 +160,25 @@ def growth_answer(log: SampleLog, first: int) -> dict[str, Any]:
         "proof": [item.hex() for item in tree.consistency_proof(first, size, log.get)],
         "checkpoint": log.note(),
     }
+
+
+def write_folder(
+    log: SampleLog, root: Path, *, entries: bool = True, key: Ed25519PrivateKey = KEY
+) -> Path:
+    """The log as C2SP tlog-tiles files: a reference, apart from what the product writes."""
+    size = len(log.leaves)
+    files = {
+        tiles.tile_path(level, index, len(data) // 32): data
+        for (level, index), data in tiles.updated_tiles(0, log.hashes, lambda *_: b"").items()
+    }
+    if entries:
+        for start in range(0, size, 256):
+            leaves = log.leaves[start : start + 256]
+            path = tiles.tile_path(tiles.ENTRIES, start // 256, len(leaves))
+            files[path] = tiles.encode_entries(leaves)
+    files["checkpoint"] = log.note(key).encode()
+    files["vkey"] = f"{vkey(key)}\n".encode()
+    for path, data in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(data)
+    return root

@@ -71,7 +71,7 @@ def with_entry(**members: object) -> dict[str, Any]:
         ({}, "lacks checkpoint, digest, entries, format, log, purpose, statement"),
         (without("log"), "the bundle lacks log"),
         ({**certificate_bundle(), "extra": 1}, "does not know: 'extra'"),
-        ({**certificate_bundle(), "format": "vestige-evidence/2"}, "format must be"),
+        ({**certificate_bundle(), "format": "vestige-evidence/3"}, "format must be"),
         ({**certificate_bundle(), "format": 1}, "format must be"),
         ({**certificate_bundle(), "purpose": ""}, "purpose must be a text, it is empty"),
         ({**certificate_bundle(), "statement": "text"}, "statement must be an object or null"),

@@ -15,11 +15,11 @@ from tests.audit.ledger.builders import (
     OTHER_KEY,
     answer_of,
     certificate_bundle,
-    folder,
     log_of,
     tlog_proof,
     vkey,
     without,
+    write_folder,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -154,13 +154,13 @@ def test_a_saved_receipt_is_judged_and_a_broken_promise_is_named(tmp_path: Path)
     log, later = log_of(12), log_of(30)
     saved = tmp_path / "receipt.json"
     saved.write_text(json.dumps(answer_of(log, 7, 8)))
-    kept = folder(tmp_path / "kept", later)
+    kept = write_folder(later, tmp_path / "kept")
     done = ledger("verify", str(saved), "--vkey", vkey(), "--against", str(kept))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"VALID  {saved}\n")
     assert "2 of 2 events stand in the signed log" in done.stdout
 
-    forged = folder(tmp_path / "forged", without(log, 8))
+    forged = write_folder(without(log, 8), tmp_path / "forged")
     done = ledger("verify", str(saved), "--vkey", vkey(), "--against", str(forged))
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.startswith(f"PROMISE BROKEN  {saved}\n")

@@ -24,7 +24,6 @@ from tests.audit.ledger.builders import (
     answer_of,
     certificate_bundle,
     certificate_log,
-    folder,
     grown,
     growth_answer,
     log_of,
@@ -32,6 +31,7 @@ from tests.audit.ledger.builders import (
     tlog_proof,
     vkey,
     without,
+    write_folder,
 )
 
 LOG = log_of(12)
@@ -135,8 +135,8 @@ def kept_everywhere(tmp_path: Path, log: SampleLog, seqs: list[int]) -> dict[str
         "bundle": bundle.dumps(log.bundle(sorted(seqs))),
         "proof": data(proof_answer(log, seqs[0])),
         "tlog-proof": tlog_proof(log, seqs[0]),
-        "folder": folder(tmp_path / "copy", log),
-        "tiles alone": folder(tmp_path / "tiles", log, entries=False),
+        "folder": write_folder(log, tmp_path / "copy"),
+        "tiles alone": write_folder(log, tmp_path / "tiles", entries=False),
     }
 
 
@@ -199,7 +199,7 @@ def test_a_log_that_still_extends_what_it_signed_then_is_said_to(tmp_path: Path)
     assert (verdict.valid, verdict.promise) == (True, "not shown")
     assert "612 entries still begins with the 12 entries" in verdict.checks[-1].sentence
     assert any("shows the 3 events in place" in note for note in verdict.notes)
-    copied = folder(tmp_path / "copy", later, entries=False)
+    copied = write_folder(later, tmp_path / "copy", entries=False)
     whole = judge_file(data(ANSWER), trusted_vkey=vkey(), against=[copied])
     assert [check.name for check in whole.checks[-2:]] == ["growth", "promise"]
     elsewhere = [data(growth_answer(later, 11))]
@@ -215,7 +215,7 @@ def test_an_older_entry_that_was_rewritten_is_proven_by_the_answers_checkpoint(
     later = grown(forged, 40)
     sources: list[bytes | Path] = [
         data(growth_answer(later, 12)),
-        folder(tmp_path / "copy", later, entries=False),
+        write_folder(later, tmp_path / "copy", entries=False),
     ]
     for source in sources:
         verdict = judge_file(data(ANSWER), trusted_vkey=vkey(), against=[source])
@@ -245,10 +245,10 @@ def test_some_events_shown_are_said_to_be_some() -> None:
 def test_evidence_that_does_not_hold_accuses_nobody(tmp_path: Path) -> None:
     wrong = proof_answer(without(LOG, 7), 7) | {"checkpoint": LOG.note()}
     bare = proof_file.dumps(7, tree.inclusion_proof(7, 12, LOG.get), LOG.note())
-    broken = folder(tmp_path / "broken", LOG)
+    broken = write_folder(LOG, tmp_path / "broken")
     tile = broken / "tile/0/000.p/12"
     tile.write_bytes(tile.read_bytes()[:-1] + b"\0")
-    cut = folder(tmp_path / "cut", LOG)
+    cut = write_folder(LOG, tmp_path / "cut")
     (cut / "tile/0/000.p/12").unlink()
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -312,7 +312,7 @@ def test_another_trusted_log_cannot_speak_for_this_one() -> None:
 def test_a_damaged_copy_of_the_log_accuses_nobody(tmp_path: Path, tile: str, noted: bool) -> None:  # noqa: FBT001
     log = log_of(300)
     answer = answer_of(log, 7) | ({} if noted else {"checkpoint": None})
-    copied = folder(tmp_path / "copy", grown(log, 300), entries=False)
+    copied = write_folder(grown(log, 300), tmp_path / "copy", entries=False)
     assert judge_file(data(answer), trusted_vkey=vkey(), against=[copied]).promise == "kept"
     file = copied / "tile" / tile
     content = bytearray(file.read_bytes())
@@ -325,7 +325,7 @@ def test_a_damaged_copy_of_the_log_accuses_nobody(tmp_path: Path, tile: str, not
 
 def test_a_partial_tile_may_have_become_a_full_one_since(tmp_path: Path) -> None:
     later = grown(LOG, 600)
-    copied = folder(tmp_path / "copy", later)
+    copied = write_folder(later, tmp_path / "copy")
     (copied / "checkpoint").write_text(LOG.note())
     verdict = judge_file(data(ANSWER), trusted_vkey=vkey(), against=[copied])
     assert verdict.promise == "kept", verdict.checks

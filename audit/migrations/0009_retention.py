@@ -17,7 +17,7 @@ def unguard(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('audit', '0006_keys_in_their_own_store'),
+        ('audit', '0008_resource_heads'),
     ]
 
     operations = [
