@@ -63,7 +63,8 @@ def append_rows(
     tree = finish()
     if connection.vendor == "postgresql":
         # That the head is where it was read is certain under its lock.
-        postgresql.append_behind(head, rows, tree)
+        if not postgresql.append_behind(head, rows, tree, locked=True):
+            raise RuntimeError("The locked head of the log has moved.")
         return
     with connection.cursor() as cursor:
         cursor.executemany(
