@@ -79,7 +79,8 @@ _WAIT = Statement(
 def append_behind(head: Head, rows: Sequence[Row], tree: bytes, *, locked: bool = False) -> bool:
     """Append in a single statement, if the log still ends where `head` says; whether it did.
 
-    Without the lock, also only if it was last signed as `head` says, and is not refused. Raises IntegrityError when an event id is taken.
+    Without the lock, only if it was also last signed as `head` says, and nothing is refused.
+    Raises IntegrityError when an event id is taken.
     """
     last = rows[-1]
     moved: list[bytes | None] = [
