@@ -158,9 +158,10 @@ def newest_of(log_id: int, resources: Sequence[str]) -> dict[str, Newest]:
         )
         parameters: list[Any] = [list(resources), log_id]
     else:
+        # CROSS: in this order, or SQLite looks through all entries for each of the resources.
         statement = (
             "SELECT entry.resource, entry.seq, entry.nth FROM json_each(%s) AS wanted"
-            " JOIN audit_entry AS entry ON entry.log_id = %s AND entry.seq = (SELECT max(seq)"
+            " CROSS JOIN audit_entry AS entry ON entry.log_id = %s AND entry.seq = (SELECT max(seq)"
             " FROM audit_entry WHERE log_id = %s AND resource = wanted.value)"
         )
         parameters = [orjson.dumps(list(resources)).decode(), log_id, log_id]
