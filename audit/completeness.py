@@ -12,7 +12,8 @@ from audit.ledger import canonical
 from audit.ledger.bundle import Claim
 from audit.ledger.completeness import Conclusion, IncompleteError, Read, conclusion
 from audit.ledger.leaf import unpack
-from audit.models import MAIN_LOG, Entry
+from audit.models import MAIN_LOG, Entry, PrunedPlace
+from audit.pruned import range_of
 
 MOST_ENTRIES = 5_000  # a proof is about 1.5 kB
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -59,6 +60,7 @@ def span_of_period(resource: str, start: datetime, before: datetime, *, as_of: i
         recorded_before=before if over else None,
     )
     _require_counted(span)
+    _require_kept(span)
     return span
 
 
@@ -169,6 +171,41 @@ def _require_counted(span: Span) -> None:
             "Entries of this period were recorded by an earlier version of Vestige, which did not"
             " count the entries of a resource."
         )
+
+
+def _require_kept(span: Span) -> None:
+    """What is pruned cannot be shown: an entry of the resource, or one next to a border in time.
+
+    Where only others were pruned, the entries that are left still count themselves.
+    """
+    inside = _entries(span.resource).filter(seq__gte=span.since, seq__lt=span.until)
+    first, last, following = inside.first(), inside.last(), _following(span)
+    behind = last.seq + 1 if last else span.since
+    gone = _names_one_inside(first, span.since) or _names_one_inside(following, behind)
+    if first is not None and last is not None:
+        gone = gone or last.nth - first.nth >= inside.count()
+    if following is None:
+        gone = gone or _pruned_last(span, behind)
+    borders = [span.since - 1, span.since] if span.recorded_from else []
+    if span.recorded_before and span.until is not None:
+        borders += [span.until - 1, span.until]
+    if gone or any(seq >= 0 and range_of(MAIN_LOG, seq) for seq in borders):
+        raise NotShownError(
+            "Entries of this period, or next to its borders, were past their retention and are"
+            " gone. Of a period that begins later, all entries can be shown."
+        )
+
+
+def _names_one_inside(entry: Entry | None, since: int) -> bool:
+    return entry is not None and entry.previous is not None and entry.previous >= since
+
+
+def _pruned_last(span: Span, since: int) -> bool:
+    """Whether an entry from `since` on was the resource's newest when it was pruned."""
+    places = PrunedPlace.objects.filter(
+        log_id=MAIN_LOG, resource=span.resource, seq__gte=since, seq__lt=span.until
+    )
+    return places.exists()
 
 
 def _counts(entry: Entry) -> bool:

@@ -131,7 +131,9 @@ def machine_door(
                     request.door_body = _body(request)  # type: ignore[attr-defined]
                 return view(request, *args, **kwargs)
             except ProblemError as exc:
-                answer = problem(exc.status, exc.title, exc.detail, errors=exc.errors)
+                answer = problem(
+                    exc.status, exc.title, exc.detail, errors=exc.errors, more=exc.more
+                )
                 if exc.status == 401:
                     answer["WWW-Authenticate"] = 'Bearer realm="Vestige"'
                 if exc.status == 405:

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 
 from audit.intake import time_text
-from audit.models import Entry
+from audit.models import MAIN_LOG, Entry, PrunedRange
+from audit.pruned import described, ranges_within
 from audit.queries import event_of
 from audit.search import Filters, matching
 
@@ -32,6 +33,23 @@ _COLUMNS = [
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
+def _with_pruned(filters: Filters, end: int) -> Iterator[list[Entry | PrunedRange]]:
+    """The entries in order, and each pruned range in its place."""
+    gone = ranges_within(MAIN_LOG, 0, end).iterator(_CHUNK)
+    following = next(gone, None)
+    for rows in chunks(filters, end):
+        found: list[Entry | PrunedRange] = []
+        for row in rows:
+            while following is not None and following.start < row.seq:
+                found.append(following)
+                following = next(gone, None)
+            found.append(row)
+        yield found
+    while following is not None:
+        yield [following]
+        following = next(gone, None)
+
+
 def chunks(filters: Filters, end: int) -> Iterator[list[Entry]]:
     """The matching entries with seq < end, in order; each chunk is found by number."""
     found = matching(filters).order_by("seq")
@@ -42,15 +60,18 @@ def chunks(filters: Filters, end: int) -> Iterator[list[Entry]]:
 
 
 def json_lines(filters: Filters, end: int) -> Iterator[bytes]:
-    """One object a line: the event, its place, and the exact leaf in base64."""
-    for rows in chunks(filters, end):
+    """One object a line: the event, its place, and the exact leaf in base64.
+
+    Where entries are pruned stands {"pruned": {"start", "stop", "entry"}}.
+    """
+    for rows in _with_pruned(filters, end):
         yield b"".join(orjson.dumps(_object(row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 
 def csv_lines(filters: Filters, end: int) -> Iterator[str]:
     writer = csv.writer(_Echo())
     yield writer.writerow(_COLUMNS)
-    for rows in chunks(filters, end):
+    for rows in _with_pruned(filters, end):
         yield "".join(writer.writerow(_cells(row)) for row in rows)
 
 
@@ -61,7 +82,9 @@ class _Echo:
         return text
 
 
-def _object(row: Entry) -> dict[str, Any]:
+def _object(row: Entry | PrunedRange) -> dict[str, Any]:
+    if isinstance(row, PrunedRange):
+        return {"pruned": described(row)}
     return event_of(row) | {
         "seq": row.seq,
         "recorded_at": time_text(row.recorded_at),
@@ -70,8 +93,10 @@ def _object(row: Entry) -> dict[str, Any]:
     }
 
 
-def _cells(row: Entry) -> Iterable[str]:
+def _cells(row: Entry | PrunedRange) -> Iterable[str]:
     event = _object(row)
+    if isinstance(row, PrunedRange):
+        event = {"seq": f"{row.start} to {row.stop - 1}", "type": "(pruned)", "details": event}
     event["details"] = orjson.dumps(event.get("details", {})).decode()
     for name in _COLUMNS:
         text = str(event.get(name, ""))

@@ -2,6 +2,8 @@
 
 from django import forms
 
+from audit.actions import LEAST_DAYS, MOST_DAYS
+
 _KINDS = [("", "Anyone"), ("person", "People"), ("service", "Services"), ("system", "Vestige")]
 
 
@@ -22,3 +24,37 @@ class LogFilterForm(forms.Form):
     until = forms.CharField(
         label="Before", required=False, widget=forms.DateInput(attrs={"type": "date"})
     )
+
+
+class RetentionPolicyForm(forms.Form):
+    event_class = forms.CharField(
+        label="Entries of type",
+        max_length=128,
+        widget=forms.TextInput(attrs={"placeholder": "lineage.*", "autocomplete": "off"}),
+        help_text="A type (lineage.received, READ), all below a prefix (lineage.*), or * for all"
+        " others. The most specific counts.",
+    )
+    days = forms.IntegerField(label="Days to keep", min_value=1, max_value=MOST_DAYS)
+    ground = forms.CharField(
+        max_length=200, help_text="The law or contract that this follows from. It is recorded."
+    )
+    shorter_because = forms.CharField(
+        label="Why less than six months is lawful",
+        max_length=200,
+        required=False,
+        help_text=f"Only below {LEAST_DAYS} days.",
+    )
+
+
+class LogHoldForm(forms.Form):
+    resource = forms.CharField(
+        max_length=512,
+        required=False,
+        widget=forms.TextInput(attrs={"placeholder": "request:R-2026-0001"}),
+    )
+    subject = forms.CharField(
+        label="Pseudonym", max_length=64, required=False, help_text="As it stands in an entry."
+    )
+    first = forms.IntegerField(label="First entry", min_value=0, required=False)
+    last = forms.IntegerField(label="Last entry", min_value=0, required=False)
+    reason = forms.CharField(max_length=500, help_text="Why they must be kept.")

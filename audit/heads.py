@@ -25,10 +25,12 @@ from audit.ledger.heads import (
     map_root,
 )
 from audit.ledger.leaf import unpack
-from audit.models import Entry, HeadsMap, Log, ResourceHead
+from audit.models import Entry, HeadsMap, Log, PrunedPlace, ResourceHead
+from audit.pruned import ranges_within
 
 _ENTRIES_AT_ONCE = 50_000
 _BUCKETS_AT_ONCE = 64
+_KEYS_AT_ONCE = 500
 _CHANGED = bytes(HASH_BYTES)  # in the place of a bucket's root, until it is computed anew
 _BEHIND_ALL = b"\xff" * (HASH_BYTES + 1)
 
@@ -125,6 +127,8 @@ def _gather_chunk(log_id: int) -> bool:
             [log_id, found.size, stop],
         )
         rows = cursor.fetchall()
+    if ranges_within(log_id, 0, stop).exists():  # the first entry of a resource may be gone
+        rows = _with_pruned(log_id, found.size, stop, rows)
     _store(log_id, sorted(Head(key_of(name), nth, seq) for name, nth, seq, _ in rows))
     roots = bytearray(bytes(found.roots))
     for bucket in {bucket_of(key_of(name)) for name, *_ in rows}:
@@ -134,6 +138,25 @@ def _gather_chunk(log_id: int) -> bool:
         size=stop, resources=found.resources + first, roots=bytes(roots)
     )
     return True
+
+
+_Row = tuple[str, int, int, int]
+
+
+def _with_pruned(log_id: int, start: int, stop: int, rows: list[_Row]) -> list[_Row]:
+    """The rows with what is known of pruned entries; the last number is 1 for new resources."""
+    newest = {name: (nth, seq) for name, nth, seq, _ in rows}
+    places = PrunedPlace.objects.filter(log_id=log_id, seq__gte=start, seq__lt=stop)
+    for name, nth, seq in places.values_list("resource", "nth", "seq"):
+        newest[name] = max(newest.get(name, (nth, seq)), (nth, seq))
+    keys = {key_of(name): name for name in newest}
+    known: set[str] = set()
+    wanted = list(keys)
+    for at in range(0, len(wanted), _KEYS_AT_ONCE):
+        some = wanted[at : at + _KEYS_AT_ONCE]
+        there = ResourceHead.objects.filter(log_id=log_id, key__in=some)
+        known.update(keys[bytes(key)] for key in there.values_list("key", flat=True))
+    return [(name, *place, 0 if name in known else 1) for name, place in newest.items()]
 
 
 def _store(log_id: int, heads: list[Head]) -> None:

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 from django.db import connection
-from psycopg.pq import ExecStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 
 from audit.rows import ENTRY_COLUMNS, Head, Row
 
@@ -185,6 +185,8 @@ def _run(statement: Statement, parameters: Sequence[bytes | None]) -> int:
     """How many rows the statement touched, in the transaction that is open or in one of its own."""
     connection.ensure_connection()
     server: psycopg.Connection[Any] = connection.connection
+    if not server.autocommit and server.info.transaction_status == TransactionStatus.IDLE:
+        server.pgconn.exec_(b"BEGIN")  # which psycopg would send before the first of its own
     formats = [1] * len(parameters)
     with connection.wrap_database_errors:
         if server.prepare_threshold is None:  # a pooler hands out another server each time

@@ -15,9 +15,18 @@ FieldErrors = Sequence[Mapping[str, str]]
 class ProblemError(Exception):
     """Raised anywhere behind a REST door to answer with this problem."""
 
-    def __init__(self, status: int, title: str, detail: str, *, errors: FieldErrors = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        *,
+        errors: FieldErrors = (),
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status, self.title, self.detail, self.errors = status, title, detail, errors
+        self.more = more or {}  # extension members (RFC 9457, section 3.2)
 
 
 def body_of(status: int, title: str, detail: str, errors: FieldErrors = ()) -> dict[str, Any]:
@@ -32,10 +41,19 @@ def body_of(status: int, title: str, detail: str, errors: FieldErrors = ()) -> d
     return body
 
 
-def problem(status: int, title: str, detail: str, *, errors: FieldErrors = ()) -> JsonResponse:
+def problem(
+    status: int,
+    title: str,
+    detail: str,
+    *,
+    errors: FieldErrors = (),
+    more: Mapping[str, Any] | None = None,
+) -> JsonResponse:
     """A problem as a plain Django answer; `errors` are {"field", "reason", "fix"}."""
     return JsonResponse(
-        body_of(status, title, detail, errors), status=status, content_type=CONTENT_TYPE
+        body_of(status, title, detail, errors) | dict(more or {}),
+        status=status,
+        content_type=CONTENT_TYPE,
     )
 
 

@@ -33,6 +33,13 @@ def tile_reader(log_id: int, size: int) -> ReadTile:
     return read
 
 
+def leaf_hash_at(log_id: int, seq: int) -> bytes:
+    """The leaf hash of an entry of a full tile, whether pruned or not. Raises DamagedLogError."""
+    index, place = divmod(seq, TILE_WIDTH)
+    read = tile_reader(log_id, (index + 1) * TILE_WIDTH)
+    return read(0, index)[32 * place : 32 * place + 32]
+
+
 def inclusion(log_id: int, seq: int, size: int) -> list[bytes]:
     """The proof of entry `seq` in the tree of `size` entries. Raises ProofRangeError."""
     return tree.inclusion_proof(seq, size, TileHashSource(tile_reader(log_id, size)))
@@ -106,8 +113,12 @@ def _right_edge(log_id: int, level: int, start: int, width: int) -> bytes:
     end = start + width
     if level == 0:
         entries = Entry.objects.filter(log_id=log_id, seq__gte=start, seq__lt=end)
-        return b"".join(
+        hashes = b"".join(
             bytes(e) for e in entries.order_by("seq").values_list("leaf_hash", flat=True)
         )
+        if len(hashes) == width * 32:
+            return hashes
+        # Of a tree that was smaller than the log is now: its entries may be pruned.
+        return _full_tile(log_id, 0, start // TILE_WIDTH)[: width * 32]
     below = Tile.objects.filter(log_id=log_id, level=level - 1, index__gte=start, index__lt=end)
     return b"".join(bytes(t) for t in below.order_by("index").values_list("root", flat=True))

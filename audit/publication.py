@@ -25,6 +25,7 @@ from audit.ledger.tiles import (
 )
 from audit.models import MAIN_LOG, Entry, Log, Tile
 from audit.proofs import DamagedLogError
+from audit.retention import pruned_tiles
 from audit.targets import Target
 
 Progress = Callable[[int, int], None]
@@ -241,6 +242,11 @@ def _tiles(log_id: int, level: int, wanted: range, size: int) -> Iterator[tuple[
 
 def _bundles(log_id: int, indexes: list[int], size: int) -> Iterator[tuple[int, list[bytes]]]:
     """(index, leaves) of bundles that lie close together."""
+    if indexes:  # what is pruned has no bundle any more
+        gone = pruned_tiles(
+            log_id, indexes[0] * TILE_WIDTH, min(size, (indexes[-1] + 1) * TILE_WIDTH)
+        )
+        indexes = [index for index in indexes if index not in gone]
     if not indexes:
         return
     found = dict(

@@ -15,7 +15,8 @@ from audit import completeness, keyring, proofs, sealing, sequencer, signer
 from audit.completeness import Span
 from audit.ledger import bundle, canonical, checkpoint
 from audit.ledger.leaf import unpack
-from audit.models import MAIN_LOG, Entry, Log, Pending, Verification
+from audit.models import MAIN_LOG, Entry, Log, Pending, PrunedRange, Verification
+from audit.pruned import range_of, ranges_between
 from audit.verification import heads, places, sealed, signers, stored
 from audit.verification.outcome import Outcome
 from audit.verification.pair import verify_in_two
@@ -26,6 +27,17 @@ _MAX_SEQ = 2**63 - 1  # what the column can hold
 
 class EntryUnknownError(LookupError):
     """The log has no such entry."""
+
+
+class EntryPrunedError(EntryUnknownError):
+    """The entry is past its retention and gone; `range.entry` is the number of what says why."""
+
+    def __init__(self, seq: int, pruned: PrunedRange) -> None:
+        super().__init__(
+            f"Entry {seq} was pruned with entries {pruned.start} to {pruned.stop - 1}. Entry"
+            f" {pruned.entry} says why."
+        )
+        self.seq, self.range = seq, pruned
 
 
 class NothingSignedError(RuntimeError):
@@ -47,11 +59,18 @@ def entries() -> QuerySet[Entry]:
 
 
 def entry(seq: int) -> Entry:
-    """Raises EntryUnknownError."""
+    """Raises EntryUnknownError; when the entry was pruned, the EntryPrunedError among them."""
     found = entries().filter(seq=seq).first() if 0 <= seq <= _MAX_SEQ else None
     if found is None:
-        raise EntryUnknownError(f"The log has no entry {seq}.")
+        raise _absent(seq)
     return found
+
+
+def _absent(seq: int) -> EntryUnknownError:
+    gone = range_of(MAIN_LOG, seq) if 0 <= seq <= _MAX_SEQ else None
+    return (
+        EntryPrunedError(seq, gone) if gone else EntryUnknownError(f"The log has no entry {seq}.")
+    )
 
 
 def entries_for(
@@ -74,6 +93,11 @@ def entries_for(
     if as_of is not None:
         found = found.filter(seq__lte=as_of)
     return found.order_by("seq")
+
+
+def pruned_between(since: datetime, until: datetime, as_of: int) -> list[dict[str, Any]]:
+    """The pruned ranges with entries recorded then: see `audit.pruned.ranges_between`."""
+    return ranges_between(MAIN_LOG, since, until, as_of)
 
 
 def event_of(entry: Entry) -> dict[str, Any]:
@@ -164,7 +188,7 @@ def evidence(
     found = {e.seq: bytes(e.leaf) for e in entries().filter(seq__in=wanted)}
     for seq in wanted:
         if seq not in found:
-            raise EntryUnknownError(f"The log has no entry {seq}.")
+            raise _absent(seq)
         if seq >= signed.size:
             raise NothingSignedError(
                 f"The newest checkpoint covers {signed.size} entries, not entry {seq}."
@@ -280,7 +304,7 @@ def verifications_to_announce() -> QuerySet[Verification]:
 
 def scrub_is_due(every: timedelta) -> bool:
     """Whether the log is that old and no full check began since, nor is one under way."""
-    first = Entry.objects.filter(log_id=MAIN_LOG, seq=0).first()
+    first = Entry.objects.filter(log_id=MAIN_LOG).order_by("seq").first()
     if first is None:
         return False
     limit = timezone.now() - every

@@ -14,7 +14,8 @@ from django.db.models import QuerySet
 
 from audit.completeness import Span, first_since
 from audit.intake import parse_time, time_text
-from audit.models import MAIN_LOG, Entry, Log
+from audit.models import MAIN_LOG, Entry, Log, PrunedRange
+from audit.pruned import ranges_within
 from audit.queries import settle
 
 KINDS = ("person", "service", "system")
@@ -126,6 +127,16 @@ def page(filters: Filters, *, cursor: str = "", limit: int = 100) -> Page:
         f"before-{rows[-1].seq}" if older else None,
         f"after-{rows[0].seq}" if newer else None,
     )
+
+
+def pruned_on(found: Page) -> list[PrunedRange]:
+    """The pruned ranges between the entries of a page, or where it ends; the newest first."""
+    if not found.entries:
+        return []
+    newest, oldest = found.entries[0].seq, found.entries[-1].seq
+    start = 0 if found.older is None else oldest
+    within = ranges_within(MAIN_LOG, start, newest + 1).reverse()
+    return list(within[:MAX_PAGE])
 
 
 def span_from(query: Mapping[str, str]) -> Span:

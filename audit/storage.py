@@ -149,25 +149,79 @@ def known_entries(log_id: int, event_ids: Sequence[str]) -> dict[str, Known]:
 
 
 def newest_of(log_id: int, resources: Sequence[str]) -> dict[str, Newest]:
-    """The newest entry of each of these resources that has one; the head must be locked."""
+    """The newest entry of each of these resources that has one; the head must be locked.
+
+    Also one that is pruned: of those, the places are kept.
+    """
     if connection.vendor == "postgresql":
         statement = (
             "SELECT wanted.resource, newest.seq, newest.nth FROM unnest(%s::varchar[])"
             " AS wanted (resource) CROSS JOIN LATERAL (SELECT seq, nth FROM audit_entry"
             " WHERE log_id = %s AND resource = wanted.resource ORDER BY seq DESC LIMIT 1) AS newest"
+            " UNION ALL SELECT resource, seq, nth FROM audit_prunedplace"
+            " WHERE log_id = %s AND resource = ANY (%s) ORDER BY seq"
         )
-        parameters: list[Any] = [list(resources), log_id]
+        names: Any = list(resources)
+        parameters = [names, log_id, log_id, names]
     else:
         # CROSS: in this order, or SQLite looks through all entries for each of the resources.
         statement = (
             "SELECT entry.resource, entry.seq, entry.nth FROM json_each(%s) AS wanted"
             " CROSS JOIN audit_entry AS entry ON entry.log_id = %s AND entry.seq = (SELECT max(seq)"
             " FROM audit_entry WHERE log_id = %s AND resource = wanted.value)"
+            " UNION ALL SELECT place.resource, place.seq, place.nth FROM json_each(%s) AS wanted"
+            " JOIN audit_prunedplace AS place ON place.log_id = %s"
+            " AND place.resource = wanted.value ORDER BY 2"
         )
-        parameters = [orjson.dumps(list(resources)).decode(), log_id, log_id]
+        names = orjson.dumps(list(resources)).decode()
+        parameters = [names, log_id, log_id, names, log_id]
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
+        # In the order of their numbers, so that the newest of two remains.
         return {resource: Newest(seq, nth) for resource, seq, nth in cursor.fetchall()}
+
+
+def keep_places(log_id: int, ranges: Sequence[Sequence[int]]) -> None:
+    """Remember the places of resources whose newest entry is in one of these ranges.
+
+    Their entries are about to go; the head must be locked.
+    """
+    last: dict[str, Newest] = {}
+    with connection.cursor() as cursor:
+        for start, stop in ranges:
+            cursor.execute(
+                "SELECT resource, max(seq), max(nth) FROM audit_entry"
+                " WHERE log_id = %s AND seq >= %s AND seq < %s GROUP BY resource",
+                [log_id, start, stop],
+            )
+            last |= {resource: Newest(seq, nth) for resource, seq, nth in cursor.fetchall()}
+        newest = newest_of(log_id, list(last)) if last else {}
+        places = [
+            (place.seq, place.nth, log_id, resource)
+            for resource, place in last.items()
+            if newest.get(resource, place).seq == place.seq
+        ]
+        if not places:
+            return
+        cursor.executemany(
+            "UPDATE audit_prunedplace SET seq = %s, nth = %s WHERE log_id = %s AND resource = %s",
+            places,
+        )
+        cursor.executemany(
+            "INSERT INTO audit_prunedplace (seq, nth, log_id, resource) SELECT %s, %s, %s, %s"
+            " WHERE NOT EXISTS (SELECT 1 FROM audit_prunedplace"
+            " WHERE log_id = %s AND resource = %s)",
+            [(*place, *place[2:]) for place in places],
+        )
+
+
+def delete_entries(log_id: int, start: int, stop: int) -> None:
+    """Only within a pruned range: everywhere else the database refuses."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM audit_entry WHERE log_id = %s AND seq >= %s AND seq < %s",
+            [log_id, start, stop],
+        )
 
 
 def pending(log_id: int, limit: int) -> list[tuple[int, bytes]]:

@@ -11,10 +11,13 @@ from django.conf import settings
 from audit.actions import (
     SWEEPER,
     VERIFIER,
+    PruningRefusedError,
     anchor_at,
     announce_epochs,
     destroy_due_keys,
     due_places,
+    plan_pruning,
+    prune,
     publish_due,
     record_heads,
     replay_if_restored,
@@ -23,11 +26,14 @@ from audit.actions import (
     run_verification,
     sequence,
     settle_signing_keys,
+    start_pruning,
     verify_new_entries,
 )
+from audit.actions.acting import SCHEDULER
 from audit.models import MAIN_LOG
 from audit.places import PlacesError
 from audit.queries import scrub_is_due, verifications_under_way
+from audit.retention import running_prunings
 
 log = logging.getLogger(__name__)
 _WAKE_UP_SECONDS = 60  # the sweep has come again by then
@@ -84,6 +90,24 @@ def rotate_due_keys() -> None:
     """New epochs by the calendar, and the end of a signing key whose overlap is over."""
     settle_signing_keys()
     rotate_due_epoch()
+
+
+@shared_task
+def continue_pruning() -> None:
+    """The sweep: begins what was started, and goes on with what a crash has left."""
+    for pruning_id in running_prunings():
+        prune(pruning_id)
+
+
+@shared_task
+def plan_nightly() -> None:
+    """Plans what may go. Nothing is deleted by that, unless VESTIGE_PRUNE is auto."""
+    try:
+        plan = plan_pruning(by=SCHEDULER, keep_empty=False)
+        if plan is not None and settings.VESTIGE_PRUNE == "auto":
+            prune(start_pruning(plan.plan_hash, by=SCHEDULER).pk)
+    except PruningRefusedError as exc:
+        log.info("Nothing is pruned tonight: %s", exc)
 
 
 @shared_task

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from audit import views
+from audit import retention_pages, views
 from audit.api import reading
 
 app_name = "audit"
@@ -14,6 +14,12 @@ urlpatterns = [
     path("log/<int:seq>/evidence.json", views.entry_evidence, name="entry_evidence"),
     path("log/complete.json", views.complete_evidence_file, name="complete_evidence"),
     path("log/verification/", views.verification, name="verification"),
+    path("log/retention/", retention_pages.retention, name="retention"),
+    path("log/retention/end/", retention_pages.end, name="end_policy"),
+    path("log/retention/hold/", retention_pages.hold, name="place_hold"),
+    path("log/retention/hold/<int:pk>/release/", retention_pages.release, name="release_hold"),
+    path("log/retention/plan/", retention_pages.plan, name="plan_pruning"),
+    path("log/retention/prune/<slug:plan_hash>/", retention_pages.confirm, name="confirm_pruning"),
     path("log/verify/", views.verify_now, name="verify_now"),
     re_path(r"^log/export\.(?P<file_format>csv|jsonl)$", views.export_log, name="export"),
     re_path(r"^log/checkpoint/?$", reading.checkpoint, name="checkpoint"),

@@ -16,7 +16,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from audit import export, health, proofs
+from audit import export, health, proofs, pruned
 from audit.actions import (
     VERIFIER,
     complete_evidence,
@@ -35,6 +35,7 @@ from audit.ledger.leaf import unpack
 from audit.models import MAIN_LOG, Entry
 from audit.names import names_of
 from audit.queries import (
+    EntryPrunedError,
     EntryUnknownError,
     NothingSignedError,
     actor_names,
@@ -47,10 +48,20 @@ from audit.queries import (
     latest_checkpoint,
     verifications_under_way,
 )
-from audit.search import FilterError, Filters, Page, address, filters_from, matching, span_from
+from audit.search import (
+    FilterError,
+    Filters,
+    Page,
+    address,
+    filters_from,
+    matching,
+    pruned_on,
+    span_from,
+)
 from audit.search import page as page_of
 
 _ROWS = 50
+_NOTED = 5  # pruned ranges beside a page
 _AT_ONCE = 20_000  # entries; about a tenth of a second
 _FORMATS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
 
@@ -80,6 +91,7 @@ def log(request: HttpRequest) -> HttpResponse:
         "newer": _cursor_address(request, filters, found.newer if found else None),
         "older": _cursor_address(request, filters, found.older if found else None),
         "summary": _span(found),
+        "pruned": pruned_on(found)[:_NOTED] if found else [],
     }
     return render(request, "audit/log.html", context, status=400 if found is None else 200)
 
@@ -125,6 +137,8 @@ def _summary(event: dict[str, object]) -> str:
 def log_entry(request: HttpRequest, seq: int) -> HttpResponse:
     try:
         row = entry(seq)
+    except EntryPrunedError as exc:
+        return _pruned_entry(request, exc)
     except EntryUnknownError as exc:
         raise Http404(str(exc)) from exc
     leaf, event = unpack(bytes(row.leaf)), event_of(row)
@@ -148,6 +162,21 @@ def log_entry(request: HttpRequest, seq: int) -> HttpResponse:
         "last": (log_head := head()) is not None and seq == log_head.size - 1,
     }
     return render(request, "audit/entry.html", context)
+
+
+def _pruned_entry(request: HttpRequest, exc: EntryPrunedError) -> HttpResponse:
+    """What is left of it: its hash, its proof, and the entry that says why it went."""
+    signed = latest_checkpoint()
+    covered = signed is not None and exc.seq < signed.size
+    context = {
+        "seq": exc.seq,
+        "range": exc.range,
+        "told": pruned.details_of(MAIN_LOG, exc.range.entry),
+        "leaf_hash": proofs.leaf_hash_at(MAIN_LOG, exc.seq),
+        "checkpoint": signed if covered else None,
+        "proof": proofs.inclusion(MAIN_LOG, exc.seq, signed.size) if signed and covered else [],
+    }
+    return render(request, "audit/pruned_entry.html", context, status=410)
 
 
 def _citation(row: Entry, signed: object) -> str:

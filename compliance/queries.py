@@ -21,7 +21,7 @@ from audit.subjects import SubjectRef, normalise
 from compliance.errors import NotErasedError
 from compliance.leases import LEASE
 from compliance.models import Mail, Notice, Plan, Request, Step, Suppression
-from compliance.states import NOTICE_OPEN, State
+from compliance.states import NOTICE_OPEN, OPEN, State
 
 STATUS_LINK_DAYS = 180
 
@@ -45,6 +45,17 @@ def notices_visible_to(user: Any) -> QuerySet[Notice]:
     if not user.is_authenticated or not user.has_perm("notices.read"):
         return rows.none()
     return rows
+
+
+def resources_of_open_cases() -> list[str]:
+    """What the log must keep for open or held requests and open notices, whatever the policies."""
+    open_requests = Request.objects.filter(Q(state__in=OPEN) | Q(held_at__isnull=False))
+    open_notices = Notice.objects.filter(state__in=NOTICE_OPEN)
+    references = set(open_requests.values_list("reference", flat=True))
+    references |= set(open_notices.values_list("request__reference", flat=True))
+    return [f"request:{reference}" for reference in sorted(references)] + [
+        f"notice:{pk}" for pk in open_notices.order_by("pk").values_list("pk", flat=True)
+    ]
 
 
 def requests_awaiting_approval() -> QuerySet[Request]:

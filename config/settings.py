@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import environ
+from celery.schedules import crontab
 from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 
 env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -64,6 +66,9 @@ VESTIGE_S3_ENDPOINT = env.str("VESTIGE_S3_ENDPOINT", default="")
 VESTIGE_PUBLIC_TILES = env.bool("VESTIGE_PUBLIC_TILES", default=True)
 VESTIGE_SCRUB_HOURS = env.int("VESTIGE_SCRUB_HOURS", default=24)  # 0: never by itself
 # One event at the append door, and one whole body, in bytes.
+VESTIGE_PRUNE = env.str("VESTIGE_PRUNE", default="plan")  # what the night does
+if VESTIGE_PRUNE not in ("plan", "auto"):
+    raise ImproperlyConfigured(f"VESTIGE_PRUNE is {VESTIGE_PRUNE!r}. Set it to plan or to auto.")
 VESTIGE_HEADS_MINUTES = env.int("VESTIGE_HEADS_MINUTES", default=60)  # 0: only when asked for
 VESTIGE_MAX_EVENT_BYTES = 60_000
 VESTIGE_MAX_BODY_BYTES = env.int("VESTIGE_MAX_BODY_BYTES", default=32 * 1024 * 1024)
@@ -319,6 +324,7 @@ _SWEEPS = {
     "audit.tasks.anchor_checkpoints": 15,
     "audit.tasks.keep_keys": 30,
     "audit.tasks.rotate_due_keys": 3600,
+    "audit.tasks.continue_pruning": 3,
     "audit.tasks.publish_checkpoints": 15,
     "audit.tasks.run_due_verifications": 3,
     "audit.tasks.scrub_log": 60,
@@ -335,6 +341,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     # A wake-up that waited longer than the next one is worth nothing.
     task: {"task": task, "schedule": seconds, "options": {"expires": 5 * seconds}}
     for task, seconds in _SWEEPS.items()
+}
+CELERY_BEAT_SCHEDULE["audit.tasks.plan_nightly"] = {
+    "task": "audit.tasks.plan_nightly",
+    "schedule": crontab(hour=2, minute=20),
+    "options": {"expires": 3600},
 }
 
 LOGGING = {

@@ -18,13 +18,14 @@ from django.conf import settings
 
 from audit.completeness import NotShownError, Span, span_of_period, stated
 from audit.ledger import canonical
-from audit.queries import actor_names, entries_for, event_of
+from audit.queries import actor_names, entries_for, event_of, pruned_between
 from reports import signing
 from reports.texts import time_text
 
 SCHEMA = "vestige-compliance-report/1"
 MOST_EVENTS = 50_000  # above, a PDF with everything inside helps nobody
 MOST_SHOWN = 500  # typesetting costs by the row
+MOST_LIMITS = 20
 MOST_PROVED = 2_000  # a proof is about 1.5 kB
 EVENT_COLUMNS = (
     "entry",
@@ -74,12 +75,16 @@ class Question:
 
 @dataclass(frozen=True)
 class ComplianceReport:
-    """`span`: the entries of which the evidence proves that none is left out, or else why not."""
+    """`span`: the entries of which the evidence proves that none is left out, or else why not.
+
+    `pruned`: the ranges of the log, of this time, that are past their retention and gone.
+    """
 
     question: Question
     events: Sequence[Mapping[str, Any]]
     span: Span | None
     not_complete_because: str
+    pruned: Sequence[Mapping[str, Any]] = ()
 
     def jsonl(self) -> bytes:
         """Each event as canonical JSON (RFC 8785) on a line: what `events_sha256` is taken of."""
@@ -152,7 +157,8 @@ class ComplianceReport:
                 {"name": "events.jsonl", "bytes": len(jsonl), "sha256": digest},
                 _described("events.csv", self.csv()),
             ],
-            "limits": list(_LIMITS),
+            "pruned": [dict(gone) for gone in self.pruned],
+            "limits": [*map(_pruned_limit, self.pruned[:MOST_LIMITS]), *_LIMITS],
             "signing_certificate_sha256": signing.certificate_sha256(),
         }
 
@@ -169,7 +175,8 @@ def compliance_report(question: Question) -> ComplianceReport:
             f"{MOST_EVENTS:,}. Ask for a shorter period, or export the log as CSV from its page."
         )
     span, why_not = _span(question, number)
-    return ComplianceReport(question, list(_events(question, found)), span, why_not)
+    gone = pruned_between(question.start_at, question.before_at, question.as_of)
+    return ComplianceReport(question, list(_events(question, found)), span, why_not, gone)
 
 
 def _span(question: Question, number: int) -> tuple[Span | None, str]:
@@ -184,6 +191,14 @@ def _span(question: Question, number: int) -> tuple[Span | None, str]:
         return span_of_period(*asked, as_of=question.as_of), ""
     except NotShownError as exc:
         return None, str(exc)
+
+
+def _pruned_limit(gone: Mapping[str, Any]) -> str:
+    return (
+        f"Entries {gone['start']} to {gone['stop'] - 1} of the log, recorded {gone['oldest']} to "
+        f"{gone['newest']}, were past their retention and are gone; events of this resource may "
+        f"have been among them. Entry {gone['entry']} says what went and why."
+    )
 
 
 def _events(question: Question, found: Any) -> Iterator[dict[str, Any]]:

@@ -22,6 +22,12 @@ CERTIFICATE_ISSUED = define(
 CERTIFICATE_FAILED = define("certificate.failed", "certificate", "fault")
 CERTIFICATE_RETRIED = define("certificate.retried", "certificate")
 DOCUMENT_RENDERED = define(
-    "document.rendered", "document", "json_sha256", "pdf_sha256", "pdf_bytes", "signer_sha256"
+    "document.rendered",
+    "document",
+    "json_sha256",
+    "pdf_sha256",
+    "pdf_bytes",
+    "signer_sha256",
+    permanent=True,
 )
 DOCUMENT_EXPORTED = define("document.exported", "document", "format", "sha256")

@@ -1,4 +1,4 @@
-"""Writing the log: record a change, append what pipelines send, sequence, forget, check."""
+"""Writing the log: record, append what pipelines send, sequence, forget, check, prune."""
 
 from audit.actions.acting import OPERATOR, SWEEPER, VERIFIER, Actor
 from audit.actions.adopting import adopt_subject_keys
@@ -19,6 +19,15 @@ from audit.actions.checking import (
 from audit.actions.exporting import note_export
 from audit.actions.forgetting import SubjectUnknownError, destroy_due_keys, forget_subject
 from audit.actions.heads import complete_evidence, record_heads
+from audit.actions.pruning import (
+    OwnPolicyError,
+    PlanChangedError,
+    PruningRefusedError,
+    UnsoundEntryError,
+    plan_pruning,
+    prune,
+    start_pruning,
+)
 from audit.actions.publishing import PublicationFailedError, publish_due, publish_now
 from audit.actions.receipting import KeyLivesError, erasure_receipt
 from audit.actions.recording import (
@@ -30,7 +39,21 @@ from audit.actions.recording import (
     sequence,
 )
 from audit.actions.replaying import replay_erasures, replay_if_restored
-from audit.actions.resigning import RotationUnderWayError, rotate_signing_key, settle_signing_keys
+from audit.actions.resigning import (
+    RotationUnderWayError,
+    rotate_signing_key,
+    settle_signing_keys,
+)
+from audit.actions.retaining import (
+    LEAST_DAYS,
+    MOST_DAYS,
+    RetentionError,
+    end_policy,
+    place_hold,
+    release_hold,
+    replace_policies,
+    set_policy,
+)
 from audit.actions.rotating import (
     KeysUnreachableError,
     announce_epochs,
@@ -39,6 +62,8 @@ from audit.actions.rotating import (
 )
 
 __all__ = [
+    "LEAST_DAYS",
+    "MOST_DAYS",
     "OPERATOR",
     "SWEEPER",
     "VERIFIER",
@@ -46,9 +71,14 @@ __all__ = [
     "KeyLivesError",
     "KeysUnreachableError",
     "NotInTransactionError",
+    "OwnPolicyError",
+    "PlanChangedError",
+    "PruningRefusedError",
     "PublicationFailedError",
+    "RetentionError",
     "RotationUnderWayError",
     "SubjectUnknownError",
+    "UnsoundEntryError",
     "adopt_subject_keys",
     "anchor_at",
     "announce_epochs",
@@ -59,16 +89,22 @@ __all__ = [
     "complete_evidence",
     "destroy_due_keys",
     "due_places",
+    "end_policy",
     "erasure_receipt",
     "forget_subject",
     "mark_announced",
     "note_anchor",
     "note_anchor_fault",
     "note_export",
+    "place_hold",
+    "plan_pruning",
+    "prune",
     "publish_due",
     "publish_now",
     "record",
     "record_heads",
+    "release_hold",
+    "replace_policies",
     "replay_erasures",
     "replay_if_restored",
     "request_verification",
@@ -77,7 +113,9 @@ __all__ = [
     "rotate_signing_key",
     "run_verification",
     "sequence",
+    "set_policy",
     "settle_signing_keys",
+    "start_pruning",
     "verify_new_entries",
     "verify_stored_log",
 ]

@@ -21,5 +21,6 @@ class Part:
 
 SWEEPER = Part("vestige:heads")
 KEEPER = Part("vestige:keys")
+SCHEDULER = Part("vestige:scheduler")
 VERIFIER = Part("vestige:verifier")
 OPERATOR = Part("vestige:operator")  # whoever may run commands on the server

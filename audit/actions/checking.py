@@ -15,6 +15,7 @@ from audit.actions.recording import record, sequence
 from audit.events import LOG_VERIFICATION_FAILED, LOG_VERIFIED
 from audit.ledger.chain import ChainStateError
 from audit.models import MAIN_LOG, Verification
+from audit.pruned import entries_within
 from audit.queries import head, latest_verification, stored_log_outcome
 from audit.segments import Progressed, next_segment
 from audit.verification.outcome import Outcome
@@ -170,6 +171,7 @@ def _values(found: Progressed) -> dict[str, Any]:
         "size": found.size,
         "entries": found.entries,
         "saved_entries": found.entries,
+        "pruned": entries_within(MAIN_LOG, 0, found.entries),
         "root": found.root,
         "first_bad": found.first_bad,
         "faults": found.faults,
@@ -197,6 +199,7 @@ def verify_new_entries() -> Verification | None:
         extended_at=outcome.finished_at,
         size=outcome.size,
         entries=outcome.entries,
+        pruned=outcome.pruned,
         root=outcome.root,
         warnings=outcome.warnings,
         state=outcome.state,

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from audit import proofs
+from audit import proofs, pruned
 from audit.actions import complete_evidence
 from audit.completeness import NotShownError, TooManyEntriesError
 from audit.doors import actor_of, machine_door
@@ -30,6 +30,7 @@ from audit.ledger.tiles import (
 from audit.models import MAIN_LOG, Checkpoint, Entry
 from audit.problems import ProblemError, problem
 from audit.queries import (
+    EntryPrunedError,
     EntryUnknownError,
     NothingSignedError,
     entries,
@@ -38,7 +39,15 @@ from audit.queries import (
     latest_checkpoint,
     verifier_keys,
 )
-from audit.search import MAX_PAGE, FilterError, address, filters_from, page, span_from
+from audit.search import (
+    MAX_PAGE,
+    FilterError,
+    address,
+    filters_from,
+    page,
+    pruned_on,
+    span_from,
+)
 
 _DEFAULT_PAGE = 100
 
@@ -60,7 +69,7 @@ def public(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         try:
             return view(request, *args, **kwargs)
         except ProblemError as exc:
-            answer = problem(exc.status, exc.title, exc.detail, errors=exc.errors)
+            answer = problem(exc.status, exc.title, exc.detail, errors=exc.errors, more=exc.more)
             # A cache may keep a 404 by itself, and the tile will be there soon.
             answer["Cache-Control"] = "no-store"
             return answer
@@ -98,6 +107,7 @@ def list_events(request: HttpRequest) -> HttpResponse:
             "next": link(found.older),
             "previous": link(found.newer),
             "results": [described(row) for row in found.entries],
+            "pruned": [pruned.described(row) for row in pruned_on(found)],
         }
     )
 
@@ -138,30 +148,41 @@ inclusion_proof.csrf_exempt = True  # type: ignore[attr-defined]  # the door see
 
 
 def _inclusion_proof(request: HttpRequest, seq: str) -> HttpResponse:
-    row = _entry(int(seq))
+    number = int(seq)
     newest = _newest()
     size = _number(request.GET.dict(), "size", newest.size)
     if size > newest.size:
         raise _bad_parameter("size", f"The newest checkpoint covers {newest.size} entries.")
-    if row.seq >= size:
+    hashed = _leaf_hash(number)
+    if number >= size:
         raise ProblemError(
-            404, "Not Found", f"Entry {row.seq} is not among the first {size} of the log."
+            404, "Not Found", f"Entry {number} is not among the first {size} of the log."
         )
     form = request.GET.get("as", "json")
     if form == "tlog-proof":
-        return _proof_file(row, size, newest)
+        return _proof_file(_entry(number), size, newest)
     if form != "json":
         raise _bad_parameter("as", "json and tlog-proof are what there is.")
     return _json(
         {
-            "seq": row.seq,
-            "leaf_hash": bytes(row.leaf_hash).hex(),
+            "seq": number,
+            "leaf_hash": hashed.hex(),
             "size": size,
             "root": (newest.root if size == newest.size else proofs.root_at(MAIN_LOG, size)).hex(),
-            "proof": [item.hex() for item in proofs.inclusion(MAIN_LOG, row.seq, size)],
+            "proof": [item.hex() for item in proofs.inclusion(MAIN_LOG, number, size)],
             "checkpoint": _note_at(size, newest.size, newest.note),
         }
     )
+
+
+def _leaf_hash(seq: int) -> bytes:
+    """Of a pruned entry it is still known: what was written down elsewhere can be proved."""
+    try:
+        return bytes(entry(seq).leaf_hash)
+    except EntryPrunedError:
+        return proofs.leaf_hash_at(MAIN_LOG, seq)
+    except EntryUnknownError as exc:
+        raise ProblemError(404, "Not Found", str(exc)) from exc
 
 
 def _proof_file(row: Entry, size: int, newest: Any) -> HttpResponse:
@@ -255,6 +276,8 @@ def _guarded_tile(
 @machine_door("log.read", methods=("GET",))
 def _entry_bundle(request: HttpRequest, index: int, width: int) -> HttpResponse:
     start = index * TILE_WIDTH
+    if gone := pruned.range_of(MAIN_LOG, start):
+        raise _gone(EntryPrunedError(start, gone))
     leaves = (
         entries()
         .filter(seq__gte=start, seq__lt=start + width)
@@ -309,8 +332,14 @@ def _held(item: Held) -> dict[str, Any]:
 def _entry(seq: int) -> Entry:
     try:
         return entry(seq)
+    except EntryPrunedError as exc:
+        raise _gone(exc) from exc
     except EntryUnknownError as exc:
         raise ProblemError(404, "Not Found", str(exc)) from exc
+
+
+def _gone(exc: EntryPrunedError) -> ProblemError:
+    return ProblemError(410, "Gone", str(exc), more={"pruned": pruned.described(exc.range)})
 
 
 def _newest() -> Any:

@@ -15,6 +15,11 @@ _PROBLEM = {
         "title": _TEXT,
         "status": _NUMBER,
         "detail": _TEXT,
+        "pruned": {
+            "type": "object",
+            "description": "With 410: the stretch that is gone, and the entry that says why",
+            "properties": {"start": _NUMBER, "stop": _NUMBER, "entry": _NUMBER},
+        },
         "errors": {
             "type": "array",
             "items": {
@@ -102,6 +107,11 @@ _SCHEMAS = {
             "next": _TEXT | {"nullable": True},
             "previous": _TEXT | {"nullable": True},
             "results": {"type": "array", "items": {"$ref": "#/components/schemas/LogEntry"}},
+            "pruned": {
+                "type": "array",
+                "description": "What is gone from between these entries",
+                "items": {"$ref": "#/components/schemas/LogPrunedStretch"},
+            },
         },
     },
     "LogInclusionProof": {
@@ -282,7 +292,7 @@ def _get(
 
 
 def _proof_answers() -> dict[str, Any]:
-    answers = _answers(_ref("LogInclusionProof"), 400, 401, 403, 404)
+    answers = _answers(_ref("LogInclusionProof"), 400, 401, 403, 404, 410)
     answers["200"]["content"]["text/plain"] = {
         "schema": _TEXT
         | {"description": "C2SP tlog-proof with the leaf in its `extra` line (?as=tlog-proof)"}
@@ -329,7 +339,7 @@ def describe() -> None:
         _get(
             "log_event",
             "An entry with its exact leaf",
-            _answers(_ref("LogEntryWithLeaf"), 401, 403, 404),
+            _answers(_ref("LogEntryWithLeaf"), 401, 403, 404, 410),
             seq,
         ),
         {},
@@ -415,7 +425,12 @@ def describe() -> None:
                 "A hash tile (C2SP tlog-tiles), public unless configured otherwise; entry bundles"
                 " need a key that may read the log",
                 _answers(
-                    _TEXT | {"format": "binary"}, 401, 403, 404, media="application/octet-stream"
+                    _TEXT | {"format": "binary"},
+                    401,
+                    403,
+                    404,
+                    410,
+                    media="application/octet-stream",
                 ),
                 _parameter("path", _TEXT, where="path"),
                 open_to_all=True,

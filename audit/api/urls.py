@@ -2,15 +2,21 @@
 
 from django.urls import re_path
 
-from audit.api import doors, reading, schema, verifications
+from audit.api import doors, reading, retention, retention_schema, schema, verifications
 
 schema.describe()
+retention_schema.describe()
 
 urlpatterns = [
     re_path(r"^events/?$", doors.events, name="events"),
     re_path(r"^events/complete/?$", reading.complete_events, name="events-complete"),
     re_path(r"^events/(?P<seq>\d{1,18})/?$", reading.one_event, name="event"),
     re_path(r"^events/(?P<seq>\d{1,18})/proof/?$", reading.inclusion_proof, name="event-proof"),
+    re_path(r"^log/retention/?$", retention.retention, name="log-retention"),
+    re_path(r"^log/holds/?$", retention.log_holds, name="log-holds"),
+    re_path(r"^log/holds/(?P<pk>\d{1,18})/?$", retention.log_hold, name="log-hold"),
+    re_path(r"^log/prunings/?$", retention.log_prunings, name="log-prunings"),
+    re_path(r"^log/prunings/(?P<pk>\d{1,18})/?$", retention.log_pruning, name="log-pruning"),
     re_path(r"^log/verifications/?$", verifications.ask, name="log-verifications"),
     re_path(r"^log/verifications/(?P<pk>\d{1,18})/?$", verifications.one, name="log-verification"),
     re_path(r"^log/checkpoint/?$", reading.checkpoint, name="log-checkpoint"),

@@ -4,7 +4,7 @@
 RFC 6962 tree. Its state is small and can be stored, so that a run goes on where the last ended.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import NoReturn, Self
 
@@ -94,6 +94,24 @@ class ChainVerifier:
         if good < len(leaves):
             self._refuse(leaves[good])
         return hashes
+
+    def skip(self, leaf_hashes: Sequence[bytes], timestamp_us: int | None = None) -> None:
+        """Follow leaves that are gone, by their hashes: the tree and the next `previous` go on.
+
+        `timestamp_us` is the time of the last of them, where it is known; the caller vouches for
+        both until a signed root is compared. Raises ChainError when that time runs backwards.
+        """
+        if timestamp_us is not None:
+            if timestamp_us < self.timestamp_us:
+                raise ChainError(
+                    self.size + len(leaf_hashes) - 1,
+                    f"its time is said to be {timestamp_us} microseconds, before that of an entry"
+                    f" before it, {self.timestamp_us}",
+                )
+            self.timestamp_us = timestamp_us
+        if leaf_hashes:
+            self.frontier.extend(leaf_hashes)
+            self.previous = leaf_hashes[-1]
 
     def root(self) -> bytes:
         """The RFC 6962 root of all leaves read so far."""

@@ -12,12 +12,14 @@ the leaves, and the tree must be the one that was signed. Broken input never rai
 
 import gc
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from audit.ledger.chain import ChainError, ChainVerifier
 from audit.ledger.checkpoint import Checkpoint, InvalidNoteError
 from audit.ledger.files import CHECKPOINT, VKEY, Files
+from audit.ledger.gone import tiles_told
 from audit.ledger.hashing import HASH_BYTES, leaf_hash
 from audit.ledger.keyring import Keyring
 from audit.ledger.layout import Layout, split
@@ -30,7 +32,7 @@ from audit.ledger.tiles import (
     parse_tile_path,
     tile_width,
 )
-from audit.ledger.tree import Frontier, tree_root
+from audit.ledger.tree import Frontier, root_of, tree_root
 from audit.ledger.verdict import Verdict
 
 Progress = Callable[[int, int], None]
@@ -44,6 +46,10 @@ _NOTE_NO_ENTRIES = (
     "The folder shows no entries: only hashes were checked, and what was hashed is not in it."
 )
 _NOTE_SINCE = "Entries before number {since:,} were not read, only their hashes."
+_NOTE_PRUNED = (
+    "{count:,} entries were past their retention and are gone; later entries (log.pruned) say so,"
+    " and their hashes were followed."
+)
 _NOTE_BEYOND = (
     "{count:,} files lie beyond what the checkpoint covers, so that it is older than they are:"
     " {first}."
@@ -139,6 +145,8 @@ class _Pass:
         self._size = layout.size
         self._chain = ChainVerifier()
         self._entries, self._tiles = _Faults(), _Faults()
+        self._told: dict[int, bytes] | None = None  # roots of the tiles that are gone
+        self._gone = 0
 
     def read(self, checkpoint: Checkpoint, since: int) -> None:
         verdict = self._verdict
@@ -154,6 +162,8 @@ class _Pass:
             self._check_levels()
         if good or self._tiles.sentences:
             verdict.record("tiles", self._tiles.sentences, "All hash tiles are those of the tree.")
+        if self._gone:
+            verdict.note(_NOTE_PRUNED.format(count=self._gone))
         if self._size and not shows:
             verdict.note(_NOTE_NO_ENTRIES)
         elif start:
@@ -201,6 +211,9 @@ class _Pass:
                 bundle = self._layout.bundle(index)
             except TileError as error:
                 yield leaves
+                leaves, held = [], 0
+                if not self._entries.sentences and self._skip_pruned(index):
+                    continue
                 self._bad(index * TILE_WIDTH, f"the file cannot be taken: {error}")
                 return
             leaves += bundle
@@ -209,6 +222,24 @@ class _Pass:
                 yield leaves
                 leaves, held = [], 0
         yield leaves
+
+    def _skip_pruned(self, index: int) -> bool:
+        """Follow a tile whose entries are gone by its hashes, if an entry behind it says so."""
+        if self._layout.has_bundle(index):
+            return False
+        if self._told is None:
+            self._told = tiles_told(self._leaves_behind(index))
+        root, tile = self._told.get(index), self._tile(0, index)
+        if tile is None or root is None or root_of(split(tile)) != root:
+            return False
+        self._chain.skip(split(tile))
+        self._gone += len(split(tile))
+        return True
+
+    def _leaves_behind(self, index: int) -> Iterator[bytes]:
+        for behind in range(index + 1, len(self._layout.tiles(0))):
+            with suppress(TileError):
+                yield from self._layout.bundle(behind)
 
     def _compare(self, begin: int, hashes: list[bytes]) -> None:
         """The hashes of a bundle's leaves, or of its first ones, with the tile above it."""

@@ -46,6 +46,13 @@ class Layout:
     def has_entries(self) -> bool:
         return any(True for _ in self._files.names(f"tile/{ENTRIES}/"))
 
+    def has_bundle(self, index: int) -> bool:
+        """Whether there is a file with the entries below a tile, whatever is in it."""
+        try:
+            return self._files.read(self.path(ENTRIES, index), _BUNDLE_LIMIT) is not None
+        except UnreadableError:
+            return True
+
     def bundle(self, index: int) -> list[bytes]:
         """The leaves below a tile. Raises TileError."""
         data, width = self._read(ENTRIES, index)

@@ -5,6 +5,7 @@ from audit.models.checks import Verification
 from audit.models.heads import HeadsMap, ResourceHead
 from audit.models.keys import FIRST_EPOCH, KeyEpoch, Subject, SubjectKey
 from audit.models.log import MAIN_LOG, Checkpoint, Entry, Log, Pending, Tile
+from audit.models.retention import LogHold, PrunedPlace, PrunedRange, Pruning, RetentionPolicy
 
 __all__ = [
     "FIRST_EPOCH",
@@ -16,8 +17,13 @@ __all__ = [
     "HeadsMap",
     "KeyEpoch",
     "Log",
+    "LogHold",
     "Pending",
+    "PrunedPlace",
+    "PrunedRange",
+    "Pruning",
     "ResourceHead",
+    "RetentionPolicy",
     "Subject",
     "SubjectKey",
     "Tile",

@@ -21,6 +21,7 @@ class Verification(models.Model):
     claimed_until = models.DateTimeField(null=True)  # a worker is at it
     size = models.BigIntegerField(default=0)  # entries that the log has to have
     entries = models.BigIntegerField(default=0)  # entries checked and found right
+    pruned = models.BigIntegerField(default=0)  # of these: followed by their hashes alone
     saved_entries = models.BigIntegerField(default=0)  # as `entries`, where `state` was saved
     root = models.CharField(max_length=64, blank=True)
     ok = models.BooleanField(default=False)

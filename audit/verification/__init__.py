@@ -10,6 +10,7 @@ and the tree must be the one that was signed, at every checkpoint that is kept.
     columns     what the search columns must say
     signatures  the signed checkpoints
     tiles       the hash tiles
+    pruned      the ranges that are gone, and what the log says of them
     places      the count of each resource's entries
     heads       the heads that entries commit to
     sealed      the subjects' keys

@@ -15,8 +15,11 @@ Values = Mapping[str, Any]
 class Chunk:
     """Rows of audit_entry in the order of their numbers.
 
-    `numbers`, `leaves` and `hashes` are the values of these columns, whatever they are.
+    `numbers`, `leaves` and `hashes` are the values of these columns, whatever they are. All rows
+    below `stop` were looked for.
     """
+
+    stop = 0
 
     def __init__(
         self, rows: Sequence[Sequence[Any]] = (), frame: "pl.DataFrame | None" = None
@@ -33,6 +36,14 @@ class Chunk:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def part(self, start: int, stop: int) -> "Chunk":
+        """The rows from the index `start` on, up to `stop`."""
+        if (start, stop) == (0, len(self)):
+            return self
+        if self._frame is not None:
+            return Chunk(frame=self._frame.slice(start, stop - start))
+        return Chunk(self._rows[start:stop])
 
     def unconfirmed(self, count: int) -> Iterator[Values]:
         """Those of the first `count` rows whose columns were not found to be those of the leaf.

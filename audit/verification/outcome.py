@@ -25,6 +25,7 @@ class Finding:
 class Outcome:
     """What a run found. `entries` were checked and found right, of the `size` there must be.
 
+    `pruned` of them are gone and were followed by their hashes.
     `state` is where the chain stands after the run: the next one may go on from there.
     """
 
@@ -32,6 +33,7 @@ class Outcome:
     finished_at: datetime
     size: int = 0
     entries: int = 0
+    pruned: int = 0
     root: str = ""
     state: bytes = b""
     signed: Checkpoint | None = None

@@ -33,12 +33,21 @@ def verify_in_two(log_id: int, **how: Any) -> Outcome:
         return verify_log(log_id, **how)
     if type(size) is not int or size < _WORTH_IT:
         return verify_log(log_id, **how)
-    middle = size // 2 // _ALIGNED * _ALIGNED
+    middle = _middle(log_id, size)
     try:
         claimed = _claimed_state(log_id, middle)
-    except (LeafError, ChainStateError, FrontierError, TypeError, ValueError):
+    except (LeafError, ChainStateError, FrontierError, IndexError, TypeError, ValueError):
         return verify_log(log_id, **how)
     return _by_two(log_id, middle, claimed, how) or verify_log(log_id, **how)
+
+
+def _middle(log_id: int, size: int) -> int:
+    """Where the second half begins: at a tile, and inside of no pruned range."""
+    middle = size // 2 // _ALIGNED * _ALIGNED
+    for start, stop, *_ in stored.pruned_ranges(log_id):
+        if type(start) is int and type(stop) is int and start < middle < stop:
+            return min(stop, size) // TILE * TILE
+    return middle
 
 
 def _by_two(log_id: int, middle: int, claimed: bytes, how: dict[str, Any]) -> Outcome | None:
@@ -63,6 +72,7 @@ def _by_two(log_id: int, middle: int, claimed: bytes, how: dict[str, Any]) -> Ou
     roots = [root for _, _, root in stored.tiles(log_id, 0)][: rest.size // TILE]
     check_tile_roots(log_id, roots, ChainVerifier.from_bytes(rest.state).frontier, rest)
     rest.started_at = first.started_at
+    rest.warnings += [warning for warning in first.warnings if warning not in rest.warnings]
     return rest if rest.ok else None
 
 
@@ -75,11 +85,19 @@ def _second_half(answer: Connection, log_id: int, claimed: bytes, how: dict[str,
 
 def _claimed_state(log_id: int, size: int) -> bytes:
     """The state after `size` entries as the stored rows have it, unverified."""
-    leaf, leaf_hash = stored.leaf(log_id, size - 1)
     roots: Sequence[bytes] = [root for _, _, root in stored.tiles(log_id, 0)][: size // TILE]
     upper = Frontier()
     upper.extend(roots)
     chain = ChainVerifier()
     chain.frontier = Frontier(size, upper.peaks)
-    chain.previous, chain.timestamp_us = leaf_hash, unpack(leaf).timestamp_us
+    chain.previous, chain.timestamp_us = _claimed_last(log_id, size - 1)
     return chain.to_bytes()
+
+
+def _claimed_last(log_id: int, seq: int) -> tuple[bytes, int]:
+    """The hash and the time of an entry; of a pruned one, as the tile and the range have them."""
+    for start, stop, _, newest_us in stored.pruned_ranges(log_id):
+        if start <= seq < stop:
+            return stored.tile(log_id, seq // TILE)[-32:], newest_us
+    leaf, leaf_hash = stored.leaf(log_id, seq)
+    return leaf_hash, unpack(leaf).timestamp_us

@@ -1,6 +1,7 @@
 """One pass over the stored log: chain, tree, columns, tiles, signatures, head."""
 
 import gc
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,9 +13,11 @@ from audit.ledger import canonical
 from audit.ledger.chain import ChainError, ChainVerifier
 from audit.ledger.hashing import leaf_hash
 from audit.ledger.leaf import HEADER, LeafError, unpack
+from audit.ledger.tree import root_of
 from audit.verification import columns, stored
 from audit.verification.chunks import Chunk
 from audit.verification.outcome import Outcome
+from audit.verification.pruned import TILE, Pruned
 from audit.verification.signatures import Signatures
 from audit.verification.tiles import Tiles, first_difference
 
@@ -103,19 +106,26 @@ class _Run:
         self._log_id, self._head, self._outcome = log_id, head, outcome
         self._signatures, self._full, self._progress = signatures, full, progress
         self._chain = chain
-        self._tiles = Tiles(log_id, outcome, chain.size)
+        self._pruned = Pruned(log_id, outcome, head.size)
+        self._tiles = Tiles(log_id, outcome, chain, self._pruned)
+        self._leftovers, self._end = 0, 0
         self._broken = False
 
     def read(self, end: int) -> None:
         """The entries up to `end`."""
-        outcome = self._outcome
-        outcome.entries = self._chain.size
+        outcome, self._end = self._outcome, end
+        outcome.entries, outcome.pruned = self._chain.size, self._pruned.entries
         if end < self._chain.size:
             self._break(end, "it is missing: the check before this one has seen it.")
         self._compare_signed()
         self._read_all(end)
         if self._chain.size < end and not self._broken:
             self._break(self._chain.size, "it is missing.")
+        if self._leftovers:
+            outcome.warnings.append(
+                f"{self._leftovers} entries of pruned ranges are not deleted yet: a pruning runs or"
+                " has stopped."
+            )
         outcome.root, outcome.state = self._chain.root().hex(), self._chain.to_bytes()
 
     def finish(self, *, roots_later: bool) -> None:
@@ -130,7 +140,8 @@ class _Run:
         gc.disable()  # the rows make no cycles, and looking for some takes a tenth of the time
         try:
             for chunk in stored.entries(self._log_id, self._chain.size, size):
-                if not chunk:  # the head may claim any number: do not look for all of them
+                # The head may claim any number: do not look for all of them.
+                if not chunk and not self._is_pruned_up_to(chunk.stop):
                     self._break(self._chain.size, "it is missing.")
                     return
                 self._read(chunk)
@@ -138,6 +149,7 @@ class _Run:
                     return
                 if self._progress:
                     self._progress(self._chain.size, size)
+            self._is_pruned_up_to(size)
         except stored.UnreadableRowError as exc:
             self._break(exc.seq, f"the database cannot deliver it: {exc}.")
         finally:
@@ -145,6 +157,79 @@ class _Run:
                 gc.enable()
 
     def _read(self, chunk: Chunk) -> None:
+        """The rows of a chunk; what is pruned before, between and behind them is followed."""
+        at = 0
+        while at < len(chunk) and not self._broken:
+            self._skip_pruned()
+            if self._broken:
+                return
+            behind = bisect_left(chunk.numbers, self._chain.size, at)
+            self._check_leftovers(chunk.part(at, behind))
+            gap = self._pruned.next_start(self._chain.size)
+            stop = len(chunk) if gap is None else bisect_left(chunk.numbers, gap, behind)
+            at = behind + self._read_rows(chunk.part(behind, stop))
+            if at == behind < len(chunk) and not self._broken and not self._is_pruned_by_now():
+                self._break(*_misplaced(chunk.numbers[behind], self._chain.size))
+
+    def _is_pruned_up_to(self, stop: int) -> bool:
+        self._skip_pruned()
+        if self._chain.size < stop and not self._broken and self._is_pruned_by_now():
+            self._skip_pruned()
+        return self._broken or self._chain.size >= stop
+
+    def _is_pruned_by_now(self) -> bool:
+        """Whether the next entry went while this run was reading."""
+        self._pruned = Pruned(self._log_id, self._outcome, self._head.size)
+        self._outcome.pruned = self._pruned.entries
+        return self._pruned.at(self._chain.size) is not None
+
+    def _skip_pruned(self) -> None:
+        """Follow the pruned ranges that start here by the hashes of their tiles."""
+        while not self._broken and self._chain.size < self._end:
+            found = self._pruned.at(self._chain.size)
+            if found is None:
+                return
+            index, offset = divmod(self._chain.size, TILE)
+            hashes = self._tiles.next_hashes()
+            if hashes is None:
+                self._break(index * TILE, "it is pruned, and its hash tile is missing.")
+                return
+            if self._pruned.root(index) not in (None, root_of(hashes)):
+                self._break(
+                    index * TILE, "the hash tile from this entry on is not that of what was pruned."
+                )
+                return
+            rest = hashes[offset : self._end - index * TILE]
+            last = found.newest_us if self._chain.size + len(rest) == found.stop else None
+            self._skip(rest, last)
+            self._tiles.compare(rest)
+
+    def _skip(self, hashes: list[bytes], newest_us: int | None) -> None:
+        at = 0
+        while at < len(hashes) and not self._broken:
+            size, signed = self._chain.size, self._signatures.next_size()
+            stop = len(hashes) if signed is None else min(len(hashes), at + signed - size)
+            try:
+                self._chain.skip(hashes[at:stop], newest_us if stop == len(hashes) else None)
+            except ChainError as exc:
+                self._break(exc.seq, f"{exc.reason}.")
+                return
+            self._outcome.entries += stop - at
+            at = stop
+            self._compare_signed()
+
+    def _check_leftovers(self, chunk: Chunk) -> None:
+        """Rows of a pruned range that are there still must be those that were there before."""
+        for seq, leaf in zip(chunk.numbers, chunk.leaves, strict=True):
+            there = self._pruned.hash_of(seq) if type(seq) is int else b""
+            if type(leaf) is not bytes or leaf_hash(leaf) != there:
+                self._break(int(seq), "it is pruned, and another entry stands in its place.")
+                return
+        self._check_events(chunk, len(chunk))
+        self._leftovers += len(chunk)
+
+    def _read_rows(self, chunk: Chunk) -> int:
+        """How many rows, none of them pruned, were followed."""
         start = self._chain.size
         placed = _well_placed(chunk, start)
         leaves = chunk.leaves[:placed]
@@ -158,10 +243,11 @@ class _Run:
             self._break(start + changed, "its leaf and the hash beside it do not belong together.")
         elif error is not None:
             self._blame(error, chunk.hashes[good], leaves[good])
-        elif placed < len(chunk) and not self._broken:
+        elif placed < len(chunk) and not self._broken and not self._is_pruned_by_now():
             self._break(*_misplaced(chunk.numbers[placed], start + placed))
         bad = {f.seq for f in self._outcome.findings[found:] if f.seq is not None}
         self._outcome.entries += good - len([seq for seq in bad if start <= seq < start + good])
+        return good
 
     def _follow(self, leaves: list[bytes]) -> tuple[list[bytes], ChainError | None]:
         """The hashes of the leaves, as far as they continue the chain up to what was signed."""

@@ -91,20 +91,28 @@ def leaf(log_id: int, seq: int) -> tuple[bytes, bytes]:
 
 def _read(log_id: int, start: int, stop: int, coming: "Future[Chunk]") -> Iterator[Chunk]:
     try:
-        yield coming.result()
+        chunk = coming.result()
+        chunk.stop = stop
+        yield chunk
     except ArrowReadError:
         yield from _rows(log_id, start, stop)  # what row is it?
 
 
 def _rows(log_id: int, start: int, stop: int) -> Iterator[Chunk]:
     try:
-        yield chunk_of_rows(_fetch(log_id, start, stop))
+        yield _chunk(log_id, start, stop)
     except _UNREADABLE:
         for seq in range(start, stop):
             try:
-                yield chunk_of_rows(_fetch(log_id, seq, seq + 1))
+                yield _chunk(log_id, seq, seq + 1)
             except _UNREADABLE as exc:
                 raise UnreadableRowError(seq, str(exc).strip()) from exc
+
+
+def _chunk(log_id: int, start: int, stop: int) -> Chunk:
+    chunk = chunk_of_rows(_fetch(log_id, start, stop))
+    chunk.stop = stop
+    return chunk
 
 
 def stray_entries(log_id: int) -> tuple[int | None, int | None, int]:
@@ -117,15 +125,46 @@ def stray_entries(log_id: int) -> tuple[int | None, int | None, int]:
 
 
 def wrong_places(log_id: int, limit: int) -> list[Row]:
-    """(seq, nth, previous) as counted, of entries whose own columns say otherwise."""
+    """(seq, nth, previous) as counted, of entries whose own columns say otherwise.
+
+    Where entries of the resource may be pruned in between, `previous` must be in a pruned range
+    behind the entry before, and no more may be missing than were pruned there.
+    """
     differs = "IS DISTINCT FROM" if connection.vendor == "postgresql" else "IS NOT"
-    return _all(
-        "SELECT seq, counted, before FROM (SELECT seq, nth, previous,"  # noqa: S608
-        " row_number() OVER place AS counted, lag(seq) OVER place AS before FROM audit_entry"
-        " WHERE log_id = %s WINDOW place AS (PARTITION BY resource ORDER BY seq)) AS placed"
-        f" WHERE nth <> counted OR previous {differs} before ORDER BY seq LIMIT %s",
-        [log_id, limit],
+    between = (
+        "FROM audit_prunedrange AS gone WHERE gone.log_id = %s AND gone.stop <= placed.seq"
+        " AND gone.start > coalesce(before, -1)"
     )
+    return _all(
+        "SELECT seq, counted + 1, before FROM (SELECT seq, nth, previous,"  # noqa: S608
+        " coalesce(lag(nth) OVER place, 0) AS counted, lag(seq) OVER place AS before"
+        " FROM audit_entry WHERE log_id = %s WINDOW place AS (PARTITION BY resource ORDER BY seq))"
+        f" AS placed WHERE (nth <> counted + 1 OR previous {differs} before)"
+        f" AND NOT (nth > counted + 1 AND previous > coalesce(before, -1)"
+        f" AND EXISTS (SELECT 1 {between} AND previous >= gone.start AND previous < gone.stop)"
+        f" AND nth - counted - 1 <= (SELECT sum(gone.stop - gone.start) {between}))"
+        " ORDER BY seq LIMIT %s",
+        [log_id, log_id, log_id, limit],
+    )
+
+
+def pruned_ranges(log_id: int) -> list[Row]:
+    """(start, stop, entry, newest_us) of the ranges that were opened for deletion, in order."""
+    return _all(
+        "SELECT start, stop, entry, newest_us FROM audit_prunedrange WHERE log_id = %s"
+        " ORDER BY start",
+        [log_id],
+    )
+
+
+def tile(log_id: int, index: int) -> bytes:
+    """The hashes of a full tile of level 0; empty when it is not there."""
+    rows = _all(
+        'SELECT hashes FROM audit_tile WHERE log_id = %s AND level = 0 AND "index" = %s',
+        [log_id, index],
+    )
+    hashes = _plain(rows[0][0]) if rows else b""
+    return hashes if type(hashes) is bytes else b""
 
 
 def entries_of_type(log_id: int, kind: str) -> list[tuple[int, bytes]]:
@@ -135,6 +174,30 @@ def entries_of_type(log_id: int, kind: str) -> list[tuple[int, bytes]]:
         [log_id, kind],
     )
     return [(seq, _plain(leaf)) for seq, leaf in rows]
+
+
+def heads_at(log_id: int, size: int) -> list[Row]:
+    """(resource, nth, seq) of the newest of the first `size` entries of each resource.
+
+    Some of these may be pruned, none behind them: the next entry of the resource names the one
+    before it, and the places of resources that have none are kept.
+    """
+    left = (
+        "SELECT resource, max(nth), max(seq) FROM audit_entry WHERE log_id = %s AND seq < %s"
+        " GROUP BY resource"
+    )
+    behind = (
+        "SELECT entry.resource, entry.nth - 1, entry.previous FROM audit_entry AS entry"
+        " JOIN (SELECT min(seq) AS seq FROM audit_entry WHERE log_id = %s AND seq >= %s"
+        " GROUP BY resource) AS first ON entry.log_id = %s AND entry.seq = first.seq"
+        " WHERE entry.previous IS NOT NULL"
+    )
+    places = "SELECT resource, nth, seq FROM audit_prunedplace WHERE log_id = %s AND seq < %s"
+    newest: dict[str, tuple[int, int]] = {}
+    for statement, values in ((left, 2), (behind, 3), (places, 2)):
+        for resource, nth, seq in _all(statement, [log_id, size, log_id][:values]):
+            newest[resource] = max(newest.get(resource, (0, -1)), (nth, seq))
+    return [(resource, *place) for resource, place in newest.items()]
 
 
 def newest_by_resource(log_id: int, begin: int, end: int) -> Iterator[tuple[str, int, int]]:

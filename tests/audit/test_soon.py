@@ -11,6 +11,7 @@ from tests.audit.installations import ROOT, manage
 
 _RECORDS = """
 import json, sys, time
+from contextlib import suppress
 import django; django.setup()
 from django.db import transaction
 from accounts.queries import system_user
@@ -30,6 +31,10 @@ if sys.argv[1] == "waits":
             break
         time.sleep(0.02)
 print(json.dumps({"waiting": Pending.objects.count(), "entries": Entry.objects.count()}))
+if sys.argv[1] == "rolls back":
+    with suppress(RuntimeError), transaction.atomic():
+        record(LOG_EXPORTED, by=by, resource="log:main", details={"size": 6})
+        raise RuntimeError
 if sys.argv[1] == "dies":
     import os
     os._exit(0)
@@ -46,7 +51,7 @@ def recording(installation: dict[str, str], then: str) -> Any:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[0])
 
 
 def test_recorded_events_are_placed_while_the_process_goes_on(
@@ -61,6 +66,13 @@ def test_a_reader_sees_what_was_recorded_before(installation: dict[str, str]) ->
 
 def test_a_process_that_ends_leaves_nothing_behind(installation: dict[str, str]) -> None:
     recording(installation, "ends")
+    assert "5 of 5 entries verified" in manage(installation, "verify_log", "--full")
+
+
+def test_an_event_of_a_change_that_is_rolled_back_is_nowhere(
+    installation: dict[str, str],
+) -> None:
+    recording(installation, "rolls back")
     assert "5 of 5 entries verified" in manage(installation, "verify_log", "--full")
 
 

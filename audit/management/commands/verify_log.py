@@ -142,6 +142,10 @@ def _at_once(meter: Meter, *, full: bool) -> _Found:
         warnings=outcome.warnings,
         notes=[f"{outcome.checkpoints} kept checkpoints hold."] if outcome.ok else [],
     )
+    if outcome.pruned:
+        found.notes.append(
+            f"{outcome.pruned:,} of them are pruned and were followed by their hashes."
+        )
     if outcome.signed is not None:
         found.notes.append(
             f"Signed checkpoint of {outcome.signed.origin} over {outcome.signed.size:,}"
