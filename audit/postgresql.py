@@ -13,6 +13,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import psycopg
+from django.conf import settings
 from django.db import connection
 from psycopg.pq import ExecStatus, TransactionStatus
 
@@ -54,9 +55,10 @@ _APPEND = Statement(
     "vestige_append",
     "WITH moved AS (UPDATE audit_log SET size = $1::bigint, last_hash = $2::bytea,"  # noqa: S608
     " last_timestamp_us = $3::bigint, frontier = $4::bytea"
-    " WHERE id = $5::smallint AND size = $6::bigint AND last_hash = $7::bytea RETURNING id)"
+    " WHERE id = $5::smallint AND size = $6::bigint AND last_hash = $7::bytea"
+    " AND ($8::text IS NULL OR note = $8::text AND refusal = '') RETURNING id)"
     f" INSERT INTO audit_entry ({ENTRY_COLUMNS}) SELECT moved.id, entries.* FROM moved, unnest("
-    + ", ".join(f"${at}::{_NAMES[kind]}[]" for at, kind in enumerate(_COLUMN_TYPES, start=8))
+    + ", ".join(f"${at}::{_NAMES[kind]}[]" for at, kind in enumerate(_COLUMN_TYPES, start=9))
     + ") AS entries",
 )
 _STORE_NOTE = Statement(
@@ -74,15 +76,17 @@ _WAIT = Statement(
 )
 
 
-def append_behind(head: Head, rows: Sequence[Row], tree: bytes) -> bool:
+def append_behind(head: Head, rows: Sequence[Row], tree: bytes, *, locked: bool = False) -> bool:
     """Append in a single statement, if the log still ends where `head` says; whether it did.
 
+    Without the lock, only if it was also last signed as `head` says, and nothing is refused.
     Raises IntegrityError when an event id is taken.
     """
     last = rows[-1]
     moved: list[bytes | None] = [
         _BIG.pack(last.seq + 1), last.leaf_hash, _BIG.pack(last.timestamp_us), tree,
         _SMALL.pack(head.log_id), _BIG.pack(head.size), head.last_hash,
+        None if locked else head.note.encode(),
     ]  # fmt: skip
     columns = zip(*map(_values, rows), strict=True)
     return _run(_APPEND, [*moved, *map(_array, _COLUMN_TYPES, columns)]) > 0
@@ -189,7 +193,8 @@ def _run(statement: Statement, parameters: Sequence[bytes | None]) -> int:
         server.pgconn.exec_(b"BEGIN")  # which psycopg would send before the first of its own
     formats = [1] * len(parameters)
     with connection.wrap_database_errors:
-        if server.prepare_threshold is None:  # a pooler hands out another server each time
+        # Not by psycopg, which forgets all that it has prepared at each rollback.
+        if not settings.VESTIGE_PREPARE_STATEMENTS:
             done = server.pgconn.exec_params(
                 statement.sql.encode(), parameters, param_formats=formats
             )

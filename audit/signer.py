@@ -103,7 +103,7 @@ def _sign_at_once(head: Head, after: Frontier) -> Signed | None:
         return None
     now = timezone.now()
     last = _verified.get((ring, head.note))
-    if last is None or head.refusal or keeps_next(head):
+    if last is None or last.origin != head.origin or head.refusal or keeps_next(head):
         return None
     if not last.size == head.note_size == head.size or last.root != head.frontier.root():
         return None
@@ -211,7 +211,7 @@ def _checkpoint_of(note: str, ring: keyring.Ring, origin: str) -> Checkpoint | N
     if not note:
         return None
     known = _verified.get((ring, note))
-    if known is not None:
+    if known is not None and known.origin == origin:
         return known
     try:
         if parse(note)[0].origin != origin:

@@ -23,7 +23,12 @@ class Soon:
         self._work = work
         self._thread: threading.Thread | None = None
         self._reset()
-        os.register_at_fork(after_in_child=self._reset)
+        # A fork waits for the round to end: a child would inherit half of a transaction.
+        os.register_at_fork(
+            before=lambda: self._round.acquire(),
+            after_in_parent=lambda: self._round.release(),
+            after_in_child=self._reset,
+        )
         atexit.register(self._finish)
 
     def wake(self) -> None:
@@ -36,7 +41,8 @@ class Soon:
                     self._thread.start()
 
     def _reset(self) -> None:
-        self._awake, self._mutex, self._ending = threading.Event(), threading.Lock(), False
+        self._awake, self._ending = threading.Event(), False
+        self._mutex, self._round = threading.Lock(), threading.Lock()
         self._thread = None
 
     def _run(self) -> None:
@@ -46,7 +52,8 @@ class Soon:
             self._awake.clear()
             ends = self._ending  # read before the work, which then sees all there is
             try:
-                self._work()
+                with self._round:
+                    self._work()
             except Exception:
                 log.exception(
                     "What was recorded could not be sequenced yet; the sweep tries again."

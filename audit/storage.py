@@ -63,7 +63,8 @@ def append_rows(
     tree = finish()
     if connection.vendor == "postgresql":
         # That the head is where it was read is certain under its lock.
-        postgresql.append_behind(head, rows, tree)
+        if not postgresql.append_behind(head, rows, tree, locked=True):
+            raise RuntimeError("The locked head of the log has moved.")
         return
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -164,9 +165,10 @@ def newest_of(log_id: int, resources: Sequence[str]) -> dict[str, Newest]:
         names: Any = list(resources)
         parameters = [names, log_id, log_id, names]
     else:
+        # CROSS: in this order, or SQLite looks through all entries for each of the resources.
         statement = (
             "SELECT entry.resource, entry.seq, entry.nth FROM json_each(%s) AS wanted"
-            " JOIN audit_entry AS entry ON entry.log_id = %s AND entry.seq = (SELECT max(seq)"
+            " CROSS JOIN audit_entry AS entry ON entry.log_id = %s AND entry.seq = (SELECT max(seq)"
             " FROM audit_entry WHERE log_id = %s AND resource = wanted.value)"
             " UNION ALL SELECT place.resource, place.seq, place.nth FROM json_each(%s) AS wanted"
             " JOIN audit_prunedplace AS place ON place.log_id = %s"

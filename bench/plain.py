@@ -49,9 +49,9 @@ class PlainTable:
                 " AND type IN ('table', 'index') AND sql IS NOT NULL ORDER BY type DESC"
             )
             for (statement,) in cursor.fetchall():
-                cursor.execute(
-                    statement.replace("audit_entry", TABLE).replace('"entry_', '"plain_')
-                )
+                statement = statement.replace("audit_entry", TABLE).replace('"entry_', '"plain_')
+                statement = statement.replace('"seq" bigint NOT NULL', '"seq" integer PRIMARY KEY')
+                cursor.execute(statement.replace("PRIMARY KEY (", "UNIQUE ("))
 
     def rows_of(self, count: int, run: str) -> list[Any]:
         """Rows that are ready to be inserted, numbered behind those made before."""

@@ -169,14 +169,13 @@ def _database(url: str, *pragmas: str) -> dict[str, Any]:
     else:
         database["CONN_MAX_AGE"] = None  # a connection a request costs ten times the request
         database["CONN_HEALTH_CHECKS"] = True
-        if env.bool("VESTIGE_PREPARE_STATEMENTS", default=True):
-            # Those of audit.postgresql; Django's own cursors never prepare theirs.
-            database["OPTIONS"] = {"prepare_threshold": 5} | database.get("OPTIONS", {})
     return database
 
 
 DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{VESTIGE_HOME / 'vestige.sqlite3'}")
 # The subjects' keys have a store of their own, with a backup rule of its own.
+# The log's own statements on PostgreSQL (audit.postgresql); Django's cursors never prepare theirs.
+VESTIGE_PREPARE_STATEMENTS = env.bool("VESTIGE_PREPARE_STATEMENTS", default=True)
 VESTIGE_KEYS_DATABASE_URL = env.str("VESTIGE_KEYS_DATABASE_URL", default="") or (
     f"sqlite:///{VESTIGE_KEYS / 'subjects.sqlite3'}"
     if DATABASE_URL.startswith("sqlite")

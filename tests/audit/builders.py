@@ -1,7 +1,7 @@
 """Logs to test with, and what a database administrator can do to them."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from django.db import connection, connections, transaction
@@ -64,11 +64,14 @@ def undone() -> Iterator[None]:
 @contextmanager
 def around_all_tests() -> Iterator[None]:
     """A transaction around all tests of a module, each of which has its own inside; undone."""
-    around = transaction.atomic()
-    around._from_testcase = True  # type: ignore[attr-defined]  # as Django marks those of its own
-    with around:
+    with ExitStack() as stack:
+        for alias in connections:
+            around = transaction.atomic(using=alias)
+            around._from_testcase = True  # type: ignore[attr-defined]  # as Django marks its own
+            stack.enter_context(around)
         yield
-        transaction.set_rollback(True)
+        for alias in connections:
+            transaction.set_rollback(True, using=alias)
 
 
 def sql(statement: str, *parameters: Any, using: str = "default") -> None:

@@ -3,6 +3,7 @@
 import copy
 import json
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,13 +15,12 @@ from audit.ledger.verify import verify_bundle, verify_file
 from tests.audit.ledger.builders import START_US, with_digest
 from tests.audit.ledger.heads import CountingLog
 from tests.audit.ledger.test_completeness import NEIGHBOUR, RESOURCES, SECOND, X, Y, stating
-from tests.audit.test_browser_verifier import (  # noqa: F401  # fixtures of the page
-    VerifyPage,
-    chromium,
-    page,
-    pytestmark,
-    thread,
-)
+from tests.audit.verify_page import VerifyPage
+
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.skipif(not shutil.which("chromium"), reason="Chromium is not installed"),
+]
 
 
 def bundle_of(*claims: Claim, old: int = 0) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def sentences(made: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("made", WHOLE, ids=["heads", "next", "periods", "version 1"])
-def test_the_browser_says_the_same_sentence(page: VerifyPage, made: dict[str, Any]) -> None:  # noqa: F811
+def test_the_browser_says_the_same_sentence(page: VerifyPage, made: dict[str, Any]) -> None:
     valid, said = page.judge(json.dumps(made).encode())
     assert valid, said
     (sentence,) = sentences(made)
@@ -62,7 +62,7 @@ def test_the_browser_says_the_same_sentence(page: VerifyPage, made: dict[str, An
     assert "whoever may read all of it can check" in said
 
 
-def test_a_statement_is_held_to_its_word(page: VerifyPage) -> None:  # noqa: F811
+def test_a_statement_is_held_to_its_word(page: VerifyPage) -> None:
     made = stating()
     assert page.judge(json.dumps(made).encode())[0]
     del made["complete"]
@@ -110,7 +110,7 @@ CHANGES: list[Callable[[dict[str, Any], random.Random], None]] = [
 
 
 def test_the_browser_agrees_with_the_offline_verifier_on_changed_claims(
-    page: VerifyPage,  # noqa: F811
+    page: VerifyPage,
 ) -> None:
     chance = random.Random(5)  # noqa: S311  # a test's choice of changes
     judged = {True: 0, False: 0}

@@ -216,7 +216,7 @@ def earlier(name):
         new = intake.NewEvent(type="test.noted", actor="a", resource="x", subject=ref(name),
                               sealed={"who": name})
         made = intake.prepare(new, by="b", index=0, keys={ref(name): key})
-        actions.recording.storage.insert_pending(made.event_id, made.event)
+        actions.recording.storage.insert_pending(MAIN_LOG, made.event_id, made.event)
 for name in ("ann", "bob", "eve"): earlier(name)
 with transaction.atomic(), connection.cursor() as cursor:
     row = "(SELECT pseudonym FROM audit_subjectkey WHERE lookup = %s)"

@@ -4,6 +4,7 @@ from importlib import import_module
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from accounts.queries import system_user
 from audit import sequencer, storage
@@ -88,6 +89,18 @@ def test_many_resources_at_once_are_looked_up(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sequencer, "_ends", Ends())
     append_to(*names)
     assert places()[700:] == [{"nth": 2, "previous": number} for number in range(700)]
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="SQLite's plan")
+def test_the_newest_entries_are_found_by_their_index() -> None:
+    """However long the log is."""
+    append_to(*RESOURCES)
+    with CaptureQueriesContext(connection) as made:
+        assert len(storage.newest_of(1, ["a", "b", "nobody"])) == 2
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {made.captured_queries[0]['sql']}")
+        plan = [row[3] for row in cursor.fetchall()]
+    assert [line for line in plan if "entry USING" in line and "seq=?" in line], plan
 
 
 def test_an_entry_that_counts_wrong_is_found_though_everything_else_fits() -> None:
