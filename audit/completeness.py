@@ -13,7 +13,7 @@ from audit.ledger.bundle import Claim
 from audit.ledger.completeness import Conclusion, IncompleteError, Read, conclusion
 from audit.ledger.leaf import unpack
 from audit.models import MAIN_LOG, Entry, PrunedPlace
-from audit.pruned import range_of
+from audit.pruned import ranges_within
 
 MOST_ENTRIES = 5_000  # a proof is about 1.5 kB
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -176,36 +176,26 @@ def _require_counted(span: Span) -> None:
 def _require_kept(span: Span) -> None:
     """What is pruned cannot be shown: an entry of the resource, or one next to a border in time.
 
-    Where only others were pruned, the entries that are left still count themselves.
+    Where only others were pruned, the entries that are left still count themselves. What is missing
+    for another reason is no matter of retention, and left to who draws the conclusion.
     """
     inside = _entries(span.resource).filter(seq__gte=span.since, seq__lt=span.until)
-    first, last, following = inside.first(), inside.last(), _following(span)
-    behind = last.seq + 1 if last else span.since
-    gone = _names_one_inside(first, span.since) or _names_one_inside(following, behind)
-    if first is not None and last is not None:
-        gone = gone or last.nth - first.nth >= inside.count()
-    if following is None:
-        gone = gone or _pruned_last(span, behind)
-    borders = [span.since - 1, span.since] if span.recorded_from else []
+    following = _following(span)
+    named = [*inside.values_list("previous", flat=True), following.previous if following else None]
+    places = PrunedPlace.objects.filter(log_id=MAIN_LOG, resource=span.resource, seq__lt=span.until)
+    wanted = [seq for seq in (*named, *places.values_list("seq", flat=True)) if seq is not None]
+    wanted = [seq for seq in wanted if seq >= span.since]
+    if span.recorded_from:
+        wanted += [span.since - 1, span.since]
     if span.recorded_before and span.until is not None:
-        borders += [span.until - 1, span.until]
-    if gone or any(seq >= 0 and range_of(MAIN_LOG, seq) for seq in borders):
+        wanted += [span.until - 1, span.until]
+    ranges = ranges_within(MAIN_LOG, max(0, span.since - 1), (span.until or 0) + 1)
+    gone = list(ranges.values_list("start", "stop"))
+    if any(start <= seq < stop for start, stop in gone for seq in wanted):
         raise NotShownError(
             "Entries of this period, or next to its borders, were past their retention and are"
             " gone. Of a period that begins later, all entries can be shown."
         )
-
-
-def _names_one_inside(entry: Entry | None, since: int) -> bool:
-    return entry is not None and entry.previous is not None and entry.previous >= since
-
-
-def _pruned_last(span: Span, since: int) -> bool:
-    """Whether an entry from `since` on was the resource's newest when it was pruned."""
-    places = PrunedPlace.objects.filter(
-        log_id=MAIN_LOG, resource=span.resource, seq__gte=since, seq__lt=span.until
-    )
-    return places.exists()
 
 
 def _counts(entry: Entry) -> bool:

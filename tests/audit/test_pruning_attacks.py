@@ -218,7 +218,7 @@ def test_a_hash_of_a_pruned_entry_that_is_changed_is_found(
 
 
 def test_an_entry_forged_into_a_pruned_place_is_found(owner: int) -> None:
-    row = Entry.objects.get(seq=600)
+    row = Entry.objects.get(seq=601)
     old = unpack(bytes(row.leaf))
     leaf = pack(5, old.timestamp_us, old.previous, old.event)
     sql("UPDATE audit_entry SET seq = 5, leaf = %s, leaf_hash = %s WHERE seq = 601", leaf,
