@@ -225,21 +225,23 @@ class _Pass:
 
     def _skip_pruned(self, index: int) -> bool:
         """Follow a tile whose entries are gone by its hashes, if an entry behind it says so."""
-        if self._layout.has_bundle(index):
+        tile = self._tile(0, index)
+        if tile is None or self._layout.has_bundle(index):
             return False
         if self._told is None:
             self._told = tiles_told(self._leaves_behind(index))
-        root, tile = self._told.get(index), self._tile(0, index)
-        if tile is None or root is None or root_of(split(tile)) != root:
+        root = self._told.get(index)
+        if root is None or root_of(split(tile)) != root:
             return False
         self._chain.skip(split(tile))
         self._gone += len(split(tile))
         return True
 
     def _leaves_behind(self, index: int) -> Iterator[bytes]:
-        for behind in range(index + 1, len(self._layout.tiles(0))):
-            with suppress(TileError):
-                yield from self._layout.bundle(behind)
+        for behind in self._layout.bundles():
+            if behind > index:
+                with suppress(TileError):
+                    yield from self._layout.bundle(behind)
 
     def _compare(self, begin: int, hashes: list[bytes]) -> None:
         """The hashes of a bundle's leaves, or of its first ones, with the tile above it."""

@@ -5,6 +5,7 @@ lets a log keep instead.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from audit.ledger.files import Files, UnreadableError
 from audit.ledger.hashing import HASH_BYTES
@@ -16,6 +17,7 @@ from audit.ledger.tiles import (
     TileError,
     TileLevel,
     decode_entries,
+    parse_tile_path,
     tile_path,
     tile_width,
 )
@@ -45,6 +47,14 @@ class Layout:
 
     def has_entries(self) -> bool:
         return any(True for _ in self._files.names(f"tile/{ENTRIES}/"))
+
+    def bundles(self) -> list[int]:
+        """The numbers of the bundles that there are files for, in order: a size can claim more."""
+        found = set()
+        for name in self._files.names(f"tile/{ENTRIES}/"):
+            with suppress(TileError):
+                found.add(parse_tile_path(name)[1])
+        return sorted(found)
 
     def has_bundle(self, index: int) -> bool:
         """Whether there is a file with the entries below a tile, whatever is in it."""
