@@ -29,7 +29,7 @@ class Soon:
             after_in_parent=lambda: self._round.release(),
             after_in_child=self._reset,
         )
-        atexit.register(self._finish)
+        atexit.register(self.finish)
 
     def wake(self) -> None:
         """Return at once; `work` starts later than now."""
@@ -61,7 +61,7 @@ class Soon:
                 connection.close()  # a broken one is opened again at the next turn
         connection.close()
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """A process that ends leaves nothing behind, if that is quickly done."""
         thread = self._thread
         if thread is not None and thread.is_alive():

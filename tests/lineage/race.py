@@ -43,6 +43,7 @@ def main(home: Path) -> dict[str, Any]:
     from django.db import connection
 
     from accounts.queries import system_user
+    from audit.actions import recording
     from tests.lineage.builders import graph_state, outcomes
 
     connection.settings_dict["TEST"]["NAME"] = (
@@ -63,6 +64,7 @@ def main(home: Path) -> dict[str, Any]:
     for thread in threads:
         thread.join()
     same = graph_state() == alone
+    recording._soon.finish()  # its connection would keep the database
     connection.creation.destroy_test_db(str(connection.settings_dict["NAME"]), verbosity=0)
     return {"same": same, "errors": errors, "edges": len(alone["edges"])}
 
