@@ -1,6 +1,7 @@
 """One pass over the stored log: chain, tree, columns, tiles, signatures, head."""
 
 import gc
+import sys
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ from audit.verification.outcome import Outcome
 from audit.verification.pruned import TILE, Pruned
 from audit.verification.signatures import Signatures
 from audit.verification.tiles import Tiles, first_difference
+
+_SWITCH_SECONDS = 0.0002
 
 Progress = Callable[[int, int], None]
 
@@ -136,7 +139,9 @@ class _Run:
             self._tiles.finish(self._chain.frontier, roots_later=roots_later)
 
     def _read_all(self, size: int) -> None:
-        collects = gc.isenabled()
+        collects, switches = gc.isenabled(), sys.getswitchinterval()
+        # The thread that reads ahead would wait for its turn longer than it works.
+        sys.setswitchinterval(_SWITCH_SECONDS)
         gc.disable()  # the rows make no cycles, and looking for some takes a tenth of the time
         try:
             for chunk in stored.entries(self._log_id, self._chain.size, size):
@@ -153,6 +158,7 @@ class _Run:
         except stored.UnreadableRowError as exc:
             self._break(exc.seq, f"the database cannot deliver it: {exc}.")
         finally:
+            sys.setswitchinterval(switches)
             if collects:
                 gc.enable()
 
