@@ -40,7 +40,7 @@ def installation() -> Iterator[str]:
         finally:
             from audit.actions import recording
 
-            recording._soon._finish()  # its thread must not look for a database that is gone
+            recording._soon.finish()  # its thread must not look for a database that is gone
             connections.close_all()
 
 

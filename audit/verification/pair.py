@@ -53,8 +53,6 @@ def _middle(log_id: int, size: int) -> int:
 def _by_two(log_id: int, middle: int, claimed: bytes, how: dict[str, Any]) -> Outcome | None:
     """The outcome when both halves hold; None when anything is wrong, or cannot be judged so."""
     connections.close_all()  # a forked process must not share a connection
-    # Reading ahead happens in a thread that would wait for its turn longer than it works.
-    sys.setswitchinterval(0.001)
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe(duplex=False)
     second = fork.Process(target=_second_half, args=(theirs, log_id, claimed, how), daemon=True)
