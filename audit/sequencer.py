@@ -147,10 +147,9 @@ def _commit_behind(submissions: Sequence[Submission]) -> _Done | None:
     if not batch.events:
         return None
     batch.newest = _ends.newest(batch)
-    rows = [row for chunk in _chained(batch) for row in chunk]
+    rows = [row for chunk in _chained(batch) for row in chunk]  # they are the batch's now
     after = batch.head.frontier.copy()
     after.extend(row.leaf_hash for row in rows)
-    batch.rows = rows
     # A statement is a transaction of its own; inside one (in tests) it must be able to fail alone.
     with transaction.atomic() if connection.in_atomic_block else nullcontext():
         if not postgresql.append_behind(batch.head, rows, after.to_bytes()):

@@ -217,8 +217,10 @@ def earlier(name):
                               sealed={"who": name})
         made = intake.prepare(new, by="b", index=0, keys={ref(name): key})
         actions.recording.storage.insert_pending(MAIN_LOG, made.event_id, made.event)
-for name in ("ann", "bob", "eve"): earlier(name)
+# In one transaction, so that it is sequenced as one batch: later ones would look for tables
+# that there were not yet.
 with transaction.atomic(), connection.cursor() as cursor:
+    for name in ("ann", "bob", "eve"): earlier(name)
     row = "(SELECT pseudonym FROM audit_subjectkey WHERE lookup = %s)"
     cursor.execute("SELECT pseudonym, commitment FROM audit_subjectkey WHERE lookup = %s",
                    [lookup(ref("eve"))])
