@@ -17,8 +17,9 @@ from accounts.events import (
 )
 from accounts.models import ApiKey, Grant, User
 from accounts.queries import key_digest
-from accounts.roles import Role
+from accounts.roles import WITHIN_A_LOG, Role, permissions_of
 from audit.actions import record
+from audit.logs import LogUnknownError, log_named
 
 
 class AccountError(ValueError):
@@ -38,6 +39,19 @@ def _check_roles(roles: Sequence[str]) -> list[str]:
     if not roles:
         raise AccountError("roles", f"Name at least one role of: {', '.join(Role.values)}.")
     return sorted(set(roles))
+
+
+def _check_log(log: str, roles: Sequence[str]) -> None:
+    if not log:
+        return
+    try:
+        log_named(log)
+    except LogUnknownError as exc:
+        raise AccountError("log", str(exc)) from exc
+    if not WITHIN_A_LOG & permissions_of(frozenset(roles)):
+        raise AccountError(
+            "roles", "A key that is bound to a log needs a role that appends, reads or verifies."
+        )
 
 
 @transaction.atomic
@@ -73,15 +87,18 @@ def create_key(
     name: str,
     roles: Sequence[str],
     expires_at: datetime | None = None,
+    log: str = "",
     by: User,
     key: str | None = None,
 ) -> tuple[ApiKey, str]:
     """A key with an actor of its own, so that four-eyes rules see two keys as two actors.
 
+    `log` is the name of the log that it is bound to, if it is to be bound to one.
     Returns the row and the key's text, which is kept nowhere: it is shown once.
     """
     if expires_at is not None and expires_at <= timezone.now():
         raise AccountError("expires_at", "The key would have expired already. Give a later time.")
+    _check_log(log, roles)
     text = key or f"vst_{secrets.token_urlsafe(32)}"
     user = create_user(
         username=f"key-{secrets.token_hex(6)}",
@@ -92,7 +109,12 @@ def create_key(
         by=by,
     )
     row = ApiKey.objects.create(
-        user=user, name=name, prefix=text[:8], digest=key_digest(text), expires_at=expires_at
+        user=user,
+        name=name,
+        prefix=text[:8],
+        digest=key_digest(text),
+        expires_at=expires_at,
+        log=log,
     )
     record(
         KEY_CREATED,
@@ -102,7 +124,8 @@ def create_key(
             "key": row.pk,
             "roles": sorted(set(roles)),
             "expires_at": expires_at.isoformat() if expires_at else None,
-        },
+        }
+        | ({"log": log} if log else {}),
     )
     return row, text
 

@@ -1,6 +1,7 @@
 from django import forms
 
 from accounts.roles import Role
+from audit.logs import all_logs
 
 
 class UserForm(forms.Form):
@@ -14,6 +15,10 @@ class UserForm(forms.Form):
     )
 
 
+def _logs() -> list[tuple[str, str]]:
+    return [("", "Not bound to one"), *((log.name, log.name) for log in all_logs())]
+
+
 class KeyForm(forms.Form):
     name = forms.CharField(max_length=150, help_text="The service that will use the key.")
     roles = forms.MultipleChoiceField(choices=Role.choices, widget=forms.CheckboxSelectMultiple)
@@ -22,4 +27,9 @@ class KeyForm(forms.Form):
         label="Expires at (UTC)",
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
         help_text="Leave empty for a key without an end.",
+    )
+    log = forms.ChoiceField(
+        choices=_logs,
+        required=False,
+        help_text="A bound key appends to, reads and verifies that log, and does nothing else.",
     )

@@ -50,6 +50,7 @@ class ApiKeyMiddleware:
             )
             response["WWW-Authenticate"] = 'Bearer realm="Vestige"'
             return response
+        key.user.bound_log = key.log
         request.user = key.user
         request.api_key = key  # type: ignore[attr-defined]
         request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.db import models
 from django.db.models.functions import Now
 
-from accounts.roles import Role, permissions_of
+from accounts.roles import WITHIN_A_LOG, Role, permissions_of
 
 
 class UserManager(BaseUserManager["User"]):
@@ -32,6 +32,7 @@ class User(AbstractBaseUser):
     USERNAME_FIELD = "username"
     EMAIL_FIELD = "email"
     objects: ClassVar[UserManager] = UserManager()
+    bound_log = ""  # set for a request by a key that is bound to a log
 
     class Meta:
         constraints = [
@@ -64,6 +65,8 @@ class User(AbstractBaseUser):
         return self.is_active and not self.role_names.isdisjoint(roles)
 
     def has_perm(self, permission: str, obj: Any = None) -> bool:
+        if self.bound_log and permission not in WITHIN_A_LOG:
+            return False
         return self.is_active and permission in self._permissions
 
 
@@ -86,12 +89,16 @@ class Grant(models.Model):
 
 
 class ApiKey(models.Model):
-    """A machine's key. Only its SHA-256 is kept: keys are 256 random bits, so no salt is needed."""
+    """A machine's key. Only its SHA-256 is kept: keys are 256 random bits, so no salt is needed.
+
+    One that is bound to a log reads and writes that log, and does nothing else.
+    """
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=150)
     prefix = models.CharField(max_length=12)  # shown in lists, to tell keys apart
     digest = models.CharField(max_length=64, unique=True)
+    log = models.CharField(max_length=64, blank=True)  # the name of the log that it is bound to
     created_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)

@@ -29,6 +29,7 @@ _GRANTED_TO: dict[str, frozenset[Role]] = {
     "log.append": frozenset({_P}),
     "log.read": frozenset({_A, _D, _N, _X}),
     "log.verify": frozenset({_A, _D, _X}),
+    "log.create": frozenset({_X}),
     "retention.read": frozenset({_A, _D, _N, _X}),
     "retention.manage": frozenset({_D, _X}),
     "retention.prune": frozenset({_D}),
@@ -57,6 +58,8 @@ _GRANTED_TO: dict[str, frozenset[Role]] = {
     "accounts.manage": frozenset({_X}),
 }
 PERMISSIONS = frozenset(_GRANTED_TO)
+# What a key that is bound to a log may do at most, whatever its roles.
+WITHIN_A_LOG = frozenset({"log.append", "log.read", "log.verify"})
 
 
 def permissions_of(roles: frozenset[str]) -> frozenset[str]:

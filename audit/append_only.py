@@ -39,8 +39,9 @@ _NO_RANGE = """
              OR substr(e.type, 1, 9) = 'log.hold_' OR substr(e.type, 1, 10) = 'log.pruned'
              OR substr(e.type, 1, 12) IN ('log.pruning_', 'certificate.')
              OR substr(e.type, 1, 14) = 'log.retention_'
-             OR e.type IN ('subject.keys_created', 'subject.keys_lost', 'subject.erased',
-                           'subject.erasure_replayed', 'subject.erasure_receipted')))
+             OR e.type IN ('log.created', 'subject.keys_created', 'subject.keys_lost',
+                           'subject.erased', 'subject.erasure_replayed',
+                           'subject.erasure_receipted')))
 """
 _PRUNED = """
     SELECT r.stop > OLD.seq FROM audit_prunedrange AS r
@@ -70,7 +71,7 @@ BEGIN
 END $$;
 CREATE TRIGGER audit_log_no_shrink BEFORE UPDATE ON audit_log FOR EACH ROW
     WHEN (NEW.size < OLD.size OR NEW.note_size < OLD.note_size OR NEW.id <> OLD.id
-          OR NEW.origin <> OLD.origin)
+          OR NEW.origin <> OLD.origin OR NEW.name <> OLD.name)
     EXECUTE FUNCTION audit_refuse_shrinking();
 CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log
     FOR EACH ROW EXECUTE FUNCTION audit_refuse_shrinking();
@@ -202,7 +203,7 @@ BEGIN SELECT RAISE(ABORT, 'audit_checkpoint is append-only: this checkpoint is t
     "audit_log_no_shrink": """
 CREATE TRIGGER audit_log_no_shrink BEFORE UPDATE ON audit_log
 WHEN NEW.size < OLD.size OR NEW.note_size < OLD.note_size OR NEW.id <> OLD.id
-    OR NEW.origin <> OLD.origin
+    OR NEW.origin <> OLD.origin OR NEW.name <> OLD.name
 BEGIN SELECT RAISE(ABORT, 'audit_log only grows: UPDATE refused'); END
 """,
     "audit_log_no_delete": """
@@ -211,7 +212,8 @@ BEGIN SELECT RAISE(ABORT, 'audit_log only grows: DELETE refused'); END
 """,
     "audit_log_no_replace": """
 CREATE TRIGGER audit_log_no_replace BEFORE INSERT ON audit_log
-WHEN EXISTS (SELECT 1 FROM audit_log WHERE id = NEW.id OR name = NEW.name)
+WHEN EXISTS (SELECT 1 FROM audit_log
+             WHERE id = NEW.id OR name = NEW.name OR origin = NEW.origin)
 BEGIN SELECT RAISE(IGNORE); END
 """,
 }

@@ -12,7 +12,8 @@ from audit.ledger import canonical
 from audit.ledger.bundle import Claim
 from audit.ledger.completeness import Conclusion, IncompleteError, Read, conclusion
 from audit.ledger.leaf import unpack
-from audit.models import MAIN_LOG, Entry, PrunedPlace
+from audit.logs import MAIN, LogRef
+from audit.models import Entry, PrunedPlace
 from audit.pruned import ranges_within
 
 MOST_ENTRIES = 5_000  # a proof is about 1.5 kB
@@ -40,15 +41,18 @@ class Span:
     until: int | None = None
     recorded_from: datetime | None = None
     recorded_before: datetime | None = None
+    log: LogRef = MAIN
 
 
-def span_of_period(resource: str, start: datetime, before: datetime, *, as_of: int) -> Span:
+def span_of_period(
+    resource: str, start: datetime, before: datetime, *, as_of: int, log: LogRef = MAIN
+) -> Span:
     """What was recorded of a resource in a period, as far as the log went then.
 
     `as_of` is the last entry that is looked at. While the period was not over by then, its end is
     that entry. Raises NotShownError.
     """
-    since, until = first_since(start), first_since(before)
+    since, until = first_since(start, log), first_since(before, log)
     if since is None or since > as_of:
         raise NotShownError("The period had not begun when the newest entry was recorded.")
     over = until is not None and until <= as_of
@@ -58,6 +62,7 @@ def span_of_period(resource: str, start: datetime, before: datetime, *, as_of: i
         until if over else as_of + 1,
         recorded_from=start,
         recorded_before=before if over else None,
+        log=log,
     )
     _require_counted(span)
     _require_kept(span)
@@ -66,7 +71,7 @@ def span_of_period(resource: str, start: datetime, before: datetime, *, as_of: i
 
 def require_few(span: Span) -> None:
     """Raises TooManyEntriesError when the bundle would be too large to handle."""
-    found = _entries(span.resource).filter(seq__gte=span.since)
+    found = _entries(span).filter(seq__gte=span.since)
     if span.until is not None:
         found = found.filter(seq__lt=span.until)
     number = found[: MOST_ENTRIES + 1].count()
@@ -93,9 +98,9 @@ def stated(span: Span, entries: int) -> dict[str, Any]:
     }
 
 
-def first_since(moment: datetime) -> int | None:
+def first_since(moment: datetime, log: LogRef = MAIN) -> int | None:
     """The number of the first entry that was recorded then or later."""
-    later = Entry.objects.filter(log_id=MAIN_LOG, recorded_at__gte=moment)
+    later = Entry.objects.filter(log_id=log.id, recorded_at__gte=moment)
     return later.order_by("recorded_at", "seq").values_list("seq", flat=True).first()
 
 
@@ -107,7 +112,7 @@ def claims(spans: Iterable[Span]) -> tuple[list[Claim], set[int]]:
     made, seqs = [], set[int]()
     for span in spans:
         claim, behind = _closed(span)
-        inside = _entries(claim.resource).filter(seq__gte=claim.since, seq__lt=claim.until)
+        inside = _entries(span).filter(seq__gte=claim.since, seq__lt=claim.until)
         seqs.update(inside.values_list("seq", flat=True), behind, _borders(claim))
         made.append(claim)
     return made, seqs
@@ -132,7 +137,7 @@ def _closed(span: Span) -> tuple[Claim, list[int]]:
         return Claim(span.resource, span.since, span.until, *times), []
     following = _following(span)
     if following is None:
-        size, proof = heads.shown(MAIN_LOG, span.resource)
+        size, proof = heads.shown(span.log.id, span.resource)
         until = size if span.until is None else span.until
         if until > size:
             raise heads.HeadsMissingError(f"The log commits to the heads of {size} entries only.")
@@ -149,7 +154,7 @@ def _following(span: Span) -> Entry | None:
     """The first entry of the resource behind the range."""
     if span.until is None:
         return None
-    return _entries(span.resource).filter(seq__gte=span.until).first()
+    return _entries(span).filter(seq__gte=span.until).first()
 
 
 def _borders(claim: Claim) -> list[int]:
@@ -164,7 +169,7 @@ def _require_counted(span: Span) -> None:
 
     They can be counted from the first on; or else nothing tells whether all are there.
     """
-    first = _entries(span.resource).filter(seq__gte=span.since, seq__lt=span.until).first()
+    first = _entries(span).filter(seq__gte=span.since, seq__lt=span.until).first()
     following = _following(span)
     if (first and first.nth > 1 and not _counts(first)) or (following and not _counts(following)):
         raise NotShownError(
@@ -179,17 +184,19 @@ def _require_kept(span: Span) -> None:
     Where only others were pruned, the entries that are left still count themselves. What is missing
     for another reason is no matter of retention, and left to who draws the conclusion.
     """
-    inside = _entries(span.resource).filter(seq__gte=span.since, seq__lt=span.until)
+    inside = _entries(span).filter(seq__gte=span.since, seq__lt=span.until)
     following = _following(span)
     named = [*inside.values_list("previous", flat=True), following.previous if following else None]
-    places = PrunedPlace.objects.filter(log_id=MAIN_LOG, resource=span.resource, seq__lt=span.until)
+    places = PrunedPlace.objects.filter(
+        log_id=span.log.id, resource=span.resource, seq__lt=span.until
+    )
     wanted = [seq for seq in (*named, *places.values_list("seq", flat=True)) if seq is not None]
     wanted = [seq for seq in wanted if seq >= span.since]
     if span.recorded_from:
         wanted += [span.since - 1, span.since]
     if span.recorded_before and span.until is not None:
         wanted += [span.until - 1, span.until]
-    ranges = ranges_within(MAIN_LOG, max(0, span.since - 1), (span.until or 0) + 1)
+    ranges = ranges_within(span.log.id, max(0, span.since - 1), (span.until or 0) + 1)
     gone = list(ranges.values_list("start", "stop"))
     if any(start <= seq < stop for start, stop in gone for seq in wanted):
         raise NotShownError(
@@ -202,8 +209,8 @@ def _counts(entry: Entry) -> bool:
     return "within" in canonical.decode(unpack(bytes(entry.leaf)).event)
 
 
-def _entries(resource: str) -> QuerySet[Entry]:
-    return Entry.objects.filter(log_id=MAIN_LOG, resource=resource).order_by("seq")
+def _entries(span: Span) -> QuerySet[Entry]:
+    return Entry.objects.filter(log_id=span.log.id, resource=span.resource).order_by("seq")
 
 
 def _microseconds(moment: datetime | None) -> int | None:

@@ -11,12 +11,13 @@ from typing import Any, Protocol, cast
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.request import RawPostDataException, UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from audit.logs import LogRef, LogUnknownError, log_visible_to
 from audit.problems import ProblemError, problem
 
 View = Callable[..., HttpResponse]
@@ -54,6 +55,21 @@ def actor_of(request: HttpRequest) -> Actor:
     return cast(Actor, request.user)
 
 
+def log_asked(request: HttpRequest, name: str = "") -> LogRef:
+    """The log that a request is about: `?log=`, or that of its key, or the main one.
+
+    Raises ProblemError: to who may not see a log, it is not there.
+    """
+    key = getattr(request, "api_key", None)
+    try:
+        # Only keys are bound. Asking for a session would keep public answers out of caches.
+        return log_visible_to(key.user if key else None, name or request.GET.get("log", ""))
+    except LogUnknownError as exc:
+        raise ProblemError(
+            404, "Not Found", str(exc), errors=[{"field": "log", "reason": str(exc)}]
+        ) from exc
+
+
 def page(permission: str | None = None) -> Callable[[View], View]:
     """A page for signed-in people who hold the permission; others sign in or see why not."""
 
@@ -66,7 +82,12 @@ def page(permission: str | None = None) -> Callable[[View], View]:
                 raise PermissionDenied(
                     "Your role does not open this page. Ask an administrator for the role you need."
                 )
-            return view(request, *args, **kwargs)
+            try:
+                return view(request, *args, **kwargs)
+            except ProblemError as exc:
+                if exc.status == 404:
+                    raise Http404(exc.detail) from exc
+                raise
 
         return guarded
 

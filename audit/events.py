@@ -120,6 +120,9 @@ LOG_VERIFIED = define("log.verified", "size", "entries", "outcome", "first_bad",
 LOG_VERIFICATION_FAILED = define("log.verification_failed", "first_bad", "faults")
 LOG_REFUSED = define("log.refused", "event_id", "digest", "entry")
 LOG_HEADS = define(HEADS_TYPE, "size", "root", "resources")
+# What the main log, as their parent, says of the logs of units.
+LOG_CREATED = define("log.created", "log", "origin", "vkey", permanent=True)
+LOG_CHECKPOINT = define("log.checkpoint", "log", "origin", "size", "root", "note_sha256")
 LOG_KEY_ROTATED = define(
     "log.key.rotated", "old_key_id", "new_key_id", "old_vkey", "new_vkey", "overlap_until", "size"
 )

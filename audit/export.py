@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from audit.intake import time_text
-from audit.models import MAIN_LOG, Entry, PrunedRange
+from audit.models import Entry, PrunedRange
 from audit.pruned import described, ranges_within
 from audit.queries import event_of
 from audit.search import Filters, matching
@@ -35,7 +35,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def _with_pruned(filters: Filters, end: int) -> Iterator[list[Entry | PrunedRange]]:
     """The entries in order, and each pruned range in its place."""
-    gone = ranges_within(MAIN_LOG, 0, end).iterator(_CHUNK)
+    gone = ranges_within(filters.log.id, 0, end).iterator(_CHUNK)
     following = next(gone, None)
     for rows in chunks(filters, end):
         found: list[Entry | PrunedRange] = []

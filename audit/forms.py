@@ -1,8 +1,12 @@
 """The log page's filters, as they stand in the address."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from django import forms
 
 from audit.actions import LEAST_DAYS, MOST_DAYS
+from audit.logs import MOST_CHARACTERS, LogRef
 
 _KINDS = [("", "Anyone"), ("person", "People"), ("service", "Services"), ("system", "Vestige")]
 
@@ -24,6 +28,25 @@ class LogFilterForm(forms.Form):
     until = forms.CharField(
         label="Before", required=False, widget=forms.DateInput(attrs={"type": "date"})
     )
+    log = forms.ChoiceField(label="Log", required=False)
+
+    def __init__(self, data: Any = None, *, logs: Sequence[LogRef] = ()) -> None:
+        """`logs`: those that the reader may choose from; with one there is nothing to choose."""
+        super().__init__(data)
+        choices = [("" if log.is_main else log.name, log.name) for log in logs]
+        if len(choices) > 1:
+            self.fields["log"].choices = choices  # type: ignore[attr-defined]
+        else:
+            del self.fields["log"]
+
+
+class NewLogForm(forms.Form):
+    name = forms.CharField(
+        max_length=MOST_CHARACTERS,
+        widget=forms.TextInput(attrs={"placeholder": "eu-sales", "autocomplete": "off"}),
+        help_text="As it stands in addresses and in the log's origin. It cannot be changed later.",
+    )
+    title = forms.CharField(max_length=200, help_text="The unit whose log it is.")
 
 
 class RetentionPolicyForm(forms.Form):

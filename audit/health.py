@@ -86,6 +86,9 @@ def _checkpoint() -> Condition:
         return Condition(ok=True, detail="The log is empty.")
     if log.refusal:
         return Condition(ok=False, detail=f"The signer refuses: {log.refusal}")
+    refused = Log.objects.exclude(refusal="").values_list("name", flat=True).first()
+    if refused is not None:
+        return Condition(ok=False, detail=f"The signer refuses the log {refused}.")
     unsigned = log.size - max(0, log.note_size)
     if unsigned and log.note_at and timezone.now() - log.note_at > _MAX_LAG:
         return Condition(ok=False, detail=f"The newest {unsigned} entries are not signed.")

@@ -21,11 +21,10 @@ from django.conf import settings
 from audit import sealing
 from audit.events import ReservedEventTypeError, UnknownEventTypeError, require_outside
 from audit.ledger import canonical
+from audit.models import MAIN_NAME
 from audit.subjects import SubjectError, SubjectRef, normalise
 
 VERSION = 2
-LOG_NAME = "main"
-
 _VERSION_1, _VERSION_2 = b'"v":1}', b'"v":2}'
 _ID = re.compile(r"[!-~]{1,128}")
 _LIMITS = {"actor": 256, "resource": 512, "resource_version": 256, "parent_id": 128}
@@ -129,11 +128,16 @@ def parse_time(text: str) -> datetime:
 
 
 def prepare(
-    event: NewEvent, *, by: str, index: int, keys: Mapping[SubjectRef, sealing.LiveKey]
+    event: NewEvent,
+    *,
+    by: str,
+    index: int,
+    keys: Mapping[SubjectRef, sealing.LiveKey],
+    log: str = MAIN_NAME,
 ) -> Prepared:
     """Check an event and write its bytes. Raises EventRefusedError or EventTooLargeError.
 
-    `keys` holds the key of its subject, by normalised reference.
+    `keys` holds the key of its subject, by normalised reference; `log` is that which it goes to.
     """
     fault = _fault_of(event)
     if fault:
@@ -158,7 +162,7 @@ def prepare(
         body["parent_id"] = event.parent_id
     if event.details:
         body["details"] = event.details
-    subject = _seal(event, body, index, keys) if event.subject else ""
+    subject = _seal(event, body, index, keys, log) if event.subject else ""
     try:
         encoded = canonical.encode_strict(body)
     except canonical.CanonicalError as exc:
@@ -299,13 +303,14 @@ def _seal(
     body: dict[str, Any],
     index: int,
     keys: Mapping[SubjectRef, sealing.LiveKey],
+    log: str,
 ) -> str:
     assert event.subject is not None  # noqa: S101  # the caller has looked
     key = keys[normalise(event.subject)]
     body["subject"] = key.pseudonym
     if event.sealed:
         try:
-            body["sealed"] = sealing.seal(event.sealed, key=key, log=LOG_NAME, event_id=body["id"])
+            body["sealed"] = sealing.seal(event.sealed, key=key, log=log, event_id=body["id"])
         except canonical.CanonicalError as exc:
             raise EventRefusedError([_canonical_fault(index, exc, "sealed")]) from exc
     return key.pseudonym

@@ -11,10 +11,12 @@ from typing import Any
 from django.utils.html import format_html
 
 from audit.held import HeldOutside, held_outside
+from audit.logs import MAIN, LogRef
 from audit.models import Verification
+from audit.parent import Told, newest_told
 from audit.queries import (
     Checkpoint,
-    failed_verification,
+    failure_of,
     head,
     latest_checkpoint,
     latest_verification,
@@ -34,6 +36,8 @@ class Integrity:
     key_id: str
     refusal: str
     outside: HeldOutside
+    log: LogRef = MAIN
+    told: Told | None = None  # what the main log holds of a unit's log
 
     @property
     def sound(self) -> bool:
@@ -84,6 +88,9 @@ class Integrity:
                 ("Root", hash_text(self.checkpoint.root)),
             ]
         found.append(("Key", self.key_id))
+        if self.told is not None:
+            told = format_html("{} entries, {}", f"{self.told.size:,}", ago(self.told.recorded_at))
+            found.append(("In the main log", told))
         held = self.outside.newest
         if held is not None:
             found.append(
@@ -94,14 +101,16 @@ class Integrity:
         return found
 
 
-def integrity() -> Integrity:
-    log = head()
+def integrity(log: LogRef = MAIN) -> Integrity:
+    now = head(log)
     return Integrity(
-        verification=latest_verification(),
-        failed=failed_verification(),
-        size=log.size if log else 0,
-        checkpoint=latest_checkpoint(),
-        key_id=verifier_key().split("+")[1],
-        refusal=log.refusal if log else "",
-        outside=held_outside(),
+        verification=latest_verification(log),
+        failed=failure_of(log.id),
+        size=now.size if now else 0,
+        checkpoint=latest_checkpoint(log),
+        key_id=verifier_key(log).split("+")[1],
+        refusal=now.refusal if now else "",
+        outside=held_outside(log.id),
+        log=log,
+        told=None if log.is_main else newest_told(log),
     )

@@ -9,6 +9,8 @@ the folder of the keys, where whoever owns the database cannot write:
 The active key stands first. Every key with a file and without `until` signs. `since` and `until`
 bound the tree sizes for which a key's signature counts, by log. A key of the past has no file any
 more; its public half stays, so that what it signed can be verified.
+
+Each log has a ring of its own, in the folder of its keys: see audit.keys.
 """
 
 import fcntl
@@ -25,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from django.conf import settings
 
 from audit import keys
 from audit.ledger.checkpoint import (
@@ -36,6 +37,7 @@ from audit.ledger.checkpoint import (
     verify_note,
     vkey,
 )
+from audit.models import MAIN_NAME
 
 _RING = "log.keyring"
 
@@ -75,6 +77,7 @@ class Ring:
 
     keys: tuple[RingKey, ...]
     signing: tuple[Ed25519PrivateKey, ...]
+    log: str = MAIN_NAME
 
     def vkeys(self, origin: str) -> tuple[str, ...]:
         """The verifier keys of a log, the active one first, those of the past last."""
@@ -102,70 +105,71 @@ class Ring:
 
 
 _Identity = tuple[Path, str, int, int]  # folder, VESTIGE_LOG_KEY_FILE, the ring's inode and time
-_loaded: tuple[_Identity, Ring] | None = None
+_loaded: dict[str, tuple[_Identity, Ring]] = {}  # by log
 
 
-def ring() -> Ring:
-    """The keys as they are now; another process may have rotated them. Raises KeyFileError.
+def ring(log: str = MAIN_NAME) -> Ring:
+    """The keys of a log as they are now; another process may have rotated them.
 
     Called for each signature: one look at the file's inode, and nothing else in the usual case.
+    Raises KeyFileError.
     """
-    global _loaded
-    folder, elsewhere = settings.VESTIGE_KEYS, os.environ.get("VESTIGE_LOG_KEY_FILE", "")
+    folder, elsewhere = keys.log_folder(log), os.environ.get("VESTIGE_LOG_KEY_FILE", "")
     try:
         found = os.stat(f"{folder}/{_RING}")  # noqa: PTH116
         identity = (folder, elsewhere, found.st_ino, found.st_mtime_ns)
     except FileNotFoundError:
         identity = (folder, elsewhere, 0, 0)
-    known = _loaded
+    known = _loaded.get(log)
     if known is None or known[0] != identity:
-        known = _loaded = (identity, _read(ring_file()) if identity[2] else _of_one_key())
+        known = _loaded[log] = (identity, _read(log) if identity[2] else _of_one_key(log))
     return known[1]
 
 
-def ring_file() -> Path:
-    return Path(settings.VESTIGE_KEYS) / _RING
+def ring_file(log: str = MAIN_NAME) -> Path:
+    return keys.log_folder(log) / _RING
 
 
-def add_key(since: Mapping[str, int], *, signs_until: str) -> RingKey:
+def add_key(since: Mapping[str, int], *, signs_until: str, log: str = MAIN_NAME) -> RingKey:
     """A new active key; those before it sign on beside it until then. Sizes are by origin."""
     private = Ed25519PrivateKey.generate()
     public = b64encode(private.public_key().public_bytes_raw()).decode()
     name = f"log-{sha256(b64decode(public)).hexdigest()[:8]}.key"
-    keys.make_once(_beside(name), keys.pem(private))
+    keys.make_once(_beside(name, log), keys.pem(private))
     made = RingKey(public, name, since=dict(since), announced=False)
-    with _held():
-        before = (replace(k, signs_until=signs_until) if k.signs else k for k in ring().keys)
-        _write(made, *before)
+    with _held(log):
+        before = (replace(k, signs_until=signs_until) if k.signs else k for k in ring(log).keys)
+        _write(made, *before, log=log)
     return made
 
 
-def change(public: str, **members: Any) -> RingKey:
+def change(public: str, *, log: str = MAIN_NAME, **members: Any) -> RingKey:
     """The key with this public half, changed in the ring."""
-    with _held():
-        known = {key.public: key for key in ring().keys}
+    with _held(log):
+        known = {key.public: key for key in ring(log).keys}
         known[public] = replace(known[public], **members)
-        _write(*known.values())
+        _write(*known.values(), log=log)
     return known[public]
 
 
-def destroy(key: RingKey) -> RingKey:
+def destroy(key: RingKey, *, log: str = MAIN_NAME) -> RingKey:
     """Overwrite and remove the private half of a key that signs no more."""
     if key.until is None:
         raise AssertionError("a key that signs is not destroyed")
-    keys.destroy_file(_beside(key.file))
-    return change(key.public, file="")
+    keys.destroy_file(_beside(key.file, log))
+    return change(key.public, log=log, file="")
 
 
 @contextmanager
-def _held() -> Iterator[None]:
+def _held(log: str) -> Iterator[None]:
     """One process at a time changes the ring: it is read, changed and written anew."""
-    with (ring_file().with_name(".log.keyring.lock")).open("w") as file:
+    with (ring_file(log).with_name(".log.keyring.lock")).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _read(path: Path) -> Ring:
+def _read(log: str) -> Ring:
+    path = ring_file(log)
     try:
         known = tuple(RingKey(**item) for item in json.loads(path.read_text())["keys"])
     except (ValueError, KeyError, TypeError) as exc:
@@ -174,7 +178,7 @@ def _read(path: Path) -> Ring:
     for key in known:
         if not key.signs:
             continue
-        private = keys.read_signing_key(_beside(key.file))
+        private = keys.read_signing_key(_beside(key.file, log))
         if b64encode(private.public_key().public_bytes_raw()).decode() != key.public:
             raise keys.KeyFileError(
                 f"{key.file} is not the key that {path.name} names. Restore it from your backup."
@@ -182,24 +186,24 @@ def _read(path: Path) -> Ring:
         signing.append(private)
     if not signing or not known[0].signs:
         raise keys.KeyFileError(f"{path} names no active key. Restore it from your backup.")
-    return Ring(known, tuple(signing))
+    return Ring(known, tuple(signing), log)
 
 
-def _of_one_key() -> Ring:
-    path = keys.log_key_file()
+def _of_one_key(log: str) -> Ring:
+    path = keys.log_key_file(log)
     strays = sorted(path.parent.glob("log-????????.key"))
     if strays and not path.exists():
         raise keys.KeyFileError(
-            f"{ring_file()} is missing, and {strays[0].name} is there: the signing key was rotated."
-            " Restore the ring from your backup."
+            f"{ring_file(log)} is missing, and {strays[0].name} is there: the signing key was"
+            " rotated. Restore the ring from your backup."
         )
-    private = keys.log_key()
+    private = keys.log_key(log)
     public = b64encode(private.public_key().public_bytes_raw()).decode()
-    return Ring((RingKey(public, path.name),), (private,))
+    return Ring((RingKey(public, path.name),), (private,), log)
 
 
-def _write(*members: RingKey) -> None:
-    path = ring_file()
+def _write(*members: RingKey, log: str) -> None:
+    path = ring_file(log)
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".log.keyring.")
     with os.fdopen(handle, "w") as file:
         json.dump({"keys": [asdict(key) for key in members]}, file, indent=1)
@@ -209,8 +213,8 @@ def _write(*members: RingKey) -> None:
     keys.flush_folder(path.parent)
 
 
-def _beside(name: str) -> Path:
-    return keys.log_key_file().with_name(name)
+def _beside(name: str, log: str) -> Path:
+    return keys.log_key_file(log).with_name(name)
 
 
 @cache

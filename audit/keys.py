@@ -2,6 +2,7 @@
 
 log.key      Ed25519, PEM: signs checkpoints (VESTIGE_LOG_KEY_FILE names another place); after a
              rotation log-*.key, and log.keyring says which (audit.keyring)
+logs/NAME/   the same of each unit's log, which has keys of its own
 lookup.key   32 bytes: HMAC of identifiers, for finding a person without storing who it is
 epochs/      32 bytes each: wrap the data keys of the subjects (audit.epochs)
 data.key     32 bytes: the vault, for case data outside the log
@@ -17,6 +18,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
+
+from audit.models import MAIN_NAME
 
 KEY_BYTES = 32
 
@@ -38,13 +41,20 @@ def named_key(name: str) -> bytes:
     return _secret(settings.VESTIGE_KEYS / f"{name}.key")
 
 
-def log_key() -> Ed25519PrivateKey:
-    """The log's signing key. Raises KeyFileError."""
-    return _signing_key(log_key_file())
+def log_folder(log: str = MAIN_NAME) -> Path:
+    """Where what signs this log lies."""
+    keys = Path(settings.VESTIGE_KEYS)
+    return keys if log == MAIN_NAME else keys / "logs" / log
 
 
-def log_key_file() -> Path:
-    return Path(os.environ.get("VESTIGE_LOG_KEY_FILE") or settings.VESTIGE_KEYS / "log.key")
+def log_key(log: str = MAIN_NAME) -> Ed25519PrivateKey:
+    """The first signing key of a log. Raises KeyFileError."""
+    return _signing_key(log_key_file(log))
+
+
+def log_key_file(log: str = MAIN_NAME) -> Path:
+    elsewhere = os.environ.get("VESTIGE_LOG_KEY_FILE") if log == MAIN_NAME else None
+    return Path(elsewhere or log_folder(log) / "log.key")
 
 
 def read_secret(path: Path) -> bytes:
@@ -81,6 +91,7 @@ def _secret(path: Path) -> bytes:
 
 @lru_cache
 def _signing_key(path: Path) -> Ed25519PrivateKey:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     make_once(path, pem(Ed25519PrivateKey.generate()))
     return read_signing_key(path)
 

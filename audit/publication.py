@@ -72,6 +72,7 @@ def publish(
     if log is None or not log.note:
         raise NothingToPublishError("The log has no signed checkpoint yet.")
     made, _ = parse(log.note)
+    vkey = f"{signer.verifier_key(made.origin, log.name)}\n".encode()
     if proofs.root_at(log_id, made.size) != made.root:
         raise DamagedLogError("The stored tree is not the one that was signed.")
     with place.held():
@@ -80,7 +81,7 @@ def publish(
         run.plan(there.size if there and not whole else 0, entries=entries, since=since)
         if there is None or whole or there.size < made.size or run.planned:
             run.write()
-            run.put("vkey", f"{signer.verifier_key(made.origin)}\n".encode())
+            run.put("vkey", vkey)
             place.settle()
             _there(place, log_id, made)  # nobody was faster
             run.put("checkpoint", log.note.encode())
@@ -88,7 +89,7 @@ def publish(
             if there is not None:
                 run.clear_partial(there.size)
         elif place.read("checkpoint") != log.note.encode():  # signed again, by other keys
-            run.put("vkey", f"{signer.verifier_key(made.origin)}\n".encode())
+            run.put("vkey", vkey)
             run.put("checkpoint", log.note.encode())
     return Published(log.note, made.size, made.root, run.written)
 

@@ -15,9 +15,10 @@ from audit import completeness, keyring, proofs, sealing, sequencer, signer
 from audit.completeness import Span
 from audit.ledger import bundle, canonical, checkpoint
 from audit.ledger.leaf import unpack
-from audit.models import MAIN_LOG, Entry, Log, Pending, PrunedRange, Verification
+from audit.logs import MAIN, LogRef, log_of, origin_of
+from audit.models import Entry, Log, Pending, PrunedRange, Verification
 from audit.pruned import range_of, ranges_between
-from audit.verification import heads, places, sealed, signers, stored
+from audit.verification import heads, parent, places, sealed, signers, stored
 from audit.verification.outcome import Outcome
 from audit.verification.pair import verify_in_two
 from audit.verification.run import Progress, verify_log
@@ -54,20 +55,20 @@ class Checkpoint:
     signed_at: datetime
 
 
-def entries() -> QuerySet[Entry]:
-    return Entry.objects.filter(log_id=MAIN_LOG)
+def entries(log: LogRef = MAIN) -> QuerySet[Entry]:
+    return Entry.objects.filter(log_id=log.id)
 
 
-def entry(seq: int) -> Entry:
+def entry(seq: int, log: LogRef = MAIN) -> Entry:
     """Raises EntryUnknownError; when the entry was pruned, the EntryPrunedError among them."""
-    found = entries().filter(seq=seq).first() if 0 <= seq <= _MAX_SEQ else None
+    found = entries(log).filter(seq=seq).first() if 0 <= seq <= _MAX_SEQ else None
     if found is None:
-        raise _absent(seq)
+        raise _absent(seq, log)
     return found
 
 
-def _absent(seq: int) -> EntryUnknownError:
-    gone = range_of(MAIN_LOG, seq) if 0 <= seq <= _MAX_SEQ else None
+def _absent(seq: int, log: LogRef) -> EntryUnknownError:
+    gone = range_of(log.id, seq) if 0 <= seq <= _MAX_SEQ else None
     return (
         EntryPrunedError(seq, gone) if gone else EntryUnknownError(f"The log has no entry {seq}.")
     )
@@ -78,14 +79,16 @@ def entries_for(
     since: datetime | None = None,
     until: datetime | None = None,
     as_of: int | None = None,
+    *,
+    log: LogRef = MAIN,
 ) -> QuerySet[Entry]:
     """The entries of a resource in the order of the log.
 
     `since` and `until` bound the time of recording, the latter exclusive; `as_of` is an entry
     number: only what was in the log then.
     """
-    settle()
-    found = entries().filter(resource=resource)
+    settle(log)
+    found = entries(log).filter(resource=resource)
     if since is not None:
         found = found.filter(recorded_at__gte=since)
     if until is not None:
@@ -95,9 +98,11 @@ def entries_for(
     return found.order_by("seq")
 
 
-def pruned_between(since: datetime, until: datetime, as_of: int) -> list[dict[str, Any]]:
+def pruned_between(
+    since: datetime, until: datetime, as_of: int, log: LogRef = MAIN
+) -> list[dict[str, Any]]:
     """The pruned ranges with entries recorded then: see `audit.pruned.ranges_between`."""
-    return ranges_between(MAIN_LOG, since, until, as_of)
+    return ranges_between(log.id, since, until, as_of)
 
 
 def event_of(entry: Entry) -> dict[str, Any]:
@@ -115,45 +120,47 @@ def unseal(entry: Entry) -> dict[str, Any] | None:
     if row is None:
         return None
     return sealing.unseal(
-        event["sealed"], key=sealing.unwrap(row), log="main", event_id=event["id"]
+        event["sealed"],
+        key=sealing.unwrap(row),
+        log=log_of(entry.log_id).name,
+        event_id=event["id"],
     )
 
 
-def head() -> Log | None:
-    """The log's head; None before its first entry."""
-    return Log.objects.filter(pk=MAIN_LOG).first()
+def head(log: LogRef = MAIN) -> Log | None:
+    """The log's head; None before the first entry of the main log."""
+    return Log.objects.filter(pk=log.id).first()
 
 
-def latest_checkpoint() -> Checkpoint | None:
+def latest_checkpoint(log: LogRef = MAIN) -> Checkpoint | None:
     """The newest signed checkpoint; None before the first."""
-    log = head()
-    if log is None or not log.note or log.note_at is None:
+    now = head(log)
+    if now is None or not now.note or now.note_at is None:
         return None
-    said, _ = checkpoint.parse(log.note)
-    return Checkpoint(log.note, said.size, said.root, log.note_at)
+    said, _ = checkpoint.parse(now.note)
+    return Checkpoint(now.note, said.size, said.root, now.note_at)
 
 
-def verifier_key() -> str:
+def verifier_key(log: LogRef = MAIN) -> str:
     """The public key of the log's active signing key, as C2SP vkey text."""
-    return verifier_keys()[0]
+    return verifier_keys(log)[0]
 
 
-def verifier_keys() -> tuple[str, ...]:
+def verifier_keys(log: LogRef = MAIN) -> tuple[str, ...]:
     """The log's public keys: the active one, those that sign beside it, those of the past."""
-    log = head()
-    return signer.verifier_keys(log.origin if log else settings.VESTIGE_ORIGIN)
+    return signer.verifier_keys(origin_of(log), log.name)
 
 
-def settle() -> None:
+def settle(log: LogRef = MAIN) -> None:
     """Give what was recorded until now its place, so that readers see what they did before.
 
     Inside a transaction nothing can be sequenced.
     """
-    if not connection.in_atomic_block and Pending.objects.exists():
-        sequencer.drain()
+    if not connection.in_atomic_block and Pending.objects.filter(log_id=log.id).exists():
+        sequencer.drain(log.id)
 
 
-def covering_checkpoint() -> Checkpoint:
+def covering_checkpoint(log: LogRef = MAIN) -> Checkpoint:
     """A checkpoint over everything recorded so far: sequences and signs if need be.
 
     Inside a transaction nothing can be sequenced; there it is the newest there is. Raises
@@ -161,9 +168,9 @@ def covering_checkpoint() -> Checkpoint:
     """
     blocks = connection.atomic_blocks
     if not blocks or blocks[-1]._from_testcase:  # type: ignore[attr-defined]
-        sequencer.drain()
-        signer.sign_head(keep=True)
-    found = latest_checkpoint()
+        sequencer.drain(log.id)
+        signer.sign_head(keep=True, log=log)
+    found = latest_checkpoint(log)
     if found is None:
         raise NothingSignedError("The log has no signed checkpoint yet.")
     return found
@@ -175,33 +182,34 @@ def evidence(
     purpose: str,
     statement: Mapping[str, Any] | None = None,
     complete: Sequence[Span] = (),
+    log: LogRef = MAIN,
 ) -> dict[str, Any]:
     """The evidence bundle of these entries against the newest checkpoint, ready for JSON.
 
-    `complete`: resources of which it also holds all entries in a range, provably. Raises
-    EntryUnknownError and NothingSignedError, and for `complete` HeadsMissingError (record the heads
-    and ask again) and NotShownError.
+    `complete`: resources of which it also holds all entries in a range of this log, provably.
+    Raises EntryUnknownError and NothingSignedError, and for `complete` HeadsMissingError (record
+    the heads and ask again) and NotShownError.
     """
     claims, more = completeness.claims(complete)
-    signed = covering_checkpoint()
+    signed = covering_checkpoint(log)
     wanted = sorted(more.union(seqs))
-    found = {e.seq: bytes(e.leaf) for e in entries().filter(seq__in=wanted)}
+    found = {e.seq: bytes(e.leaf) for e in entries(log).filter(seq__in=wanted)}
     for seq in wanted:
         if seq not in found:
-            raise _absent(seq)
+            raise _absent(seq, log)
         if seq >= signed.size:
             raise NothingSignedError(
                 f"The newest checkpoint covers {signed.size} entries, not entry {seq}."
                 " Ask again outside of the transaction."
             )
     completeness.conclusions(claims, found.values())
-    paths = proofs.inclusions(MAIN_LOG, wanted, signed.size)
+    paths = proofs.inclusions(log.id, wanted, signed.size)
     said, _ = checkpoint.parse(signed.note)
     return bundle.build(
         purpose=purpose,
         statement=statement,
         origin=said.origin,
-        vkey=signer.verifier_key_of(signed.note, said.origin),
+        vkey=signer.verifier_key_of(signed.note, said.origin, log.name),
         checkpoint=signed.note,
         entries=[(seq, found[seq], path) for seq, path in zip(wanted, paths, strict=True)],
         complete=claims,
@@ -224,7 +232,7 @@ def actor_names(actors: Iterable[str]) -> dict[str, str]:
 
 def stored_log_outcome(
     *,
-    log_id: int = MAIN_LOG,
+    log: LogRef = MAIN,
     full: bool = False,
     state: bytes = b"",
     end: int | None = None,
@@ -240,42 +248,56 @@ def stored_log_outcome(
     check in parts.
     """
     how: dict[str, Any] = {
-        "vkeys": _keys_to_check_by(log_id),
-        "remembered": signer.remembered_note(),
+        "vkeys": _keys_to_check_by(log),
+        "remembered": signer.remembered_note(log.name),
         "full": full,
         "state": state,
         "progress": progress,
     }
     if in_two and not state and end is None:
-        outcome = verify_in_two(log_id, **how)
+        outcome = verify_in_two(log.id, **how)
     else:
-        outcome = verify_log(log_id, **how, end=end, roots_later=roots_later)
-    outcome.findings += signers.findings(log_id, keyring.ring())
+        outcome = verify_log(log.id, **how, end=end, roots_later=roots_later)
+    outcome.findings += signers.findings(log.id, keyring.ring(log.name))
+    if log.is_main and end is None:
+        outcome.findings += parent.findings()
     if full and outcome.ok and end is None:
-        outcome.findings += places.findings(log_id)
-        outcome.findings += heads.findings(log_id)
-        outcome.findings += sealed.findings(log_id)
+        outcome.findings += places.findings(log.id)
+        outcome.findings += heads.findings(log.id)
+        outcome.findings += sealed.findings(log)
     return outcome
 
 
-def _keys_to_check_by(log_id: int) -> tuple[str, ...]:
+def _keys_to_check_by(log: LogRef) -> tuple[str, ...]:
     """The log's keys under the name that the database gives it, or under that which it should."""
-    stored_head = stored.head(log_id)
+    stored_head = stored.head(log.id)
+    expected = str(settings.VESTIGE_ORIGIN)
     try:
-        return signer.verifier_keys(stored_head.origin if stored_head else settings.VESTIGE_ORIGIN)
+        return signer.verifier_keys(stored_head.origin if stored_head else expected, log.name)
     except (checkpoint.InvalidNoteError, UnicodeError):
-        return signer.verifier_keys(settings.VESTIGE_ORIGIN)
+        return signer.verifier_keys(expected, log.name)
 
 
-def latest_verification() -> Verification | None:
+def latest_verification(log: LogRef = MAIN) -> Verification | None:
     """What the newest check of the log that is done found; None before the first."""
-    done = Verification.objects.filter(log_id=MAIN_LOG, finished_at__isnull=False)
+    done = Verification.objects.filter(log_id=log.id, finished_at__isnull=False)
     return done.order_by("-finished_at", "-pk").first()
 
 
 def failed_verification() -> Verification | None:
+    """The newest failed check, of whichever log, that still counts: see `failure_of`."""
+    failed = Verification.objects.filter(ok=False, finished_at__isnull=False)
+    found = (failure_of(pk) for pk in failed.values_list("log_id", flat=True).distinct())
+    return max(
+        (row for row in found if row is not None),
+        key=lambda row: (row.finished_at, row.pk),
+        default=None,
+    )
+
+
+def failure_of(log_id: int) -> Verification | None:
     """The newest check that failed, until a later one that looked at as much found no fault."""
-    done = Verification.objects.filter(log_id=MAIN_LOG, finished_at__isnull=False)
+    done = Verification.objects.filter(log_id=log_id, finished_at__isnull=False)
     failed = done.filter(ok=False).order_by("-finished_at", "-pk").first()
     if failed is None:
         return None
@@ -291,8 +313,8 @@ def verification(pk: int) -> Verification | None:
 
 
 def verifications_under_way() -> QuerySet[Verification]:
-    """Checks that are due or being worked on; those that somebody asked for first."""
-    return Verification.objects.filter(log_id=MAIN_LOG, finished_at=None).order_by("full", "pk")
+    """Checks of any log that are due or being worked on; those that somebody asked for first."""
+    return Verification.objects.filter(finished_at=None).order_by("full", "pk")
 
 
 def verifications_to_announce() -> QuerySet[Verification]:
@@ -302,14 +324,14 @@ def verifications_to_announce() -> QuerySet[Verification]:
     ).order_by("pk")
 
 
-def scrub_is_due(every: timedelta) -> bool:
+def scrub_is_due(every: timedelta, log: LogRef = MAIN) -> bool:
     """Whether the log is that old and no full check began since, nor is one under way."""
-    first = Entry.objects.filter(log_id=MAIN_LOG).order_by("seq").first()
+    first = entries(log).order_by("seq").first()
     if first is None:
         return False
     limit = timezone.now() - every
     young = Q(started_at__gte=limit) | Q(finished_at=None)
-    fresh = Verification.objects.filter(young, log_id=MAIN_LOG, full=True)
+    fresh = Verification.objects.filter(young, log_id=log.id, full=True)
     return first.recorded_at < limit and not fresh.exists()
 
 

@@ -7,17 +7,17 @@ nobody who waits for the log waits for them.
 import logging
 from typing import NamedTuple
 
-from django.conf import settings
 from django.utils import timezone
 
-from audit import keys, signer
+from audit import keyring, keys, signer
 from audit.group_commit import Sequenced
 from audit.intake import time_text
 from audit.ledger.checkpoint import InvalidNoteError, parse_note, parse_vkey
 from audit.ledger.receipt import Accepted, InvalidReceiptError, sign
-from audit.models import MAIN_LOG, Log
+from audit.logs import MAIN, LogRef, origin_of
+from audit.models import Log
 
-log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class LogWord(NamedTuple):
@@ -31,28 +31,28 @@ class LogWord(NamedTuple):
     receipt: str | None
 
 
-def sign_receipt(done: Sequenced, *, log_id: int = MAIN_LOG) -> LogWord:
+def sign_receipt(done: Sequenced, *, log: LogRef = MAIN) -> LogWord:
     """The log's word for what was sequenced. Its events must be committed."""
-    note = done.checkpoint.note if done.checkpoint else _last_note(log_id)
-    origin = note.partition("\n")[0] or settings.VESTIGE_ORIGIN
+    note = done.checkpoint.note if done.checkpoint else _last_note(log)
+    origin = note.partition("\n")[0] or origin_of(log)
     try:
-        vkey = signer.verifier_key(origin)
+        vkey = signer.verifier_key(origin, log.name)
         if done.checkpoint is None:
             _require_log_key(note, vkey)
         receipt = sign(
             origin,
             [Accepted(item.id, item.seq, item.leaf_hash) for item in done.receipts],
-            keys.log_key(),
+            keyring.ring(log.name).signing[0],
             time=time_text(timezone.now()),
         )
     except (keys.KeyFileError, OSError, InvalidNoteError, InvalidReceiptError) as exc:
-        log.error("The log gives no receipts: %s", exc)
+        _logger.error("The log gives no receipts: %s", exc)
         return LogWord(origin, None, None)
     return LogWord(origin, vkey, receipt)
 
 
-def _last_note(log_id: int) -> str:
-    return Log.objects.values_list("note", flat=True).filter(pk=log_id).first() or ""
+def _last_note(log: LogRef) -> str:
+    return Log.objects.values_list("note", flat=True).filter(pk=log.id).first() or ""
 
 
 def _require_log_key(note: str, vkey: str) -> None:

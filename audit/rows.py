@@ -48,6 +48,7 @@ class Head:
     """The log row as it was when it was locked."""
 
     log_id: int
+    name: str
     origin: str
     size: int
     last_hash: bytes

@@ -14,7 +14,8 @@ from django.db.models import QuerySet
 
 from audit.completeness import Span, first_since
 from audit.intake import parse_time, time_text
-from audit.models import MAIN_LOG, Entry, Log, PrunedRange
+from audit.logs import MAIN, LogRef
+from audit.models import Entry, Log, PrunedRange
 from audit.pruned import ranges_within
 from audit.queries import settle
 
@@ -44,12 +45,15 @@ class Filters:
     kind: str = ""
     since: datetime | None = None
     until: datetime | None = None
+    log: LogRef = MAIN
 
     def as_query(self) -> dict[str, str]:
         """The filters as address parameters, only those that are set."""
         found = {}
         for item in fields(self):
             value = getattr(self, item.name)
+            if isinstance(value, LogRef):
+                value = "" if value.is_main else value.name
             if value:
                 found[item.name] = time_text(value) if isinstance(value, datetime) else value
         return found
@@ -64,7 +68,7 @@ class Page:
     newer: str | None
 
 
-def filters_from(query: Mapping[str, str]) -> Filters:
+def filters_from(query: Mapping[str, str], log: LogRef = MAIN) -> Filters:
     """Reads address parameters. Raises FilterError for a time or kind that is none."""
     values: dict[str, object] = {
         name: (query.get(name) or "").strip()
@@ -77,11 +81,11 @@ def filters_from(query: Mapping[str, str]) -> Filters:
         raise FilterError("kind", f"Use one of: {', '.join(KINDS)}.")
     for name in ("since", "until"):
         values[name] = _moment(name, (query.get(name) or "").strip())
-    return Filters(**values)  # type: ignore[arg-type]  # names and types as just made
+    return Filters(**values, log=log)  # type: ignore[arg-type]  # names and types as just made
 
 
 def matching(filters: Filters) -> QuerySet[Entry]:
-    found = Entry.objects.filter(log_id=MAIN_LOG)
+    found = Entry.objects.filter(log_id=filters.log.id)
     for column, value in (
         ("resource", filters.resource),
         ("resource_version", filters.resource_version),
@@ -95,9 +99,9 @@ def matching(filters: Filters) -> QuerySet[Entry]:
         found = found.filter(actor__in=_actors(filters.actor))
     # The log's time never runs back: a time is a number, by which all the indexes are sorted.
     if filters.since:
-        first = first_since(filters.since)
+        first = first_since(filters.since, filters.log)
         found = found.none() if first is None else found.filter(seq__gte=first)
-    if filters.until and (first := first_since(filters.until)) is not None:
+    if filters.until and (first := first_since(filters.until, filters.log)) is not None:
         found = found.filter(seq__lt=first)
     if filters.kind:
         users = get_user_model()._default_manager.filter(kind=filters.kind)
@@ -107,7 +111,7 @@ def matching(filters: Filters) -> QuerySet[Entry]:
 
 def page(filters: Filters, *, cursor: str = "", limit: int = 100) -> Page:
     """One page, newest first. `cursor` is "before-<seq>" or "after-<seq>". Raises FilterError."""
-    settle()
+    settle(filters.log)
     found = matching(filters)
     direction, seq = _read_cursor(cursor)
     if direction == "after":
@@ -129,27 +133,27 @@ def page(filters: Filters, *, cursor: str = "", limit: int = 100) -> Page:
     )
 
 
-def pruned_on(found: Page) -> list[PrunedRange]:
+def pruned_on(found: Page, log: LogRef = MAIN) -> list[PrunedRange]:
     """The pruned ranges between the entries of a page, or where it ends; the newest first."""
     if not found.entries:
         return []
     newest, oldest = found.entries[0].seq, found.entries[-1].seq
     start = 0 if found.older is None else oldest
-    within = ranges_within(MAIN_LOG, start, newest + 1).reverse()
+    within = ranges_within(log.id, start, newest + 1).reverse()
     return list(within[:MAX_PAGE])
 
 
-def span_from(query: Mapping[str, str]) -> Span:
+def span_from(query: Mapping[str, str], log: LogRef = MAIN) -> Span:
     """Reads address parameters: resource, since, until. Raises FilterError, which names one."""
     resource = query.get("resource", "").strip()
     if not resource or len(resource) > _MAX_RESOURCE or not resource.isprintable():
         raise FilterError("resource", "Name a resource as the log does: dataset:shop:purchases.")
-    size = Log.objects.filter(pk=MAIN_LOG).values_list("size", flat=True).first() or 0
+    size = Log.objects.filter(pk=log.id).values_list("size", flat=True).first() or 0
     since = _number_from(query, "since", size - 1) or 0
     until = _number_from(query, "until", size)
     if until is not None and until <= since:
         raise FilterError("until", "The range must end behind its beginning.")
-    return Span(resource, since, until)
+    return Span(resource, since, until, log=log)
 
 
 def address(path: str, filters: Filters, **more: str) -> str:

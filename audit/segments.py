@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from audit.ledger.chain import ChainVerifier
-from audit.models import MAIN_LOG
+from audit.logs import MAIN, LogRef
 from audit.queries import stored_log_outcome
 from audit.verification import stored
 from audit.verification.outcome import Outcome
@@ -35,7 +35,7 @@ class Progressed:
 
 
 def next_segment(
-    so_far: Progressed, *, full: bool, log_id: int = MAIN_LOG, progress: Progress | None = None
+    so_far: Progressed, *, full: bool, log: LogRef = MAIN, progress: Progress | None = None
 ) -> Progressed:
     """The check after one more part; `done` when nothing is left, or the chain is broken.
 
@@ -52,7 +52,7 @@ def next_segment(
             progress(done, max(done, size))
 
     outcome = stored_log_outcome(
-        log_id=log_id,
+        log=log,
         full=full,
         state=so_far.state,
         end=None if last else end,
@@ -61,7 +61,7 @@ def next_segment(
     )
     reached = ChainVerifier.from_bytes(outcome.state) if outcome.state else ChainVerifier()
     if last and so_far.state and reached.size == outcome.size:
-        _check_tiles(log_id, reached, outcome)
+        _check_tiles(log.id, reached, outcome)
     return _merged(so_far, outcome, begin, done=last or reached.size < end)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -25,6 +24,8 @@ from audit.ledger.checkpoint import (
     sign,
 )
 from audit.ledger.tree import Frontier, InvalidProofError
+from audit.logs import MAIN, LogRef
+from audit.models import MAIN_NAME
 from audit.rows import Head
 
 log = logging.getLogger(__name__)
@@ -49,22 +50,23 @@ class Signed:
 # The newest note that this process has signed or verified: verifying it again would be idle.
 # (keys, note) → what it says.
 _verified: dict[tuple[keyring.Ring, str], Checkpoint] = {}
-_memory_written = 0.0  # when this process last wrote the file beside the key, monotonic clock
+# When this process last wrote the file beside the key of a log, monotonic clock.
+_memory_written: dict[str, float] = {}
 
 
-def verifier_key(origin: str) -> str:
+def verifier_key(origin: str, log: str = MAIN_NAME) -> str:
     """The public key of the log's active signing key as C2SP vkey text."""
-    return verifier_keys(origin)[0]
+    return verifier_keys(origin, log)[0]
 
 
-def verifier_keys(origin: str) -> tuple[str, ...]:
+def verifier_keys(origin: str, log: str = MAIN_NAME) -> tuple[str, ...]:
     """The active key, those that sign beside it while keys are rotated, those of the past."""
-    return keyring.ring().vkeys(origin)
+    return keyring.ring(log).vkeys(origin)
 
 
-def verifier_key_of(note: str, origin: str) -> str:
+def verifier_key_of(note: str, origin: str, log: str = MAIN_NAME) -> str:
     """The newest key in whose name this note of ours is signed."""
-    return (keyring.ring().counted(note, origin) or verifier_keys(origin))[0]
+    return (keyring.ring(log).counted(note, origin) or verifier_keys(origin, log))[0]
 
 
 def sign_batch(head: Head, after: Frontier) -> Signed | None:
@@ -73,9 +75,9 @@ def sign_batch(head: Head, after: Frontier) -> Signed | None:
     `head` is the log as it was locked for the batch. The note may cover less than the log has by
     now, if others appended meanwhile, but always this batch.
     """
-    signed = _sign_at_once(head, after) or _sign_under_lock(head.frontier, after)
+    signed = _sign_at_once(head, after) or _sign_under_lock(head.log_id, head.frontier, after)
     if signed is not None:
-        _remember(signed)
+        _remember(signed, head.name)
     return signed
 
 
@@ -84,11 +86,11 @@ def keeps_next(head: Head) -> bool:
     return head.kept_at is None or timezone.now() - head.kept_at >= _KEEP_EVERY
 
 
-def sign_head(*, keep: bool = False) -> Signed | None:
+def sign_head(*, keep: bool = False, log: LogRef = MAIN) -> Signed | None:
     """Sign the log as it stands; `keep` puts the checkpoint into the history."""
-    signed = _sign_under_lock(keep=keep)
+    signed = _sign_under_lock(log.id, keep=keep)
     if signed is not None:
-        _remember(signed, at_once=keep)
+        _remember(signed, log.name, at_once=keep)
     return signed
 
 
@@ -98,7 +100,7 @@ def _sign_at_once(head: Head, after: Frontier) -> Signed | None:
     None where something else is the case, to be looked into under the lock.
     """
     try:
-        ring = keyring.ring()
+        ring = keyring.ring(head.name)
     except keys.KeyFileError:
         return None
     now = timezone.now()
@@ -118,22 +120,26 @@ def _sign_at_once(head: Head, after: Frontier) -> Signed | None:
 
 
 def _sign_under_lock(
-    before: Frontier | None = None, after: Frontier | None = None, *, keep: bool = False
+    log_id: int,
+    before: Frontier | None = None,
+    after: Frontier | None = None,
+    *,
+    keep: bool = False,
 ) -> Signed | None:
     try:
         with transaction.atomic(durable=True):
-            return _sign(storage.lock_head(), before, after, keep=keep)
+            return _sign(storage.lock_head(log_id), before, after, keep=keep)
     except (SigningRefusedError, keys.KeyFileError) as exc:
         log.error("The log is not signed: %s", exc)
         with transaction.atomic(durable=True):
-            head = storage.lock_head()
+            head = storage.lock_head(log_id)
             if head.refusal != str(exc):
                 storage.store_refusal(head, str(exc))
         return None
 
 
 def _sign(head: Head, before: Frontier | None, after: Frontier | None, *, keep: bool) -> Signed:
-    ring = keyring.ring()
+    ring = keyring.ring(head.name)
     last = _last_signed(head, ring)
     target = _target(head, last, before, after)
     now = timezone.now()
@@ -160,7 +166,7 @@ def _last_signed(head: Head, ring: keyring.Ring) -> Checkpoint | None:
             f"The log says that its last checkpoint covers {head.note_size} entries; the"
             f" checkpoint itself says {stored.size if stored else 'nothing'}."
         )
-    remembered = _checkpoint_of(remembered_note(), ring, head.origin)
+    remembered = _checkpoint_of(remembered_note(head.name), ring, head.origin)
     known = [checkpoint for checkpoint in (stored, remembered) if checkpoint is not None]
     last = max(known, key=lambda checkpoint: checkpoint.size, default=None)
     if len({(checkpoint.size, checkpoint.root) for checkpoint in known}) > len(
@@ -202,7 +208,9 @@ def _target(
 
 
 def _know(ring: keyring.Ring, note: str, checkpoint: Checkpoint) -> None:
-    _verified.clear()
+    for known in list(_verified):
+        if known[0].log == ring.log:
+            _verified.pop(known, None)
     _verified[ring, note] = checkpoint
 
 
@@ -226,29 +234,29 @@ def _checkpoint_of(note: str, ring: keyring.Ring, origin: str) -> Checkpoint | N
     return known
 
 
-def _memory_file() -> Path:
-    return Path(settings.VESTIGE_KEYS) / "log.signed"
+def _memory_file(log: str = MAIN_NAME) -> Path:
+    return keys.log_folder(log) / "log.signed"
 
 
-def remembered_note() -> str:
-    """The newest note that was signed on this machine; empty when there is none."""
+def remembered_note(log: str = MAIN_NAME) -> str:
+    """The newest note of a log that was signed on this machine; empty when there is none."""
     try:
-        return _memory_file().read_text()
+        return _memory_file(log).read_text()
     except FileNotFoundError:
         return ""
 
 
-def _remember(signed: Signed, *, at_once: bool = False) -> None:
+def _remember(signed: Signed, log: str, *, at_once: bool = False) -> None:
     """Write the note beside the key, at most once a second: it bounds from below."""
-    global _memory_written
     if connection.in_atomic_block:
         return  # an outer transaction may still roll the entries back
-    if not at_once and time.monotonic() - _memory_written < _REMEMBER_EVERY_SECONDS:
+    now = time.monotonic()
+    if not at_once and now - _memory_written.get(log, 0.0) < _REMEMBER_EVERY_SECONDS:
         return
-    _memory_written = time.monotonic()
-    if remembered_note() == signed.note:
+    _memory_written[log] = now
+    if remembered_note(log) == signed.note:
         return
-    path = _memory_file()
+    path = _memory_file(log)
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".log.signed.")
     with os.fdopen(handle, "w") as file:
         file.write(signed.note)

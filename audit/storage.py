@@ -12,10 +12,10 @@ from django.conf import settings
 from django.db import connection
 
 from audit import postgresql
-from audit.intake import LOG_NAME
 from audit.ledger.leaf import GENESIS
 from audit.ledger.tree import Frontier
-from audit.models import MAIN_LOG
+from audit.logs import LogUnknownError
+from audit.models import MAIN_LOG, MAIN_NAME
 from audit.rows import ENTRY_COLUMNS, Head, Known, Newest, Row, moment
 
 _ENTRY_VALUES = f"({', '.join(['%s'] * 16)})"
@@ -23,10 +23,6 @@ _MOVE_HEAD = (
     "UPDATE audit_log SET size = %s, last_hash = %s, last_timestamp_us = %s, frontier = %s"
     " WHERE id = %s"
 )
-
-
-class LogUnknownError(LookupError):
-    """There is no such log."""
 
 
 def lock_head(log_id: int = MAIN_LOG) -> Head:
@@ -39,7 +35,7 @@ def lock_head(log_id: int = MAIN_LOG) -> Head:
     if head is None:
         if log_id != MAIN_LOG:
             raise LogUnknownError(f"There is no log {log_id}.")
-        insert_log(MAIN_LOG, LOG_NAME, settings.VESTIGE_ORIGIN)
+        insert_log(MAIN_LOG, MAIN_NAME, settings.VESTIGE_ORIGIN)
         head = _read_head(log_id)
     assert head is not None  # noqa: S101  # just inserted
     return head
@@ -260,17 +256,18 @@ def _read_head(log_id: int) -> Head | None:
     lock = " FOR UPDATE" if connection.features.has_select_for_update else ""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id, origin, size, last_hash, last_timestamp_us, frontier, note,"  # noqa: S608
+            "SELECT name, origin, size, last_hash, last_timestamp_us, frontier, note,"  # noqa: S608
             f" note_size, note_at, kept_at, refusal FROM audit_log WHERE id = %s{lock}",
             [log_id],
         )
         found = cursor.fetchone()
     if found is None:
         return None
-    _, origin, size, last_hash, last_us, frontier, note, note_size, *rest = found
+    name, origin, size, last_hash, last_us, frontier, note, note_size, *rest = found
     note_at, kept_at, refusal = rest
     return Head(
         log_id,
+        name,
         origin,
         size,
         bytes(last_hash),
@@ -291,14 +288,14 @@ def _aware(value: datetime | str | None) -> datetime | None:
     return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
-def insert_log(log_id: int, name: str, origin: str) -> None:
+def insert_log(log_id: int, name: str, origin: str, title: str = "") -> None:
     """An empty log, unless it is there."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO audit_log (id, name, origin, size, last_hash, last_timestamp_us, frontier,"
-            " note, note_size, refusal) VALUES (%s, %s, %s, 0, %s, 0, %s, '', -1, '')"
-            " ON CONFLICT DO NOTHING",
-            [log_id, name, origin, GENESIS, Frontier().to_bytes()],
+            "INSERT INTO audit_log (id, name, title, origin, size, last_hash, last_timestamp_us,"
+            " frontier, note, note_size, refusal)"
+            " VALUES (%s, %s, %s, %s, 0, %s, 0, %s, '', -1, '') ON CONFLICT DO NOTHING",
+            [log_id, name, title, origin, GENESIS, Frontier().to_bytes()],
         )
 
 

@@ -19,6 +19,7 @@ from audit.actions import (
     plan_pruning,
     prune,
     publish_due,
+    record_checkpoints,
     record_heads,
     replay_if_restored,
     request_verification,
@@ -27,9 +28,10 @@ from audit.actions import (
     sequence,
     settle_signing_keys,
     start_pruning,
-    verify_new_entries,
+    verify_all_new_entries,
 )
 from audit.actions.acting import SCHEDULER
+from audit.logs import all_logs
 from audit.models import MAIN_LOG
 from audit.places import PlacesError
 from audit.queries import scrub_is_due, verifications_under_way
@@ -42,20 +44,28 @@ _LONGEST_PAUSE_SECONDS = 1.0
 
 @shared_task
 def sequence_pending() -> None:
-    """The sweep: finds what a crash left between a commit and its place in the log."""
-    sequence()
+    """The sweep: finds what a crash left between a commit and its place in a log."""
+    for one in all_logs():
+        sequence(one)
 
 
 @shared_task
 def check_new_entries() -> None:
-    """Keeps the newest whole check of the log up to date with what was added since."""
-    verify_new_entries()
+    """Keeps the newest whole check of each log up to date with what was added since."""
+    verify_all_new_entries()
 
 
 @shared_task
 def record_heads_of_log() -> None:
     """Keeps what the newest entries of resources are provable: VESTIGE_HEADS_MINUTES apart."""
-    record_heads(by=SWEEPER)
+    for one in all_logs():
+        record_heads(by=SWEEPER, log=one)
+
+
+@shared_task
+def record_checkpoints_of_logs() -> None:
+    """Has the main log hold the checkpoints of units' logs: VESTIGE_PARENT_SECONDS apart."""
+    record_checkpoints()
 
 
 @shared_task
@@ -102,27 +112,30 @@ def continue_pruning() -> None:
 @shared_task
 def plan_nightly() -> None:
     """Plans what may go. Nothing is deleted by that, unless VESTIGE_PRUNE is auto."""
-    try:
-        plan = plan_pruning(by=SCHEDULER, keep_empty=False)
-        if plan is not None and settings.VESTIGE_PRUNE == "auto":
-            prune(start_pruning(plan.plan_hash, by=SCHEDULER).pk)
-    except PruningRefusedError as exc:
-        log.info("Nothing is pruned tonight: %s", exc)
+    for one in all_logs():
+        try:
+            plan = plan_pruning(by=SCHEDULER, log_id=one.id, keep_empty=False)
+            if plan is not None and settings.VESTIGE_PRUNE == "auto":
+                prune(start_pruning(plan.plan_hash, by=SCHEDULER, log_id=one.id).pk)
+        except PruningRefusedError as exc:
+            log.info("Nothing of the log %s is pruned tonight: %s", one.name, exc)
 
 
 @shared_task
 def publish_checkpoints() -> None:
-    """Brings the published copy up to date, if there is to be one and it is time."""
-    publish_due()
+    """Brings the published copies up to date, if there are to be any and it is time."""
+    for one in all_logs():
+        publish_due(one.id)
 
 
 @shared_task
 def scrub_log() -> None:
-    """Makes a full check due when the last one is old; it runs in the background."""
-    if settings.VESTIGE_SCRUB_HOURS > 0 and scrub_is_due(
-        timedelta(hours=settings.VESTIGE_SCRUB_HOURS)
-    ):
-        request_verification(by=VERIFIER, full=True)
+    """Makes a full check of each log due whose last one is old; it runs in the background."""
+    if settings.VESTIGE_SCRUB_HOURS <= 0:
+        return
+    for one in all_logs():
+        if scrub_is_due(timedelta(hours=settings.VESTIGE_SCRUB_HOURS), one):
+            request_verification(by=VERIFIER, full=True, log=one)
 
 
 @shared_task

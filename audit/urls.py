@@ -13,6 +13,7 @@ urlpatterns = [
     path("log/<int:seq>/", views.log_entry, name="entry"),
     path("log/<int:seq>/evidence.json", views.entry_evidence, name="entry_evidence"),
     path("log/complete.json", views.complete_evidence_file, name="complete_evidence"),
+    path("log/logs/", views.logs, name="logs"),
     path("log/verification/", views.verification, name="verification"),
     path("log/retention/", retention_pages.retention, name="retention"),
     path("log/retention/end/", retention_pages.end, name="end_policy"),
@@ -26,5 +27,14 @@ urlpatterns = [
     re_path(r"^log/vkey/?$", reading.vkey, name="vkey"),
     re_path(r"^log/consistency/?$", reading.consistency, name="consistency"),
     re_path(r"^log/(?P<path>tile/.+?)/?$", reading.tile, name="tile"),
+    *(
+        re_path(rf"^log/(?P<log>[a-z][a-z0-9-]*)/{address}$", door, name=f"unit_{name}")
+        for address, door, name in (
+            (r"checkpoint/?", reading.checkpoint, "checkpoint"),
+            (r"vkey/?", reading.vkey, "vkey"),
+            (r"consistency/?", reading.consistency, "consistency"),
+            (r"(?P<path>tile/.+?)/?", reading.tile, "tile"),
+        )
+    ),
     path("verify/", views.verify_document, name="verify"),
 ]

@@ -13,27 +13,32 @@ from django.http import (
     StreamingHttpResponse,
 )
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from audit import export, health, proofs, pruned
 from audit.actions import (
     VERIFIER,
+    LogRefusedError,
     complete_evidence,
+    create_log,
     note_export,
     request_verification,
     run_verification,
 )
 from audit.completeness import NotShownError, TooManyEntriesError
-from audit.doors import actor_of, page
-from audit.forms import LogFilterForm
+from audit.doors import actor_of, log_asked, page
+from audit.forms import LogFilterForm, NewLogForm
 from audit.heads import HeadsMissingError
 from audit.intake import time_text
 from audit.integrity import integrity
 from audit.ledger import bundle
 from audit.ledger.leaf import unpack
-from audit.models import MAIN_LOG, Entry
+from audit.logs import LogRef, logs_visible_to
+from audit.models import Entry
 from audit.names import names_of
+from audit.overview import overview_of
 from audit.queries import (
     EntryPrunedError,
     EntryUnknownError,
@@ -42,7 +47,7 @@ from audit.queries import (
     entry,
     event_of,
     evidence,
-    failed_verification,
+    failure_of,
     head,
     key_is_alive,
     latest_checkpoint,
@@ -59,6 +64,7 @@ from audit.search import (
     span_from,
 )
 from audit.search import page as page_of
+from audit.templatetags.vestige import in_log
 
 _ROWS = 50
 _NOTED = 5  # pruned ranges beside a page
@@ -69,29 +75,30 @@ _FORMATS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
 @page("log.read")
 @require_GET
 def log(request: HttpRequest) -> HttpResponse:
-    query = request.GET.dict()
-    form = LogFilterForm(query or None)
+    query, asked = request.GET.dict(), log_asked(request)
+    form = LogFilterForm(query or None, logs=logs_visible_to(request.user))
     form.is_valid()
     try:
-        filters = filters_from(query)
+        filters = filters_from(query, asked)
         found = page_of(filters, cursor=query.get("cursor", ""), limit=_ROWS)
     except FilterError as exc:
         form.add_error(exc.field if exc.field in form.fields else None, str(exc))
-        filters, found = Filters(), None
+        filters, found = Filters(log=asked), None
     rows = found.entries if found else []
-    strip = integrity()
+    strip = integrity(asked)
     context = {
         "form": form,
+        "log": asked,
         "filters": filters,
         "export_query": address("", filters),
-        "complete_query": address("", Filters(resource=filters.resource)),
+        "complete_query": address("", Filters(resource=filters.resource, log=asked)),
         "rows": _lines(rows, strip.entries if strip.sound else 0),
         "actors": actor_names(row.actor for row in rows),
         "integrity": strip,
         "newer": _cursor_address(request, filters, found.newer if found else None),
         "older": _cursor_address(request, filters, found.older if found else None),
         "summary": _span(found),
-        "pruned": pruned_on(found)[:_NOTED] if found else [],
+        "pruned": pruned_on(found, asked)[:_NOTED] if found else [],
     }
     return render(request, "audit/log.html", context, status=400 if found is None else 200)
 
@@ -135,53 +142,57 @@ def _summary(event: dict[str, object]) -> str:
 @page("log.read")
 @require_GET
 def log_entry(request: HttpRequest, seq: int) -> HttpResponse:
+    log = log_asked(request)
     try:
-        row = entry(seq)
+        row = entry(seq, log)
     except EntryPrunedError as exc:
-        return _pruned_entry(request, exc)
+        return _pruned_entry(request, log, exc)
     except EntryUnknownError as exc:
         raise Http404(str(exc)) from exc
     leaf, event = unpack(bytes(row.leaf)), event_of(row)
-    signed = latest_checkpoint()
+    signed = latest_checkpoint(log)
     covered = signed is not None and seq < signed.size
-    strip = integrity()
+    strip = integrity(log)
     context = {
+        "log": log,
         "entry": row,
         "event": event,
         "canonical": leaf.event.decode(),
         "previous_hash": leaf.previous,
         "leaf_bytes": len(row.leaf),
         "checkpoint": signed if covered else None,
-        "proof": proofs.inclusion(MAIN_LOG, seq, signed.size) if signed and covered else [],
+        "proof": proofs.inclusion(log.id, seq, signed.size) if signed and covered else [],
         "actors": actor_names([row.actor, row.by]),
         "resource": names_of([row.resource])[row.resource],
         "key_alive": key_is_alive(row.subject) if row.subject else None,
         "verified": strip.sound and seq < strip.entries,
         "integrity": strip,
-        "citation": _citation(row, signed if covered else None),
-        "last": (log_head := head()) is not None and seq == log_head.size - 1,
+        "citation": _citation(log, row, signed if covered else None),
+        "last": (now := head(log)) is not None and seq == now.size - 1,
     }
     return render(request, "audit/entry.html", context)
 
 
-def _pruned_entry(request: HttpRequest, exc: EntryPrunedError) -> HttpResponse:
+def _pruned_entry(request: HttpRequest, log: LogRef, exc: EntryPrunedError) -> HttpResponse:
     """What is left of it: its hash, its proof, and the entry that says why it went."""
-    signed = latest_checkpoint()
+    signed = latest_checkpoint(log)
     covered = signed is not None and exc.seq < signed.size
     context = {
+        "log": log,
         "seq": exc.seq,
         "range": exc.range,
-        "told": pruned.details_of(MAIN_LOG, exc.range.entry),
-        "leaf_hash": proofs.leaf_hash_at(MAIN_LOG, exc.seq),
+        "told": pruned.details_of(log.id, exc.range.entry),
+        "leaf_hash": proofs.leaf_hash_at(log.id, exc.seq),
         "checkpoint": signed if covered else None,
-        "proof": proofs.inclusion(MAIN_LOG, exc.seq, signed.size) if signed and covered else [],
+        "proof": proofs.inclusion(log.id, exc.seq, signed.size) if signed and covered else [],
     }
     return render(request, "audit/pruned_entry.html", context, status=410)
 
 
-def _citation(row: Entry, signed: object) -> str:
+def _citation(log: LogRef, row: Entry, signed: object) -> str:
+    name = "log" if log.is_main else f"log {log.name}"
     text = (
-        f"Vestige log, entry {row.seq} of {time_text(row.recorded_at)},"
+        f"Vestige {name}, entry {row.seq} of {time_text(row.recorded_at)},"
         f" leaf hash {bytes(row.leaf_hash).hex()}"
     )
     if signed is None:
@@ -195,12 +206,14 @@ def _citation(row: Entry, signed: object) -> str:
 @page("log.read")
 @require_GET
 def entry_evidence(request: HttpRequest, seq: int) -> HttpResponse:
+    log = log_asked(request)
     try:
-        made = evidence([seq], purpose="entry")
+        made = evidence([seq], purpose="entry", log=log)
     except (EntryUnknownError, NothingSignedError) as exc:
         raise Http404(str(exc)) from exc
     answer = HttpResponse(bundle.dumps(made), content_type="application/json")
-    answer["Content-Disposition"] = f'attachment; filename="vestige-entry-{seq}.json"'
+    name = "entry" if log.is_main else f"{log.name}-entry"
+    answer["Content-Disposition"] = f'attachment; filename="vestige-{name}-{seq}.json"'
     return answer
 
 
@@ -208,14 +221,15 @@ def entry_evidence(request: HttpRequest, seq: int) -> HttpResponse:
 @require_GET
 def complete_evidence_file(request: HttpRequest) -> HttpResponse:
     """All entries of a resource up to now, and the proof that none is left out."""
+    log = log_asked(request)
     try:
-        made = complete_evidence(span_from(request.GET.dict()), by=actor_of(request))
+        made = complete_evidence(span_from(request.GET.dict(), log), by=actor_of(request))
     except FilterError as exc:
         messages.error(request, f"{exc.field}: {exc}")
         return redirect("audit:log")
     except (TooManyEntriesError, NotShownError, HeadsMissingError, NothingSignedError) as exc:
         messages.error(request, str(exc))
-        return redirect("audit:log")
+        return redirect(f"{reverse('audit:log')}{in_log(log.id)}")
     answer = HttpResponse(bundle.dumps(made), content_type="application/json")
     answer["Content-Disposition"] = 'attachment; filename="vestige-complete.json"'
     return answer
@@ -226,22 +240,24 @@ def complete_evidence_file(request: HttpRequest) -> HttpResponse:
 def export_log(request: HttpRequest, file_format: str) -> HttpResponse:
     """The whole population of the filter, not only the page; that it was taken is recorded."""
     try:
-        filters = filters_from(request.GET.dict())
+        filters = filters_from(request.GET.dict(), log_asked(request))
     except FilterError as exc:
         messages.error(request, f"{exc.field}: {exc}")
         return redirect("audit:log")
-    log_head = head()
-    end = log_head.size if log_head else 0
+    now = head(filters.log)
+    end = now.size if now else 0
     note_export(
         filters=filters.as_query(),
         file_format=file_format,
         size=end,
         by=actor_of(request),
         entries=matching(filters).filter(seq__lt=end).count(),
+        log=filters.log,
     )
+    name = "log" if filters.log.is_main else f"log-{filters.log.name}"
     lines = export.csv_lines if file_format == "csv" else export.json_lines
     answer = StreamingHttpResponse(lines(filters, end), content_type=_FORMATS[file_format])
-    answer["Content-Disposition"] = f'attachment; filename="vestige-log-{end}.{file_format}"'
+    answer["Content-Disposition"] = f'attachment; filename="vestige-{name}-{end}.{file_format}"'
     return cast(HttpResponse, answer)  # all that `page` asks of it
 
 
@@ -249,9 +265,11 @@ def export_log(request: HttpRequest, file_format: str) -> HttpResponse:
 @require_POST
 def verify_now(request: HttpRequest) -> HttpResponse:
     """A check at once where the log is small; else a worker does it, and the page shows how far."""
-    failed = failed_verification()
+    log = log_asked(request)
+    failed = failure_of(log.id)
     # As thorough as the one that failed, so that a good one may take its banner away.
-    row = request_verification(by=actor_of(request), full=failed is not None and failed.full)
+    full = failed is not None and failed.full
+    row = request_verification(by=actor_of(request), full=full, log=log)
     found = run_verification(row.pk) if row.size <= _AT_ONCE else None
     if found is not None and found.ok:
         messages.success(request, f"All {found.entries:,} entries were verified. The log holds.")
@@ -259,17 +277,19 @@ def verify_now(request: HttpRequest) -> HttpResponse:
         bad = found.first_bad
         where = "" if bad is None else f" The first bad entry is number {bad}."
         messages.error(request, f"The log does not hold.{where}")
-    return redirect("audit:verification")
+    return redirect(f"{reverse('audit:verification')}{in_log(log.id)}")
 
 
 @page("log.read")
 @require_GET
 def verification(request: HttpRequest) -> HttpResponse:
-    strip, under_way = integrity(), list(verifications_under_way())
+    log = log_asked(request)
+    strip, under_way = integrity(log), list(verifications_under_way().filter(log_id=log.id))
     context = {
+        "log": log,
         "integrity": strip,
         "found": strip.failed or strip.verification,
-        "checkpoint": latest_checkpoint(),
+        "checkpoint": latest_checkpoint(log),
         "under_way": under_way,
         "actors": actor_names(row.by for row in under_way),
         "refresh": bool(under_way),
@@ -277,6 +297,23 @@ def verification(request: HttpRequest) -> HttpResponse:
         "scheduled_by": VERIFIER.actor,
     }
     return render(request, "audit/verification.html", context)
+
+
+@page("log.create")
+def logs(request: HttpRequest) -> HttpResponse:
+    """Every log and how far the main one holds it; POST makes one."""
+    form = NewLogForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            made = create_log(**form.cleaned_data, by=actor_of(request))
+        except LogRefusedError as exc:
+            form.add_error(exc.field, str(exc))
+        else:
+            messages.success(request, f"The log {made.name} is there. Bind a key to it next.")
+            return redirect("audit:logs")
+    rows = [overview_of(log) for log in logs_visible_to(request.user)]
+    status = 422 if form.errors else 200
+    return render(request, "audit/logs.html", {"rows": rows, "form": form}, status=status)
 
 
 @require_GET

@@ -131,6 +131,7 @@ def announce_failed_verifications() -> None:
         announce_failed_verification(
             row.pk,
             users_with_role(Role.AUDITOR, Role.DPO),
+            log_id=row.log_id,
             first_bad=row.first_bad,
             faults=len(row.faults),
         )

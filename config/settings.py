@@ -70,6 +70,7 @@ VESTIGE_PRUNE = env.str("VESTIGE_PRUNE", default="plan")  # what the night does
 if VESTIGE_PRUNE not in ("plan", "auto"):
     raise ImproperlyConfigured(f"VESTIGE_PRUNE is {VESTIGE_PRUNE!r}. Set it to plan or to auto.")
 VESTIGE_HEADS_MINUTES = env.int("VESTIGE_HEADS_MINUTES", default=60)  # 0: only when asked for
+VESTIGE_PARENT_SECONDS = env.int("VESTIGE_PARENT_SECONDS", default=60)
 VESTIGE_MAX_EVENT_BYTES = 60_000
 VESTIGE_MAX_BODY_BYTES = env.int("VESTIGE_MAX_BODY_BYTES", default=32 * 1024 * 1024)
 
@@ -336,6 +337,8 @@ _SWEEPS = {
 }
 if VESTIGE_HEADS_MINUTES > 0:
     _SWEEPS["audit.tasks.record_heads_of_log"] = 60 * VESTIGE_HEADS_MINUTES
+if VESTIGE_PARENT_SECONDS > 0:
+    _SWEEPS["audit.tasks.record_checkpoints_of_logs"] = VESTIGE_PARENT_SECONDS
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     # A wake-up that waited longer than the next one is worth nothing.
     task: {"task": task, "schedule": seconds, "options": {"expires": 5 * seconds}}

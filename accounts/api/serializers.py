@@ -10,6 +10,12 @@ class NewKeySerializer(serializers.Serializer[ApiKey]):
         child=serializers.ChoiceField(choices=Role.choices), allow_empty=False
     )
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
+    log = serializers.CharField(
+        required=False,
+        max_length=64,
+        help_text="The name of a log. The key then appends to, reads and verifies that log, and"
+        " does nothing else.",
+    )
 
 
 class KeySerializer(serializers.ModelSerializer[ApiKey]):
@@ -17,7 +23,7 @@ class KeySerializer(serializers.ModelSerializer[ApiKey]):
 
     class Meta:
         model = ApiKey
-        fields = ["id", "name", "prefix", "roles", "created_at", "expires_at", "revoked_at"]
+        fields = ["id", "name", "prefix", "roles", "log", "created_at", "expires_at", "revoked_at"]
 
     def get_roles(self, key: ApiKey) -> list[str]:
         return sorted(key.user.role_names)

@@ -13,6 +13,7 @@ from audit.actions.checking import (
     mark_announced,
     request_verification,
     run_verification,
+    verify_all_new_entries,
     verify_new_entries,
     verify_stored_log,
 )
@@ -60,6 +61,7 @@ from audit.actions.rotating import (
     rotate_due_epoch,
     rotate_epoch,
 )
+from audit.actions.units import LogRefusedError, create_log, record_checkpoints
 
 __all__ = [
     "LEAST_DAYS",
@@ -70,6 +72,7 @@ __all__ = [
     "Actor",
     "KeyLivesError",
     "KeysUnreachableError",
+    "LogRefusedError",
     "NotInTransactionError",
     "OwnPolicyError",
     "PlanChangedError",
@@ -87,6 +90,7 @@ __all__ = [
     "append_signed",
     "claim_anchoring",
     "complete_evidence",
+    "create_log",
     "destroy_due_keys",
     "due_places",
     "end_policy",
@@ -102,6 +106,7 @@ __all__ = [
     "publish_due",
     "publish_now",
     "record",
+    "record_checkpoints",
     "record_heads",
     "release_hold",
     "replace_policies",
@@ -116,6 +121,7 @@ __all__ = [
     "set_policy",
     "settle_signing_keys",
     "start_pruning",
+    "verify_all_new_entries",
     "verify_new_entries",
     "verify_stored_log",
 ]

@@ -22,5 +22,6 @@ class Part:
 SWEEPER = Part("vestige:heads")
 KEEPER = Part("vestige:keys")
 SCHEDULER = Part("vestige:scheduler")
+PARENT = Part("vestige:parent")
 VERIFIER = Part("vestige:verifier")
 OPERATOR = Part("vestige:operator")  # whoever may run commands on the server

@@ -8,6 +8,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from audit import signer
+from audit.logs import log_of
 from audit.models import MAIN_LOG, Anchor, AnchorAttempt, Checkpoint, Log
 from audit.outside import ContradictionError, OutsideError
 from audit.places import Place, places
@@ -43,7 +44,7 @@ def due_places(log_id: int = MAIN_LOG) -> list[Place]:
         and _is_due(place, attempts.get((place.kind, place.name)))
     ]
     if due and _kept_size(log_id) < log.size:
-        signer.sign_head(keep=True)
+        signer.sign_head(keep=True, log=log_of(log_id))
     return [place for place in due if _held_size(log_id, place) < _kept_size(log_id)]
 
 

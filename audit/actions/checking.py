@@ -9,12 +9,12 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from audit import intake
 from audit.actions.acting import Actor, Part
 from audit.actions.recording import record, sequence
 from audit.events import LOG_VERIFICATION_FAILED, LOG_VERIFIED
 from audit.ledger.chain import ChainStateError
-from audit.models import MAIN_LOG, Verification
+from audit.logs import MAIN, LogRef, all_logs, log_of
+from audit.models import Verification
 from audit.pruned import entries_within
 from audit.queries import head, latest_verification, stored_log_outcome
 from audit.segments import Progressed, next_segment
@@ -30,17 +30,17 @@ class ClaimLostError(Exception):
     """Another worker has taken the check over."""
 
 
-def request_verification(*, by: Actor, full: bool = False, log_id: int = MAIN_LOG) -> Verification:
+def request_verification(*, by: Actor, full: bool = False, log: LogRef = MAIN) -> Verification:
     """Make a check of the whole log due, or find the one that is due or under way already."""
-    log = head()
+    now = head(log)
     row, _ = Verification.objects.get_or_create(
-        log_id=log_id,
+        log_id=log.id,
         full=full,
         finished_at=None,
         defaults={
             "started_at": timezone.now(),
             "by": by.actor,
-            "size": log.size if log else 0,
+            "size": now.size if now else 0,
         },
     )
     return row
@@ -60,12 +60,12 @@ def run_verification(pk: int, *, progress: Progress | None = None) -> Verificati
         return None
 
 
-def verify_stored_log(*, by: Actor, full: bool = False) -> Verification:
+def verify_stored_log(*, by: Actor, full: bool = False, log: LogRef = MAIN) -> Verification:
     """Check the whole log now, keep what was found, and record that it was done.
 
     Unfinished when a worker has the same check under way.
     """
-    row = request_verification(by=by, full=full)
+    row = request_verification(by=by, full=full, log=log)
     run_verification(row.pk)
     row.refresh_from_db()
     return row
@@ -92,16 +92,16 @@ def _work(row: Verification, progress: Progress | None) -> Verification:
         if progress:
             progress(done, total)
 
-    so_far = _so_far(row)
+    so_far, log = _so_far(row), log_of(row.log_id)
     while not so_far.done:
         try:
-            so_far = next_segment(so_far, full=row.full, log_id=row.log_id, progress=told)
+            so_far = next_segment(so_far, full=row.full, log=log, progress=told)
         except ChainStateError:  # what was saved is no state: from the start
             so_far = Progressed(size=so_far.size)
             continue
         if not so_far.done:
-            _save(row, **_values(so_far))
-    _finish(row, so_far)
+            _save(row, **_values(so_far, log))
+    _finish(row, so_far, log)
     if so_far.ok:
         sequence()
         verify_new_entries()  # the record of this check is an entry as well
@@ -134,16 +134,17 @@ def _save(row: Verification, **values: Any) -> None:
     row.claimed_until = until
 
 
-def _finish(row: Verification, found: Progressed) -> None:
+def _finish(row: Verification, found: Progressed, log: LogRef) -> None:
+    """Keep what was found, and tell of it in the main log, whichever log it was found in."""
     with transaction.atomic():
-        _save(row, **_values(found))
+        _save(row, **_values(found, log))
         Verification.objects.filter(pk=row.pk).update(
             finished_at=timezone.now(), claimed_until=None, ok=found.ok
         )
         record(
             LOG_VERIFIED,
             by=Part(row.by),
-            resource=f"log:{intake.LOG_NAME}",
+            resource=log.resource,
             details={
                 "size": found.size,
                 "entries": found.entries,
@@ -154,24 +155,24 @@ def _finish(row: Verification, found: Progressed) -> None:
             },
         )
         if not found.ok:
-            _record_failure(row.by, found.first_bad, len(found.faults))
+            _record_failure(log, row.by, found.first_bad, len(found.faults))
 
 
-def _record_failure(by: str, first_bad: int | None, faults: int) -> None:
+def _record_failure(log: LogRef, by: str, first_bad: int | None, faults: int) -> None:
     record(
         LOG_VERIFICATION_FAILED,
         by=Part(by),
-        resource=f"log:{intake.LOG_NAME}",
+        resource=log.resource,
         details={"first_bad": first_bad, "faults": faults},
     )
 
 
-def _values(found: Progressed) -> dict[str, Any]:
+def _values(found: Progressed, log: LogRef) -> dict[str, Any]:
     return {
         "size": found.size,
         "entries": found.entries,
         "saved_entries": found.entries,
-        "pruned": entries_within(MAIN_LOG, 0, found.entries),
+        "pruned": entries_within(log.id, 0, found.entries),
         "root": found.root,
         "first_bad": found.first_bad,
         "faults": found.faults,
@@ -180,21 +181,27 @@ def _values(found: Progressed) -> dict[str, Any]:
     }
 
 
-def verify_new_entries() -> Verification | None:
+def verify_all_new_entries() -> None:
+    """As `verify_new_entries`, of every log."""
+    for log in all_logs():
+        verify_new_entries(log)
+
+
+def verify_new_entries(log: LogRef = MAIN) -> Verification | None:
     """Go on from where the newest check ended, if it found the log good; what it finds now.
 
     An old entry that was changed since is only found by the next whole check.
     """
-    last = latest_verification()
-    log = head()
-    if last is None or not last.ok or log is None or log.size == last.size:
+    last = latest_verification(log)
+    now = head(log)
+    if last is None or not last.ok or now is None or now.size == last.size:
         return last
     try:
-        outcome = stored_log_outcome(state=bytes(last.state))
+        outcome = stored_log_outcome(log=log, state=bytes(last.state))
     except ChainStateError:
-        outcome = stored_log_outcome()
+        outcome = stored_log_outcome(log=log)
     if not outcome.ok:
-        return _keep_failure(outcome, after=last)
+        return _keep_failure(outcome, log, after=last)
     Verification.objects.filter(pk=last.pk, extended_at=last.extended_at).update(
         extended_at=outcome.finished_at,
         size=outcome.size,
@@ -209,13 +216,13 @@ def verify_new_entries() -> Verification | None:
 
 
 @transaction.atomic
-def _keep_failure(outcome: Outcome, *, after: Verification) -> Verification:
+def _keep_failure(outcome: Outcome, log: LogRef, *, after: Verification) -> Verification:
     """One row for it, though two workers may have found it."""
     Verification.objects.select_for_update().get(pk=after.pk)
-    newest = latest_verification()
+    newest = latest_verification(log)
     if newest is not None and newest.pk != after.pk:
         return newest
-    _record_failure(after.by, outcome.first_bad, len(outcome.findings))
+    _record_failure(log, after.by, outcome.first_bad, len(outcome.findings))
     return Verification.objects.create(
         log_id=after.log_id,
         started_at=outcome.started_at,

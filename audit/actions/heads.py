@@ -4,35 +4,30 @@ from typing import Any
 
 from django.db import transaction
 
-from audit import heads, intake
+from audit import heads
 from audit.actions.acting import Actor
-from audit.actions.recording import record, sequence
+from audit.actions.recording import record_of_log, sequence
 from audit.completeness import Span, require_few
 from audit.events import LOG_HEADS
 from audit.heads import HeadsMissingError
-from audit.models import MAIN_LOG
+from audit.logs import MAIN, LogRef
 from audit.queries import evidence
 
 _TRIES = 3  # others may record heads between ours and the evidence
 
 
-def record_heads(*, by: Actor) -> None:
+def record_heads(*, by: Actor, log: LogRef = MAIN) -> None:
     """Record what the heads of the log are, unless nothing has happened since the last time.
 
     Commits. Afterwards the newest entry of each resource can be proven to be the newest.
     """
-    sequence()
-    if not heads.are_due(MAIN_LOG):
+    sequence(log)
+    if not heads.are_due(log.id):
         return
-    heads.gather(MAIN_LOG)
+    heads.gather(log.id)
     with transaction.atomic():
-        record(
-            LOG_HEADS,
-            by=by,
-            resource=f"log:{intake.LOG_NAME}",
-            details=heads.commitment(MAIN_LOG),
-        )
-    sequence()
+        record_of_log(LOG_HEADS, log.id, by=by, details=heads.commitment(log.id))
+    sequence(log)
 
 
 def complete_evidence(span: Span, *, by: Actor) -> dict[str, Any]:
@@ -43,10 +38,10 @@ def complete_evidence(span: Span, *, by: Actor) -> dict[str, Any]:
     """
     require_few(span)
     if span.until is None:
-        record_heads(by=by)
+        record_heads(by=by, log=span.log)
     for _ in range(_TRIES - 1):
         try:
-            return evidence([], purpose="completeness", complete=[span])
+            return evidence([], purpose="completeness", complete=[span], log=span.log)
         except HeadsMissingError:
-            record_heads(by=by)
-    return evidence([], purpose="completeness", complete=[span])
+            record_heads(by=by, log=span.log)
+    return evidence([], purpose="completeness", complete=[span], log=span.log)

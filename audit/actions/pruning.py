@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from audit import heads, intake, proofs, sequencer, storage
 from audit.actions.acting import Actor, Part
-from audit.actions.recording import record
+from audit.actions.recording import record_of_log
 from audit.events import LOG_PRUNED, LOG_PRUNING_STARTED, LOG_PRUNING_WITHHELD
 from audit.ledger.hashing import leaf_hash
 from audit.ledger.leaf import unpack
@@ -38,7 +38,6 @@ from audit.verification import columns, stored
 TILES_A_CHUNK = 32
 _MOST_GROUNDS = 20  # in one entry, which has at most 60,000 bytes; each policy has its own entry
 _LEASE = timedelta(seconds=60)
-_RESOURCE = f"log:{intake.LOG_NAME}"
 
 Progress = Callable[[int, int], None]
 
@@ -122,10 +121,10 @@ def start_pruning(plan_hash: str, *, by: Actor, log_id: int = MAIN_LOG) -> Pruni
         )
         if not won:
             raise PruningRefusedError("Somebody else has started this plan already.")
-        record(
+        record_of_log(
             LOG_PRUNING_STARTED,
+            log_id,
             by=by,
-            resource=_RESOURCE,
             details={
                 "plan_hash": plan_hash,
                 "as_of": planned.plan["as_of"],
@@ -185,10 +184,10 @@ def _record_next(pruning: Pruning) -> None:
         ranges = ranges_of(tile.index for tile in going)
         event_id = intake.new_id() if going else ""
         if going:
-            record(
+            record_of_log(
                 LOG_PRUNED,
+                pruning.log_id,
                 by=Part(pruning.started_by),
-                resource=_RESOURCE,
                 event_id=event_id,
                 details=_facts(pruning, rules, going),
             )
@@ -226,10 +225,10 @@ def _open(pruning: Pruning) -> None:
         storage.keep_places(pruning.log_id, ranges)
         if len(going) < len(said):
             gone = {tile.index for tile in going}
-            record(
+            record_of_log(
                 LOG_PRUNING_WITHHELD,
+                pruning.log_id,
                 by=Part(pruning.started_by),
-                resource=_RESOURCE,
                 details={
                     "plan_hash": pruning.plan_hash,
                     "pruned_id": pruning.event_id,

@@ -13,6 +13,7 @@ from audit.actions.anchoring import (
     note_anchor_fault,
     renew_anchoring,
 )
+from audit.logs import log_of
 from audit.models import MAIN_LOG, Anchor, AnchorAttempt
 from audit.proofs import DamagedLogError
 from audit.publication import (
@@ -63,7 +64,7 @@ def publish_now(log_id: int = MAIN_LOG, *, progress: Progress | None = None) -> 
 
     try:
         made = publish(
-            target_of(settings.VESTIGE_PUBLISH),
+            target_of(_address(log_id)),
             log_id,
             entries=settings.VESTIGE_PUBLISH_ENTRIES,
             progress=still_here,
@@ -79,6 +80,12 @@ def publish_now(log_id: int = MAIN_LOG, *, progress: Progress | None = None) -> 
         raise
     note_anchor(log_id, KIND, name, size=made.size, root=made.root, note=made.note)
     return made
+
+
+def _address(log_id: int) -> str:
+    """The main log lies at the place itself, those of units below it, by their names."""
+    log, place = log_of(log_id), str(settings.VESTIGE_PUBLISH).rstrip("/")
+    return settings.VESTIGE_PUBLISH if log.is_main else f"{place}/{log.name}"
 
 
 def _name() -> str:

@@ -11,7 +11,7 @@ from audit.actions.forgetting import SubjectUnknownError, destroy_due_keys
 from audit.actions.recording import record, sequence
 from audit.events import ERASURE_RECEIPTED
 from audit.ledger.bundle import STATEMENT_FIELD, statement_digest
-from audit.models import Entry, Subject, SubjectKey
+from audit.models import MAIN_LOG, Entry, Subject, SubjectKey
 from audit.queries import evidence
 
 PURPOSE = "receipt of a destroyed key"
@@ -50,7 +50,7 @@ def erasure_receipt(pseudonym: str, *, by: Actor) -> dict[str, Any]:
             event_id=event_id,
         )
     sequence()
-    commits = Entry.objects.get(event_id=event_id).seq
+    commits = Entry.objects.get(log_id=MAIN_LOG, event_id=event_id).seq
     return evidence([*statement["entries"], commits], purpose=PURPOSE, statement=statement)
 
 

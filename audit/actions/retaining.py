@@ -8,9 +8,9 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from audit import intake, storage
+from audit import storage
 from audit.actions.acting import Actor
-from audit.actions.recording import record
+from audit.actions.recording import record_of_log
 from audit.events import (
     GUIDE_TYPES,
     LOG_HOLD_PLACED,
@@ -27,7 +27,6 @@ LEAST_DAYS = 183
 MOST_DAYS = 36_500
 _CLASS = re.compile(r"\*|(?:[a-z][a-z0-9_]*\.)+\*|[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)+", re.ASCII)
 _PSEUDONYM = re.compile(r"[0-9a-f]{32}", re.ASCII)
-_RESOURCE = f"log:{intake.LOG_NAME}"
 
 
 class RetentionError(ValueError):
@@ -75,10 +74,10 @@ def set_policy(
             set_at=now,
             set_by=by.actor,
         )
-        record(
+        record_of_log(
             LOG_RETENTION_SET,
+            log_id,
             by=by,
-            resource=_RESOURCE,
             details={
                 "policy": policy.pk,
                 "event_class": event_class,
@@ -103,10 +102,10 @@ def end_policy(event_class: str, *, by: Actor, log_id: int = MAIN_LOG) -> None:
         RetentionPolicy.objects.filter(pk=policy.pk).update(
             ended_at=timezone.now(), ended_by=by.actor
         )
-        record(
+        record_of_log(
             LOG_RETENTION_ENDED,
+            log_id,
             by=by,
-            resource=_RESOURCE,
             details={"policy": policy.pk, "event_class": event_class, "days": policy.days},
         )
 
@@ -177,10 +176,10 @@ def place_hold(
             placed_at=timezone.now(),
             placed_by=by.actor,
         )
-        record(
+        record_of_log(
             LOG_HOLD_PLACED,
+            log_id,
             by=by,
-            resource=_RESOURCE,
             details={
                 "hold": hold.pk,
                 "resource": resource,
@@ -201,7 +200,7 @@ def release_hold(hold_id: int, *, by: Actor, log_id: int = MAIN_LOG) -> None:
         )
         if not released:
             raise RetentionError("hold", f"No hold {hold_id} stands.")
-        record(LOG_HOLD_RELEASED, by=by, resource=_RESOURCE, details={"hold": hold_id})
+        record_of_log(LOG_HOLD_RELEASED, log_id, by=by, details={"hold": hold_id})
 
 
 def _require_class(event_class: str) -> None:

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 
 from audit.actions import append_signed
 from audit.api.reading import list_events
-from audit.doors import actor_of, machine_door
+from audit.doors import actor_of, log_asked, machine_door
 from audit.intake import EventRefusedError, Fault, NewEvent
 from audit.problems import ProblemError
 from audit.receipts import sign_receipt
@@ -38,12 +38,13 @@ _envelope = msgspec.json.Decoder(_Envelope)
 @machine_door("log.append", methods=("POST",))
 def append_events(request: HttpRequest) -> HttpResponse:
     body: bytes = request.door_body  # type: ignore[attr-defined]
+    log = log_asked(request)
     events, single = decode(body, request.content_type or "")
     try:
-        done = append_signed(events, by=actor_of(request))
+        done = append_signed(events, by=actor_of(request), log=log)
     except EventRefusedError as exc:
         raise refusal(exc, single=single) from exc
-    word = sign_receipt(done)
+    word = sign_receipt(done, log=log)
     answer = {
         "receipts": [
             {"id": receipt.id, "seq": receipt.seq, "leaf_hash": receipt.leaf_hash.hex()}

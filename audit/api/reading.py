@@ -13,7 +13,7 @@ from django.views.decorators.csrf import csrf_exempt
 from audit import proofs, pruned
 from audit.actions import complete_evidence
 from audit.completeness import NotShownError, TooManyEntriesError
-from audit.doors import actor_of, machine_door
+from audit.doors import actor_of, log_asked, machine_door
 from audit.heads import HeadsMissingError
 from audit.held import Held, held_outside, witnessed_note
 from audit.intake import time_text
@@ -27,7 +27,8 @@ from audit.ledger.tiles import (
     parse_tile_path,
     tile_width,
 )
-from audit.models import MAIN_LOG, Checkpoint, Entry
+from audit.logs import LogRef
+from audit.models import Checkpoint, Entry
 from audit.problems import ProblemError, problem
 from audit.queries import (
     EntryPrunedError,
@@ -90,7 +91,7 @@ def described(row: Entry) -> dict[str, Any]:
 def list_events(request: HttpRequest) -> HttpResponse:
     query = request.GET.dict()
     try:
-        filters = filters_from(query)
+        filters = filters_from(query, log_asked(request))
         limit = min(_number(query, "limit", _DEFAULT_PAGE), MAX_PAGE)
         found = page(filters, cursor=query.get("cursor", ""), limit=max(1, limit))
     except FilterError as exc:
@@ -107,14 +108,14 @@ def list_events(request: HttpRequest) -> HttpResponse:
             "next": link(found.older),
             "previous": link(found.newer),
             "results": [described(row) for row in found.entries],
-            "pruned": [pruned.described(row) for row in pruned_on(found)],
+            "pruned": [pruned.described(row) for row in pruned_on(found, filters.log)],
         }
     )
 
 
 @machine_door("log.read", methods=("GET",))
 def one_event(request: HttpRequest, seq: str) -> HttpResponse:
-    row = _entry(int(seq))
+    row = _entry(int(seq), log_asked(request))
     leaf = bytes(row.leaf)
     return _json(
         described(row)
@@ -126,7 +127,8 @@ def one_event(request: HttpRequest, seq: str) -> HttpResponse:
 def complete_events(request: HttpRequest) -> HttpResponse:
     """An evidence bundle with all entries of a resource in a range, and the proof that it has."""
     try:
-        made = complete_evidence(span_from(request.GET.dict()), by=actor_of(request))
+        span = span_from(request.GET.dict(), log_asked(request))
+        made = complete_evidence(span, by=actor_of(request))
     except FilterError as exc:
         raise _bad_parameter(exc.field, str(exc)) from exc
     except TooManyEntriesError as exc:
@@ -148,19 +150,19 @@ inclusion_proof.csrf_exempt = True  # type: ignore[attr-defined]  # the door see
 
 
 def _inclusion_proof(request: HttpRequest, seq: str) -> HttpResponse:
-    number = int(seq)
-    newest = _newest()
+    number, log = int(seq), log_asked(request)
+    newest = _newest(log)
     size = _number(request.GET.dict(), "size", newest.size)
     if size > newest.size:
         raise _bad_parameter("size", f"The newest checkpoint covers {newest.size} entries.")
-    hashed = _leaf_hash(number)
+    hashed = _leaf_hash(number, log)
     if number >= size:
         raise ProblemError(
             404, "Not Found", f"Entry {number} is not among the first {size} of the log."
         )
     form = request.GET.get("as", "json")
     if form == "tlog-proof":
-        return _proof_file(_entry(number), size, newest)
+        return _proof_file(_entry(number, log), size, newest, log)
     if form != "json":
         raise _bad_parameter("as", "json and tlog-proof are what there is.")
     return _json(
@@ -168,30 +170,30 @@ def _inclusion_proof(request: HttpRequest, seq: str) -> HttpResponse:
             "seq": number,
             "leaf_hash": hashed.hex(),
             "size": size,
-            "root": (newest.root if size == newest.size else proofs.root_at(MAIN_LOG, size)).hex(),
-            "proof": [item.hex() for item in proofs.inclusion(MAIN_LOG, number, size)],
-            "checkpoint": _note_at(size, newest.size, newest.note),
+            "root": (newest.root if size == newest.size else proofs.root_at(log.id, size)).hex(),
+            "proof": [item.hex() for item in proofs.inclusion(log.id, number, size)],
+            "checkpoint": _note_at(size, newest, log),
         }
     )
 
 
-def _leaf_hash(seq: int) -> bytes:
+def _leaf_hash(seq: int, log: LogRef) -> bytes:
     """Of a pruned entry it is still known: what was written down elsewhere can be proved."""
     try:
-        return bytes(entry(seq).leaf_hash)
+        return bytes(entry(seq, log).leaf_hash)
     except EntryPrunedError:
-        return proofs.leaf_hash_at(MAIN_LOG, seq)
+        return proofs.leaf_hash_at(log.id, seq)
     except EntryUnknownError as exc:
         raise ProblemError(404, "Not Found", str(exc)) from exc
 
 
-def _proof_file(row: Entry, size: int, newest: Any) -> HttpResponse:
-    note = _note_at(size, newest.size, newest.note)
+def _proof_file(row: Entry, size: int, newest: Any, log: LogRef) -> HttpResponse:
+    note = _note_at(size, newest, log)
     if note is None:
         raise ProblemError(
             404, "Not Found", f"No checkpoint over {size} entries was kept. Leave out size."
         )
-    path = proofs.inclusion(MAIN_LOG, row.seq, size)
+    path = proofs.inclusion(log.id, row.seq, size)
     text = proof_file.dumps(row.seq, path, note, extra=bytes(row.leaf))
     answer = HttpResponse(text, content_type=proof_file.MEDIA_TYPE)
     name = f"vestige-entry-{row.seq}{proof_file.SUFFIX}"
@@ -200,27 +202,28 @@ def _proof_file(row: Entry, size: int, newest: Any) -> HttpResponse:
 
 
 @public
-def checkpoint(request: HttpRequest) -> HttpResponse:
+def checkpoint(request: HttpRequest, log: str = "") -> HttpResponse:
     """The newest note; with `?witnessed=1` the newest that enough witnesses have cosigned."""
-    note = _witnessed() if request.GET.get("witnessed") == "1" else _newest().note
+    asked = log_asked(request, log)
+    note = _witnessed(asked) if request.GET.get("witnessed") == "1" else _newest(asked).note
     answer = HttpResponse(note, content_type="text/plain; charset=utf-8")
     answer["Cache-Control"] = "no-store"
     return answer
 
 
 @public
-def vkey(request: HttpRequest) -> HttpResponse:
+def vkey(request: HttpRequest, log: str = "") -> HttpResponse:
     """One a line, the active key first; keys of the past stay, for what they signed."""
-    lines = "".join(f"{text}\n" for text in verifier_keys())
+    lines = "".join(f"{text}\n" for text in verifier_keys(log_asked(request, log)))
     answer = HttpResponse(lines, content_type="text/plain; charset=utf-8")
     answer["Cache-Control"] = "public, max-age=300"
     return answer
 
 
 @public
-def consistency(request: HttpRequest) -> HttpResponse:
-    query = request.GET.dict()
-    newest = _newest()
+def consistency(request: HttpRequest, log: str = "") -> HttpResponse:
+    query, asked = request.GET.dict(), log_asked(request, log)
+    newest = _newest(asked)
     second = _number(query, "second", newest.size)
     first = _number(query, "first", None)
     if second > newest.size:
@@ -231,55 +234,56 @@ def consistency(request: HttpRequest) -> HttpResponse:
         {
             "first": first,
             "second": second,
-            "first_root": proofs.root_at(MAIN_LOG, first).hex(),
-            "second_root": proofs.root_at(MAIN_LOG, second).hex(),
-            "proof": [item.hex() for item in proofs.consistency(MAIN_LOG, first, second)],
-            "checkpoint": _note_at(second, newest.size, newest.note),
+            "first_root": proofs.root_at(asked.id, first).hex(),
+            "second_root": proofs.root_at(asked.id, second).hex(),
+            "proof": [item.hex() for item in proofs.consistency(asked.id, first, second)],
+            "checkpoint": _note_at(second, newest, asked),
         }
     )
 
 
 @public
-def tile(request: HttpRequest, path: str) -> HttpResponse:
+def tile(request: HttpRequest, path: str, log: str = "") -> HttpResponse:
     """C2SP tlog-tiles. Bundles of entries need log.read; hash tiles too, if so configured."""
+    asked = log_asked(request, log)
     try:
         level, index, width = parse_tile_path(path)
     except TileError as exc:
         raise ProblemError(404, "Not Found", f"{exc}.") from exc
-    newest = latest_checkpoint()
+    newest = latest_checkpoint(asked)
     size = newest.size if newest else 0
     if tile_width(level, index, size) < width:
         raise ProblemError(404, "Not Found", "The log has not grown to this tile yet.")
     if level == ENTRIES:
-        return _entry_bundle(request, index, width)
+        return _entry_bundle(request, asked, index, width)
     if not settings.VESTIGE_PUBLIC_TILES:
-        return _guarded_tile(request, int(level), index, width, size)
-    answer = _hash_tile(int(level), index, width, size)
+        return _guarded_tile(request, asked, int(level), index, width, size)
+    answer = _hash_tile(asked, int(level), index, width, size)
     answer["Cache-Control"] = "public, max-age=31536000, immutable"
     return answer
 
 
-def _hash_tile(level: int, index: int, width: int, size: int) -> HttpResponse:
-    data = proofs.tile_reader(MAIN_LOG, size)(level, index)[: width * 32]
+def _hash_tile(log: LogRef, level: int, index: int, width: int, size: int) -> HttpResponse:
+    data = proofs.tile_reader(log.id, size)(level, index)[: width * 32]
     return HttpResponse(data, content_type="application/octet-stream")
 
 
 @machine_door("log.read", methods=("GET",))
 def _guarded_tile(
-    request: HttpRequest, level: int, index: int, width: int, size: int
+    request: HttpRequest, log: LogRef, level: int, index: int, width: int, size: int
 ) -> HttpResponse:
-    answer = _hash_tile(level, index, width, size)
+    answer = _hash_tile(log, level, index, width, size)
     answer["Cache-Control"] = "private, max-age=31536000, immutable"
     return answer
 
 
 @machine_door("log.read", methods=("GET",))
-def _entry_bundle(request: HttpRequest, index: int, width: int) -> HttpResponse:
+def _entry_bundle(request: HttpRequest, log: LogRef, index: int, width: int) -> HttpResponse:
     start = index * TILE_WIDTH
-    if gone := pruned.range_of(MAIN_LOG, start):
+    if gone := pruned.range_of(log.id, start):
         raise _gone(EntryPrunedError(start, gone))
     leaves = (
-        entries()
+        entries(log)
         .filter(seq__gte=start, seq__lt=start + width)
         .order_by("seq")
         .values_list("leaf", flat=True)
@@ -296,7 +300,7 @@ def _private(data: bytes) -> HttpResponse:
 @machine_door("log.read", methods=("GET",))
 def anchors(request: HttpRequest) -> HttpResponse:
     """Every place outside: the newest checkpoint that it holds, and how the last try went."""
-    outside = held_outside()
+    outside = held_outside(log_asked(request).id)
     return _json(
         {
             "quorum": outside.quorum or None,
@@ -329,9 +333,9 @@ def _held(item: Held) -> dict[str, Any]:
     }
 
 
-def _entry(seq: int) -> Entry:
+def _entry(seq: int, log: LogRef) -> Entry:
     try:
-        return entry(seq)
+        return entry(seq, log)
     except EntryPrunedError as exc:
         raise _gone(exc) from exc
     except EntryUnknownError as exc:
@@ -342,15 +346,15 @@ def _gone(exc: EntryPrunedError) -> ProblemError:
     return ProblemError(410, "Gone", str(exc), more={"pruned": pruned.described(exc.range)})
 
 
-def _newest() -> Any:
-    found = latest_checkpoint()
+def _newest(log: LogRef) -> Any:
+    found = latest_checkpoint(log)
     if found is None:
         raise ProblemError(404, "Not Found", "The log has no signed checkpoint yet.")
     return found
 
 
-def _witnessed() -> str:
-    note = witnessed_note()
+def _witnessed(log: LogRef) -> str:
+    note = witnessed_note(log.id)
     if not note:
         raise ProblemError(
             404, "Not Found", "No checkpoint has the cosignatures of enough witnesses yet."
@@ -358,10 +362,10 @@ def _witnessed() -> str:
     return note
 
 
-def _note_at(size: int, newest_size: int, newest_note: str) -> str | None:
-    if size == newest_size:
-        return newest_note
-    kept = Checkpoint.objects.filter(log_id=MAIN_LOG, size=size).first()
+def _note_at(size: int, newest: Any, log: LogRef) -> str | None:
+    if size == newest.size:
+        return str(newest.note)
+    kept = Checkpoint.objects.filter(log_id=log.id, size=size).first()
     return kept.note if kept else None
 
 

@@ -16,10 +16,11 @@ from audit.actions import (
     replace_policies,
     start_pruning,
 )
-from audit.doors import actor_of, machine_door
+from audit.doors import actor_of, log_asked, machine_door
 from audit.events import permanent_classes
 from audit.intake import time_text
-from audit.models import MAIN_LOG, LogHold, Pruning
+from audit.logs import LogRef
+from audit.models import LogHold, Pruning
 from audit.problems import ProblemError
 from audit.pruned import described, ranges_within
 from audit.queries import head
@@ -57,17 +58,21 @@ def retention(request: HttpRequest) -> HttpResponse:
 
 @machine_door("retention.read", methods=("GET", "PUT"))
 def _get_policies(request: HttpRequest) -> HttpResponse:
-    return _json(_retention())
+    return _json(_retention(log_asked(request)))
 
 
 @machine_door("retention.manage", methods=("GET", "PUT"))
 def _put_policies(request: HttpRequest) -> HttpResponse:
     wanted = _decoded(request, _Policies).policies
     try:
-        replace_policies(map(msgspec.structs.asdict, wanted), by=actor_of(request))
+        replace_policies(
+            map(msgspec.structs.asdict, wanted),
+            by=actor_of(request),
+            log_id=log_asked(request).id,
+        )
     except RetentionError as exc:
         raise _refused(exc) from exc
-    return _json(_retention())
+    return _json(_retention(log_asked(request)))
 
 
 def log_holds(request: HttpRequest) -> HttpResponse:
@@ -78,7 +83,7 @@ def log_holds(request: HttpRequest) -> HttpResponse:
 def _list_holds(request: HttpRequest) -> HttpResponse:
     return _json(
         {
-            "results": [_hold(row) for row in holds(MAIN_LOG)],
+            "results": [_hold(row) for row in holds(log_asked(request).id)],
             "cases": {name: held[:_MOST] for name, held in held_by_cases().items()},
         }
     )
@@ -88,7 +93,9 @@ def _list_holds(request: HttpRequest) -> HttpResponse:
 def _place(request: HttpRequest) -> HttpResponse:
     said = _decoded(request, _Hold)
     try:
-        placed = place_hold(**msgspec.structs.asdict(said), by=actor_of(request))
+        placed = place_hold(
+            **msgspec.structs.asdict(said), by=actor_of(request), log_id=log_asked(request).id
+        )
     except RetentionError as exc:
         raise _refused(exc) from exc
     return _json(_hold(placed), status=201)
@@ -97,7 +104,7 @@ def _place(request: HttpRequest) -> HttpResponse:
 @machine_door("retention.manage", methods=("DELETE",))
 def log_hold(request: HttpRequest, pk: str) -> HttpResponse:
     try:
-        release_hold(int(pk), by=actor_of(request))
+        release_hold(int(pk), by=actor_of(request), log_id=log_asked(request).id)
     except RetentionError as exc:
         raise ProblemError(404, "Not Found", str(exc)) from exc
     return HttpResponse(status=204)
@@ -113,11 +120,12 @@ def log_prunings(request: HttpRequest) -> HttpResponse:
 
 @machine_door("retention.read", methods=("GET", "POST"))
 def _list_prunings(request: HttpRequest) -> HttpResponse:
-    newest = planned(MAIN_LOG)
+    log = log_asked(request)
+    newest = planned(log.id)
     return _json(
         {
             "planned": _pruning(newest) if newest else None,
-            "results": [_pruning(row) for row in prunings(MAIN_LOG)[:_MOST]],
+            "results": [_pruning(row) for row in prunings(log.id)[:_MOST]],
         }
     )
 
@@ -128,7 +136,7 @@ def _plan_or_start(request: HttpRequest) -> HttpResponse:
     if not plan_hash:
         return _planned(request)
     try:
-        started = start_pruning(plan_hash, by=actor_of(request))
+        started = start_pruning(plan_hash, by=actor_of(request), log_id=log_asked(request).id)
     except OwnPolicyError as exc:
         raise ProblemError(403, "Forbidden", str(exc)) from exc
     except PruningRefusedError as exc:
@@ -145,7 +153,7 @@ def _plan(request: HttpRequest) -> HttpResponse:
 
 @machine_door("retention.read", methods=("GET",))
 def log_pruning(request: HttpRequest, pk: str) -> HttpResponse:
-    found = prunings(MAIN_LOG).filter(pk=int(pk)).first()
+    found = prunings(log_asked(request).id).filter(pk=int(pk)).first()
     if found is None:
         raise ProblemError(404, "Not Found", f"No pruning {pk} was started.")
     return _json(_pruning(found))
@@ -157,15 +165,15 @@ for _door in (retention, log_holds, log_prunings):
 
 def _planned(request: HttpRequest) -> HttpResponse:
     try:
-        plan = plan_pruning(by=actor_of(request))
+        plan = plan_pruning(by=actor_of(request), log_id=log_asked(request).id)
     except PruningRefusedError as exc:
         raise ProblemError(409, "Conflict", str(exc)) from exc
     return _json(_pruning(plan) if plan else {})
 
 
-def _retention() -> dict[str, Any]:
-    log = head()
-    gone = ranges_within(MAIN_LOG, 0, log.size if log else 0)
+def _retention(log: LogRef) -> dict[str, Any]:
+    now = head(log)
+    gone = ranges_within(log.id, 0, now.size if now else 0)
     return {
         "policies": [
             {
@@ -176,7 +184,7 @@ def _retention() -> dict[str, Any]:
                 "set_at": time_text(row.set_at),
                 "set_by": row.set_by,
             }
-            for row in policies(MAIN_LOG)
+            for row in policies(log.id)
         ],
         "permanent": permanent_classes(),
         "pruned": [described(row) for row in gone[:_MOST]],

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from audit.doors import describe_door
+from audit.api.logs_schema import describe_log_door
 
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "integer"}
@@ -168,7 +168,7 @@ def _operation(
 
 def describe() -> None:
     """State every door of retention in the one schema."""
-    describe_door(
+    describe_log_door(
         "/api/v1/log/retention",
         {
             "get": _operation(
@@ -183,7 +183,7 @@ def describe() -> None:
         },
         _SCHEMAS,
     )  # fmt: skip
-    describe_door(
+    describe_log_door(
         "/api/v1/log/holds",
         {
             "get": _operation("log_holds", "What is kept whatever the policies say",
@@ -193,7 +193,7 @@ def describe() -> None:
         },
         {},
     )  # fmt: skip
-    describe_door(
+    describe_log_door(
         "/api/v1/log/holds/{id}",
         {"delete": _operation("log_hold_release", "Release a hold", {"204": None}, 404,
                               number=True)},
@@ -208,7 +208,7 @@ def describe() -> None:
             },
         }
     }
-    describe_door(
+    describe_log_door(
         "/api/v1/log/prunings",
         {
             "get": _operation("log_prunings", "The newest plan, and what was started",
@@ -221,7 +221,7 @@ def describe() -> None:
         },
         {},
     )  # fmt: skip
-    describe_door(
+    describe_log_door(
         "/api/v1/log/prunings/{id}",
         {"get": _operation("log_pruning", "How far a pruning is", {"200": "LogPruning"}, 404,
                            number=True)},

@@ -3,7 +3,7 @@
 from typing import Any
 
 from audit.api.doors import openapi_event
-from audit.doors import describe_door
+from audit.api.logs_schema import describe_log_door
 
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "integer"}
@@ -79,7 +79,10 @@ _SCHEMAS = {
                 " Keep the whole answer; `python -m audit.ledger verify` checks it. null when the"
                 " log's key could not be used: send the events again under the same ids.",
             },
-            "log": {"type": "string", "description": "The origin of the log that took them"},
+            "log": {
+                "type": "string",
+                "description": "The origin of the log that took them; of a unit's log it ends with its name",
+            },
             "vkey": {
                 "type": "string",
                 "nullable": True,
@@ -222,6 +225,7 @@ _SCHEMAS = {
             "id": _NUMBER,
             "state": _TEXT | {"enum": ["due", "under way", "holds", "does not hold"]},
             "full": {"type": "boolean"},
+            "log": _TEXT | {"description": "The name of the log that is checked"},
             "entries": _NUMBER | {"description": "Checked and found right so far"},
             "size": _NUMBER,
             "started_at": _TEXT | {"format": "date-time"},
@@ -321,8 +325,8 @@ def describe() -> None:
         _answers(_ref("LogEntryPage"), 400, 401, 403),
         *filters,
     )
-    describe_door("/api/v1/events", {"post": _append_operation(), **listing}, _SCHEMAS)
-    describe_door(
+    describe_log_door("/api/v1/events", {"post": _append_operation(), **listing}, _SCHEMAS)
+    describe_log_door(
         "/api/v1/events/complete",
         _get(
             "log_events_complete",
@@ -334,7 +338,7 @@ def describe() -> None:
         ),
         {},
     )
-    describe_door(
+    describe_log_door(
         "/api/v1/events/{seq}",
         _get(
             "log_event",
@@ -344,7 +348,7 @@ def describe() -> None:
         ),
         {},
     )
-    describe_door(
+    describe_log_door(
         "/api/v1/events/{seq}/proof",
         _get(
             "log_event_proof",
@@ -356,7 +360,7 @@ def describe() -> None:
         ),
         {},
     )
-    describe_door(
+    describe_log_door(
         "/api/v1/log/anchors",
         _get(
             "log_anchors",
@@ -365,8 +369,8 @@ def describe() -> None:
         ),
         {},
     )
-    describe_door("/api/v1/log/verifications", {"post": _ask_operation()}, {})
-    describe_door(
+    describe_log_door("/api/v1/log/verifications", {"post": _ask_operation()}, {})
+    describe_log_door(
         "/api/v1/log/verifications/{id}",
         _get(
             "log_verification",
@@ -376,9 +380,10 @@ def describe() -> None:
         ),
         {},
     )
-    for prefix, suffix in (("/api/v1", ""), ("", "_root")):
-        describe_door(
-            f"{prefix}/log/checkpoint",
+    for prefix, suffix in (("/api/v1/log", ""), ("/log", "_root"), ("/log/{log}", "_unit")):
+        named = suffix == "_unit"
+        describe_log_door(
+            f"{prefix}/checkpoint",
             _get(
                 f"log_checkpoint{suffix}",
                 "The newest signed checkpoint (C2SP tlog-checkpoint)",
@@ -395,9 +400,10 @@ def describe() -> None:
                 open_to_all=True,
             ),
             {},
+            named=named,
         )
-        describe_door(
-            f"{prefix}/log/vkey",
+        describe_log_door(
+            f"{prefix}/vkey",
             _get(
                 f"log_vkey{suffix}",
                 "The log's verifier keys (C2SP vkey), one a line, the active one first",
@@ -405,9 +411,10 @@ def describe() -> None:
                 open_to_all=True,
             ),
             {},
+            named=named,
         )
-        describe_door(
-            f"{prefix}/log/consistency",
+        describe_log_door(
+            f"{prefix}/consistency",
             _get(
                 f"log_consistency{suffix}",
                 "The consistency proof between two sizes (RFC 6962)",
@@ -417,9 +424,10 @@ def describe() -> None:
                 open_to_all=True,
             ),
             {},
+            named=named,
         )
-        describe_door(
-            f"{prefix}/log/tile/{{path}}",
+        describe_log_door(
+            f"{prefix}/tile/{{path}}",
             _get(
                 f"log_tile{suffix}",
                 "A hash tile (C2SP tlog-tiles), public unless configured otherwise; entry bundles"
@@ -436,6 +444,7 @@ def describe() -> None:
                 open_to_all=True,
             ),
             {},
+            named=named,
         )
 
 

@@ -2,8 +2,18 @@
 
 from django.urls import re_path
 
-from audit.api import doors, reading, retention, retention_schema, schema, verifications
+from audit.api import (
+    doors,
+    logs,
+    logs_schema,
+    reading,
+    retention,
+    retention_schema,
+    schema,
+    verifications,
+)
 
+logs_schema.describe()
 schema.describe()
 retention_schema.describe()
 
@@ -12,6 +22,7 @@ urlpatterns = [
     re_path(r"^events/complete/?$", reading.complete_events, name="events-complete"),
     re_path(r"^events/(?P<seq>\d{1,18})/?$", reading.one_event, name="event"),
     re_path(r"^events/(?P<seq>\d{1,18})/proof/?$", reading.inclusion_proof, name="event-proof"),
+    re_path(r"^logs/?$", logs.collection, name="logs"),
     re_path(r"^log/retention/?$", retention.retention, name="log-retention"),
     re_path(r"^log/holds/?$", retention.log_holds, name="log-holds"),
     re_path(r"^log/holds/(?P<pk>\d{1,18})/?$", retention.log_hold, name="log-hold"),

@@ -6,8 +6,9 @@ import orjson
 from django.http import HttpRequest, HttpResponse
 
 from audit.actions import request_verification
-from audit.doors import actor_of, machine_door
+from audit.doors import actor_of, log_asked, machine_door
 from audit.intake import time_text
+from audit.logs import log_of, logs_visible_to
 from audit.models import Verification
 from audit.problems import ProblemError
 from audit.queries import verification
@@ -16,7 +17,8 @@ from audit.queries import verification
 @machine_door("log.verify", methods=("POST",))
 def ask(request: HttpRequest) -> HttpResponse:
     """Makes a check due; the one under way, if there is one."""
-    row = request_verification(by=actor_of(request), full=_full(request))
+    log = log_asked(request)
+    row = request_verification(by=actor_of(request), full=_full(request), log=log)
     answer = HttpResponse(orjson.dumps(described(row)), content_type="application/json", status=202)
     answer["Location"] = request.build_absolute_uri(f"{request.path.rstrip('/')}/{row.pk}")
     return answer
@@ -25,7 +27,7 @@ def ask(request: HttpRequest) -> HttpResponse:
 @machine_door("log.read", methods=("GET",))
 def one(request: HttpRequest, pk: str) -> HttpResponse:
     row = verification(int(pk))
-    if row is None:
+    if row is None or row.log_id not in {log.id for log in logs_visible_to(request.user)}:
         raise ProblemError(404, "Not Found", f"There is no check {pk} of the log.")
     return HttpResponse(orjson.dumps(described(row)), content_type="application/json")
 
@@ -35,6 +37,7 @@ def described(row: Verification) -> dict[str, Any]:
     state = "holds" if row.ok else "does not hold"
     return {
         "id": row.pk,
+        "log": log_of(row.log_id).name,
         "state": state if done else "under way" if row.entries or row.claimed_until else "due",
         "full": row.full,
         "entries": row.entries,

@@ -4,12 +4,13 @@ from audit.models.anchors import Anchor, AnchorAttempt
 from audit.models.checks import Verification
 from audit.models.heads import HeadsMap, ResourceHead
 from audit.models.keys import FIRST_EPOCH, KeyEpoch, Subject, SubjectKey
-from audit.models.log import MAIN_LOG, Checkpoint, Entry, Log, Pending, Tile
+from audit.models.log import MAIN_LOG, MAIN_NAME, Checkpoint, Entry, Log, Pending, Tile
 from audit.models.retention import LogHold, PrunedPlace, PrunedRange, Pruning, RetentionPolicy
 
 __all__ = [
     "FIRST_EPOCH",
     "MAIN_LOG",
+    "MAIN_NAME",
     "Anchor",
     "AnchorAttempt",
     "Checkpoint",

@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models.functions import Now
 
-MAIN_LOG = 1  # its id; other organisation units would get logs of their own
+MAIN_LOG, MAIN_NAME = 1, "main"  # the application's own, and the parent of the units' logs
 
 
 class Log(models.Model):
@@ -11,7 +11,8 @@ class Log(models.Model):
 
     id = models.SmallIntegerField(primary_key=True)
     name = models.CharField(max_length=64, unique=True)
-    origin = models.CharField(max_length=200)
+    title = models.CharField(max_length=200, blank=True)  # what people call it
+    origin = models.CharField(max_length=200, unique=True)
     size = models.BigIntegerField(default=0)
     last_hash = models.BinaryField()
     last_timestamp_us = models.BigIntegerField(default=0)

@@ -19,6 +19,8 @@ from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from audit.logs import MAIN, LogUnknownError, log_of
+
 register = template.Library()
 
 # A colour says that somebody or something checked. `ok`: checked and good; `warn`: needs an eye;
@@ -256,6 +258,22 @@ def resource(value: Any) -> SafeString:
         kind,
         rest.replace(":", " / "),
     )
+
+
+@register.filter
+def in_log(log_id: int) -> str:
+    """What an address ends with that speaks of an entry of this log: nothing for the main one."""
+    name = log_name(log_id)
+    return "" if log_id == MAIN.id else f"?log={name}"
+
+
+@register.filter
+def log_name(log_id: int) -> str:
+    """The name of a log, also of one whose row is gone."""
+    try:
+        return log_of(log_id).name
+    except LogUnknownError:
+        return str(log_id)
 
 
 @register.filter

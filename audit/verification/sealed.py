@@ -9,19 +9,27 @@ from audit import epochs, keylog
 from audit.keys import KeyFileError
 from audit.ledger import canonical
 from audit.ledger.leaf import unpack
+from audit.logs import MAIN, LogRef
 from audit.models import Entry, KeyEpoch, Pending, Subject, SubjectKey
 from audit.sealing import LiveKey, SealError, unseal, unwrap
 from audit.verification.outcome import Finding
 
-_LOG = "main"
 _AT_A_TIME = 500
 _NAMED = 20  # so many are named one by one; a restored key store would fill pages
 # Right after an erasure its key may still be there; the sweep runs every half minute.
 _IN_PROGRESS = timedelta(minutes=5)
 
 
-def findings(log_id: int) -> Iterator[Finding]:
-    """What is wrong with keys and sealed facts. The log itself must have been verified before."""
+def findings(log: LogRef) -> Iterator[Finding]:
+    """What is wrong with keys and sealed facts. The log itself must have been verified before.
+
+    All keys are compared with the main log, which tells of them; in a unit's log only what is
+    sealed is left to be looked at.
+    """
+    if not log.is_main:
+        yield from _few(_sealed_findings(log))
+        return
+    log_id = log.id
     waits = Pending.objects.filter(log_id=log_id).exists()
     yield from _epoch_findings(log_id, waits=waits)
     yield from _few(_key_findings(log_id, waits=waits))
@@ -58,16 +66,24 @@ def _key_findings(log_id: int, *, waits: bool) -> Iterator[Finding]:
                 " store brought it back. Run `python manage.py replay_erasures`.",
             )
         elif name not in erased:
-            yield from _openable(log_id, row)
+            yield from _openable(MAIN, row)
 
 
-def _openable(log_id: int, row: SubjectKey) -> Iterator[Finding]:
+def _sealed_findings(log: LogRef) -> Iterator[Finding]:
+    """What does not open of what a unit's log has sealed under keys that live."""
+    gone = {told.of for told in keylog.erasures()} | keylog.lost() | _in_progress()
+    for row in SubjectKey.objects.filter(destroyed_at=None).order_by("pk").iterator(_AT_A_TIME):
+        if row.pseudonym not in gone:
+            yield from _openable(log, row)
+
+
+def _openable(log: LogRef, row: SubjectKey) -> Iterator[Finding]:
     try:
         key = unwrap(row)
     except (SealError, KeyFileError, epochs.EpochKeyGoneError) as exc:
         yield Finding(None, f"the key of subject {row.pseudonym} cannot be used: {exc}")
     else:
-        yield from _unreadable(log_id, key)
+        yield from _unreadable(log, key)
 
 
 def _epoch_findings(log_id: int, *, waits: bool) -> Iterator[Finding]:
@@ -110,13 +126,13 @@ def _is_known(name: str) -> bool:
     return Subject.objects.filter(pseudonym=name).exists()
 
 
-def _unreadable(log_id: int, key: LiveKey) -> Iterator[Finding]:
-    rows = Entry.objects.filter(log_id=log_id, subject=key.pseudonym).order_by("seq")
+def _unreadable(log: LogRef, key: LiveKey) -> Iterator[Finding]:
+    rows = Entry.objects.filter(log_id=log.id, subject=key.pseudonym).order_by("seq")
     for seq, leaf in rows.values_list("seq", "leaf").iterator(_AT_A_TIME):
         event = canonical.decode(unpack(bytes(leaf)).event)
         if "sealed" not in event:
             continue
         try:
-            unseal(event["sealed"], key=key, log=_LOG, event_id=event["id"])
+            unseal(event["sealed"], key=key, log=log.name, event_id=event["id"])
         except SealError as exc:
             yield Finding(seq, str(exc))

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from audit.ledger.checkpoint import Checkpoint, InvalidNoteError, verify_note
-from audit.verification import outside, stored
+from audit.models import MAIN_LOG
+from audit.verification import outside, parent, stored
 from audit.verification.outcome import Outcome
 
 
@@ -32,6 +34,7 @@ class Signatures:
     ) -> None:
         self._head, self._vkeys, self._outcome, self._end = head, vkeys, outcome, end
         self._roots: list[_Root] = []
+        self._kept: dict[Any, Any] = {}  # the notes in the history, by size
         self.last_good = start
 
     def collect(self, log_id: int, remembered: str) -> None:
@@ -48,6 +51,7 @@ class Signatures:
             unsigned = head.size - (newest.size if newest else 0)
             outcome.warnings.append(f"The newest {unsigned} entries are not signed yet.")
         for size, root, note in stored.checkpoints(log_id):
+            self._kept[size] = note
             kept = self._verified(note, f"the checkpoint kept for {size} entries")
             outcome.checkpoints += kept is not None
             if kept is not None and (kept.size, kept.root) != (size, root):
@@ -59,6 +63,8 @@ class Signatures:
         if remembered:
             self._verified(remembered, "the checkpoint remembered beside the key")
         self._collect_outside(log_id)
+        if log_id != MAIN_LOG:
+            self._collect_parent()
         start = self.last_good
         self._roots = sorted(
             (signed for signed in self._roots if signed.size >= start),
@@ -81,6 +87,17 @@ class Signatures:
             self._verified(held.note, held.where)
             if held.fault:
                 self._outcome.fault(None, held.fault)
+
+    def _collect_parent(self) -> None:
+        """What the main log holds of this one binds it, whoever has its key."""
+        for told in parent.told(self._head.name, self.last_good):
+            self._roots.append(_Root(told.size, told.root, told.where))
+            note = self._kept.get(told.size)
+            if not isinstance(note, str) or sha256(note.encode()).hexdigest() != told.note_sha256:
+                self._outcome.fault(
+                    None,
+                    f"the checkpoint over {told.size} entries that {told.where} names is not kept.",
+                )
 
     def next_size(self) -> int | None:
         """The size at which the next signed root is to be compared."""

@@ -40,6 +40,7 @@ class UnreadableRowError(ValueError):
 class Head:
     """The log row, unverified."""
 
+    name: Any
     origin: Any
     size: Any
     last_hash: Any
@@ -51,14 +52,20 @@ class Head:
 
 def head(log_id: int) -> Head | None:
     rows = _all(
-        f"SELECT {_text('origin')}, size, last_hash, last_timestamp_us, frontier,"  # noqa: S608
+        f"SELECT {_text('name')}, {_text('origin')}, size, last_hash, last_timestamp_us, frontier,"  # noqa: S608
         f" {_text('note')}, note_size FROM audit_log WHERE id = %s",
         [log_id],
     )
     if not rows:
         return None
-    origin, size, last_hash, last_us, frontier, note, note_size = map(_plain, rows[0])
-    return Head(_read_text(origin), size, last_hash, last_us, frontier, _read_text(note), note_size)
+    name, origin, size, last_hash, last_us, frontier, note, note_size = map(_plain, rows[0])
+    name, origin, note = _read_text(name), _read_text(origin), _read_text(note)
+    return Head(name, origin, size, last_hash, last_us, frontier, note, note_size)
+
+
+def logs() -> list[Row]:
+    """(id, name, origin, size) of every log."""
+    return _all("SELECT id, name, origin, size FROM audit_log ORDER BY id", [])
 
 
 def entries(log_id: int, begin: int, end: int) -> Iterator[Chunk]:
@@ -174,6 +181,24 @@ def entries_of_type(log_id: int, kind: str) -> list[tuple[int, bytes]]:
         [log_id, kind],
     )
     return [(seq, _plain(leaf)) for seq, leaf in rows]
+
+
+def entries_about(
+    log_id: int, kind: str, resource: str, before: int, limit: int
+) -> list[tuple[int, bytes]]:
+    """(seq, leaf) of the newest entries of a type and a resource below a number, newest first."""
+    rows = _all(
+        "SELECT seq, leaf FROM audit_entry WHERE log_id = %s AND type = %s AND resource = %s"
+        " AND seq < %s ORDER BY seq DESC LIMIT %s",
+        [log_id, kind, resource, before, limit],
+    )
+    return [(seq, _plain(leaf)) for seq, leaf in rows]
+
+
+def waiting(log_id: int) -> list[bytes]:
+    """The events that wait for their places."""
+    rows = _all("SELECT event FROM audit_pending WHERE log_id = %s", [log_id])
+    return [_plain(event) for (event,) in rows]
 
 
 def heads_at(log_id: int, size: int) -> list[Row]:

@@ -20,6 +20,7 @@ from audit.actions import (
 )
 from audit.keylog import rotation_plan
 from audit.keys import KeyFileError
+from audit.logs import LogRef, LogUnknownError, all_logs, log_named
 from audit.sealing import SealError
 
 
@@ -64,6 +65,9 @@ class Command(BaseCommand):
             action="store_true",
             help="end an overlap that is under way, and nothing else",
         )
+        parser.add_argument(
+            "--log", metavar="NAME", help="the signing key of this log only, instead of all logs'"
+        )
         parser.add_argument("--dry-run", action="store_true", help="say what would be done")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -73,14 +77,27 @@ class Command(BaseCommand):
             return
         try:
             if options["retire_now"]:
-                self._say_destroyed(settle_signing_keys(retire_now=True))
+                for log in _logs(options["log"]):
+                    self._say_destroyed(settle_signing_keys(retire_now=True, log=log))
                 return
             if not options["signing_key"]:
                 self._rotate_epoch(options)
             if not options["epoch"]:
-                self._rotate_signing_key(options)
-        except (KeysUnreachableError, RotationUnderWayError, KeyFileError, SealError) as exc:
+                self._rotate_signing_keys(options)
+        except (KeysUnreachableError, KeyFileError, SealError, LogUnknownError) as exc:
             self.stderr.write(str(exc))
+            sys.exit(1)
+
+    def _rotate_signing_keys(self, options: dict[str, Any]) -> None:
+        """One log that cannot be now keeps none of the others from it."""
+        refused = False
+        for log in _logs(options["log"]):
+            try:
+                self._rotate_signing_key(log, options)
+            except RotationUnderWayError as exc:
+                refused = True
+                self.stderr.write(str(exc) if log.is_main else f"Log {log.name}: {exc}")
+        if refused:
             sys.exit(1)
 
     def _rotate_epoch(self, options: dict[str, Any]) -> None:
@@ -103,11 +120,11 @@ class Command(BaseCommand):
                 " key store, then run the command again."
             )
 
-    def _rotate_signing_key(self, options: dict[str, Any]) -> None:
+    def _rotate_signing_key(self, log: LogRef, options: dict[str, Any]) -> None:
         if options["now"]:
-            settle_signing_keys(retire_now=True)  # an overlap before this one
+            settle_signing_keys(retire_now=True, log=log)  # an overlap before this one
         overlap = timedelta(days=0 if options["now"] else options["overlap_days"])
-        done = rotate_signing_key(overlap=overlap)
+        done = rotate_signing_key(overlap=overlap, log=log)
         self.stdout.write(
             f"Checkpoints are signed with a new key now. Publish it:\n{done.new_vkey}"
         )
@@ -123,3 +140,7 @@ class Command(BaseCommand):
 
     def _progress(self, done: int, total: int) -> None:
         self.stdout.write(f"{done:,} of {total:,} keys moved")
+
+
+def _logs(name: str | None) -> list[LogRef]:
+    return [log_named(name)] if name else all_logs()

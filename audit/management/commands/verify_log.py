@@ -1,4 +1,4 @@
-"""Checks the installation's log. Exit status 0 when it holds, 1 when it does not."""
+"""Checks the installation's logs. Exit status 0 when all hold, 1 when one does not."""
 
 import sys
 import time
@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from audit.actions import OPERATOR, request_verification, run_verification, verify_new_entries
 from audit.ledger.progress import Meter
+from audit.logs import LogRef, LogUnknownError, all_logs, log_named
 from audit.models import Verification
 from audit.queries import head, latest_verification, stored_log_outcome
 
@@ -30,7 +31,10 @@ class _Found:
 
 
 class Command(BaseCommand):
-    help = "Checks chain, tree, columns, tiles, checkpoints of the log; names the first bad entry."
+    help = (
+        "Checks chain, tree, columns, tiles, checkpoints of every log, and units' logs against what"
+        " the main log holds of them; names the first bad entry."
+    )
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -40,6 +44,7 @@ class Command(BaseCommand):
             help="also check that every event is canonical, that the entries of each resource are"
             " counted without a gap, every commitment to heads, and that sealed facts open",
         )
+        parser.add_argument("--log", metavar="NAME", help="this log only")
         how = parser.add_mutually_exclusive_group()
         how.add_argument(
             "--resume",
@@ -53,21 +58,34 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            logs = [log_named(options["log"])] if options["log"] else all_logs()
+        except LogUnknownError as exc:
+            self.stderr.write(str(exc))
+            sys.exit(1)
+        holds = True
+        for log in logs:
+            if len(logs) > 1:
+                self.stdout.write(f"Log {log.name}:")
+            holds &= self._check(log, options)
+        if not holds:
+            sys.exit(1)
+
+    def _check(self, log: LogRef, options: dict[str, Any]) -> bool:
         began = time.monotonic()
         with Meter(sys.stderr) as meter:
             if options["resume"]:
-                found = self._resumed(meter, full=options["full"])
-            elif options["new"] and self._may_go_on():
-                found = _of_row(verify_new_entries())
+                found = self._resumed(log, meter, full=options["full"])
+            elif options["new"] and self._may_go_on(log):
+                found = _of_row(verify_new_entries(log))
             else:
-                found = _at_once(meter, full=options["full"])
+                found = _at_once(log, meter, full=options["full"])
         found.seconds = time.monotonic() - began
-        self._report(found)
-        if not found.ok:
-            sys.exit(1)
+        self._report(log, found)
+        return found.ok
 
-    def _resumed(self, meter: Meter, *, full: bool) -> _Found:
-        row = request_verification(by=OPERATOR, full=full)
+    def _resumed(self, log: LogRef, meter: Meter, *, full: bool) -> _Found:
+        row = request_verification(by=OPERATOR, full=full, log=log)
         if row.saved_entries:
             self.stderr.write(f"A check goes on from entry {row.saved_entries:,}.")
         told = False
@@ -83,14 +101,14 @@ class Command(BaseCommand):
         row.refresh_from_db()
         return _of_row(row)
 
-    def _may_go_on(self) -> bool:
-        last = latest_verification()
+    def _may_go_on(self, log: LogRef) -> bool:
+        last = latest_verification(log)
         if last is None or not last.ok:
             self.stderr.write("No whole check has found the log good: all of it is checked.")
             return False
         return True
 
-    def _report(self, found: _Found) -> None:
+    def _report(self, log: LogRef, found: _Found) -> None:
         for warning in found.warnings:
             self.stderr.write(f"Note: {warning}")
         self.stdout.write(
@@ -103,9 +121,9 @@ class Command(BaseCommand):
             return
         for fault in found.faults:
             self.stderr.write(fault)
-        bad = found.first_bad
+        bad, name = found.first_bad, "" if log.is_main else f" {log.name}"
         self.stderr.write(
-            "The log does NOT hold"
+            f"The log{name} does NOT hold"
             + ("." if bad is None else f": the first bad entry is number {bad}.")
         )
 
@@ -123,15 +141,15 @@ def _of_row(row: Verification | None) -> _Found:
     )
 
 
-def _at_once(meter: Meter, *, full: bool) -> _Found:
-    log = head()
-    size = log.size if log else 0
+def _at_once(log: LogRef, meter: Meter, *, full: bool) -> _Found:
+    now = head(log)
+    size = now.size if now else 0
 
     def told(done: int, total: int) -> None:
         # Of two processes, each of which has half of the log, one tells.
         meter.show(done * size // max(1, total), size)
 
-    outcome = stored_log_outcome(full=full, in_two=True, progress=told)
+    outcome = stored_log_outcome(log=log, full=full, in_two=True, progress=told)
     found = _Found(
         entries=outcome.entries,
         size=outcome.size,
