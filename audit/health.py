@@ -10,7 +10,7 @@ from django.utils import timezone
 from kombu import Connection
 from kombu.exceptions import OperationalError as BrokerError
 
-from audit.append_only import missing_triggers
+from audit.guards import failing_guards
 from audit.models import MAIN_LOG, Log, Pending
 
 # The sweep runs every two seconds: what waits this long has nobody who sequences it.
@@ -45,10 +45,11 @@ def readiness() -> dict[str, Condition]:
 def _database() -> Condition:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-    missing = missing_triggers(connection)
-    if missing:
+    failing = failing_guards(connection)
+    if failing:
         return Condition(
-            ok=False, detail=f"The append-only triggers {', '.join(missing)} are missing."
+            ok=False,
+            detail=f"The append-only triggers {', '.join(failing)} are missing or changed.",
         )
     return Condition(ok=True, detail=f"{connection.vendor} answers; the log is append-only.")
 
