@@ -37,7 +37,8 @@ def failing_guards(connection: BaseDatabaseWrapper) -> list[str]:
 
 def _wanted(texts: list[str]) -> dict[str, object]:
     """By name: the trigger's definition, and path and body of the function that it executes."""
-    functions, triggers = {}, {}
+    functions: dict[str, tuple[str, str]] = {}
+    triggers: dict[str, str] = {}
     for text in texts:
         for name, path, body in _FUNCTION.findall(text):
             functions[name] = (_plain(f"search_path={path}") if path else "", body)
