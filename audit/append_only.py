@@ -1,8 +1,8 @@
 """The triggers that make the database refuse changes to the log.
 
 They stop an application that misbehaves or is taken over, and every statement of SQL below the
-rank of a database owner. An owner can drop them; `verify_log` finds what was done then, and that
-they are missing.
+rank of a database owner. An owner can drop or hollow them out; `verify_log` finds what was done
+then, and audit.guards that they are not what they were.
 
 PostgreSQL: row triggers on UPDATE and DELETE and a statement trigger on TRUNCATE, ENABLE ALWAYS,
 so that session_replication_role = replica does not pass them by.
@@ -56,7 +56,7 @@ BEGIN
 END $$
 """
 _POSTGRESQL_TABLE = """
-CREATE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE ON {table}
+CREATE TRIGGER {table}_no_change BEFORE DELETE OR UPDATE ON {table}
     FOR EACH ROW EXECUTE FUNCTION audit_refuse_change();
 CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table}
     FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse_change();
@@ -229,24 +229,20 @@ def install(connection: BaseDatabaseWrapper) -> None:
     with connection.cursor() as cursor:
         tables = connection.introspection.table_names(cursor)
         prunes = _RANGES in tables
-        if connection.vendor == "postgresql":
+        if prunes:
+            for statement in statements(connection):
+                cursor.execute(statement)
+        elif connection.vendor == "postgresql":
             cursor.execute(_POSTGRESQL_FUNCTION)
-            for table in _FROZEN if prunes else _FROZEN[:3]:
+            for table in _FROZEN[:3]:
                 cursor.execute(_POSTGRESQL_TABLE.format(table=table))
             cursor.execute(_POSTGRESQL_HEAD)
-            if prunes:
-                cursor.execute("SELECT quote_ident(current_schema())")
-                ((schema,),) = cursor.fetchall()
-                cursor.execute(
-                    _POSTGRESQL_DOOR.format(schema=schema, pruned=_PRUNED, no_range=_NO_RANGE)
-                )
         else:
             for name, statement in _SQLITE.items():
-                if prunes or not name.startswith((_RANGES, _PLACES, "audit_entry_no_delete")):
+                if not name.startswith((_RANGES, _PLACES, "audit_entry_no_delete")):
                     cursor.execute(statement)
-            if not prunes:
-                frozen = {"name": "audit_entry_no_delete", "table": "audit_entry"}
-                cursor.execute(_SQLITE_FROZEN.format(**frozen, change="DELETE"))
+            frozen = {"name": "audit_entry_no_delete", "table": "audit_entry"}
+            cursor.execute(_SQLITE_FROZEN.format(**frozen, change="DELETE"))
 
 
 def uninstall(connection: BaseDatabaseWrapper) -> None:
@@ -261,13 +257,16 @@ def uninstall(connection: BaseDatabaseWrapper) -> None:
                 cursor.execute(f"DROP TRIGGER IF EXISTS {name}")
 
 
-def missing_triggers(connection: BaseDatabaseWrapper) -> list[str]:
-    """The triggers that are not there, or on PostgreSQL not always enabled, by name."""
+def statements(connection: BaseDatabaseWrapper) -> list[str]:
+    """What `install` executes once all tables are there, in its order."""
+    if connection.vendor != "postgresql":
+        return list(_SQLITE.values())
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("SELECT tgname FROM pg_trigger WHERE tgenabled = 'A'")
-            wanted = {name for names in _POSTGRESQL_NAMES.values() for name in names}
-        else:
-            cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
-            wanted = set(_SQLITE)
-        return sorted(wanted - {row[0] for row in cursor.fetchall()})
+        cursor.execute("SELECT quote_ident(current_schema())")
+        ((schema,),) = cursor.fetchall()
+    return [
+        _POSTGRESQL_FUNCTION,
+        *(_POSTGRESQL_TABLE.format(table=table) for table in _FROZEN),
+        _POSTGRESQL_HEAD,
+        _POSTGRESQL_DOOR.format(schema=schema, pruned=_PRUNED, no_range=_NO_RANGE),
+    ]

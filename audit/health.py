@@ -10,8 +10,10 @@ from django.utils import timezone
 from kombu import Connection
 from kombu.exceptions import OperationalError as BrokerError
 
-from audit.append_only import missing_triggers
-from audit.models import MAIN_LOG, Log, Pending
+from audit.epochs import EpochKeyGoneError, epoch_key
+from audit.guards import failing_guards
+from audit.keys import KeyFileError
+from audit.models import MAIN_LOG, KeyEpoch, Log, Pending
 
 # The sweep runs every two seconds: what waits this long has nobody who sequences it.
 _MAX_LAG = timedelta(seconds=30)
@@ -29,6 +31,7 @@ def readiness() -> dict[str, Condition]:
     """Every part's condition, by name. Never raises."""
     parts: dict[str, Callable[[], Condition]] = {
         "database": _database,
+        "keys": _keys,
         "broker": _broker,
         "sequencer": _sequencer,
         "checkpoint": _checkpoint,
@@ -45,12 +48,29 @@ def readiness() -> dict[str, Condition]:
 def _database() -> Condition:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-    missing = missing_triggers(connection)
-    if missing:
+    failing = failing_guards(connection)
+    if failing:
         return Condition(
-            ok=False, detail=f"The append-only triggers {', '.join(missing)} are missing."
+            ok=False,
+            detail=f"The append-only triggers {', '.join(failing)} are missing or changed.",
         )
     return Condition(ok=True, detail=f"{connection.vendor} answers; the log is append-only.")
+
+
+def _keys() -> Condition:
+    """Without it nothing sealed can be taken in or opened."""
+    epoch = KeyEpoch.objects.filter(ended_at=None).order_by("-number").first()
+    if epoch is None:
+        return Condition(ok=True, detail="The key store answers; it holds no keys yet.")
+    try:
+        epoch_key(epoch.number)
+    except (EpochKeyGoneError, KeyFileError, OSError) as exc:
+        # No path in what anybody may read.
+        return Condition(
+            ok=False,
+            detail=f"The key file of epoch {epoch.number} cannot be used ({type(exc).__name__}).",
+        )
+    return Condition(ok=True, detail=f"The key store answers; its epoch is {epoch.number}.")
 
 
 def _broker() -> Condition:

@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.biglog import grow
 from bench.report import Line, beside, best_rates, table
 
-SIZE, PROVEN, TURNS = 200_000, 5_000, 5
+SIZE, PROVEN, TURNS = 500_000, 5_000, 5
 BARE = "leaf hash + root, in memory"
 ONE, TWO = "from the database, one process", "from the database, two processes"
 FOLDER, EVIDENCE = "exported folder", f"evidence bundle of {PROVEN:,} entries with their proofs"

@@ -71,8 +71,8 @@ def _verify_log(
     except (OSError, UnicodeDecodeError) as error:
         parser.error(f"cannot read the checkpoint: {error}")
     if files is None:
-        if options.checkpoint or options.since:
-            parser.error("--checkpoint and --since are for the folder of a log")
+        if options.checkpoint or options.since or options.full:
+            parser.error("--checkpoint, --since and --full are for the folder of a log")
         if Path(options.file).is_dir():
             parser.error(
                 f"{options.file} is no folder of a log: it has neither checkpoint nor tile"
@@ -84,6 +84,7 @@ def _verify_log(
             trusted_vkey=options.vkey,
             earlier=earlier,
             since=options.since,
+            full=options.full,
             progress=meter.show,
         )
 
@@ -155,6 +156,12 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         help="the folder holds the entries from number N on (export_log --since N)",
+    )
+    verify.add_argument(
+        "--full",
+        action="store_true",
+        help="read every event of the folder, too: its form, the count of each resource's entries,"
+        " the heads that the log commits to",
     )
     verify.add_argument("--json", action="store_true", help="write the verdict as JSON")
     return parser

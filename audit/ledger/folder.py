@@ -18,6 +18,7 @@ from typing import Any
 
 from audit.ledger.chain import ChainError, ChainVerifier
 from audit.ledger.checkpoint import Checkpoint, InvalidNoteError
+from audit.ledger.counting import Commitment, Counting, commitments_in
 from audit.ledger.files import CHECKPOINT, VKEY, Files
 from audit.ledger.gone import tiles_told
 from audit.ledger.hashing import HASH_BYTES, leaf_hash
@@ -50,6 +51,14 @@ _NOTE_PRUNED = (
     "{count:,} entries were past their retention and are gone; later entries (log.pruned) say so,"
     " and their hashes were followed."
 )
+_NOTE_COUNTS = (
+    "That events are canonical, that every resource's entries are counted rightly, and that the"
+    " heads the log commits to are those of its entries: read all of it with --full."
+)
+_NOTE_UNCOUNTED = "{count:,} entries of version 1 do not count themselves within their resource."
+_NOTE_HEADS = (
+    "Entries up to number {gone:,} are gone or not here: commitments to heads cannot be computed."
+)
 _NOTE_BEYOND = (
     "{count:,} files lie beyond what the checkpoint covers, so that it is older than they are:"
     " {first}."
@@ -81,12 +90,15 @@ def verify_folder(
     trusted_vkey: str | Iterable[str] | None = None,
     earlier: Iterable[str] = (),
     since: int = 0,
+    full: bool = False,
     progress: Progress | None = None,
 ) -> FolderVerdict:
     """Judge a log that lies in files. Never raises.
 
     `earlier` are signed notes that were kept: the log must still contain what they cover. With
     `since` the bundles before the one of that entry need not be there (`export_log --since`).
+    `full` reads every event, too: its form, the count of each resource's entries, the heads that
+    the log commits to (audit.ledger.counting).
     """
     verdict, notes = FolderVerdict(), list(earlier)
     vkeys = [trusted_vkey] if isinstance(trusted_vkey, str) else trusted_vkey
@@ -98,7 +110,8 @@ def verify_folder(
     collects = gc.isenabled()
     gc.disable()  # leaves make no cycles, and looking for some takes a good part of the time
     try:
-        _Pass(layout, verdict, progress).read(checkpoint, min(max(0, since), checkpoint.size))
+        start = min(max(0, since), checkpoint.size)
+        _Pass(layout, verdict, progress, full=full).read(checkpoint, start)
     finally:
         if collects:
             gc.enable()
@@ -140,11 +153,14 @@ class _Some:
 class _Pass:
     """One pass over what the checkpoint covers."""
 
-    def __init__(self, layout: Layout, verdict: FolderVerdict, progress: Progress | None) -> None:
+    def __init__(
+        self, layout: Layout, verdict: FolderVerdict, progress: Progress | None, *, full: bool
+    ) -> None:
         self._layout, self._verdict, self._progress = layout, verdict, progress
         self._size = layout.size
         self._chain = ChainVerifier()
-        self._entries, self._tiles = _Faults(), _Faults()
+        self._entries, self._tiles, self._events = _Faults(), _Faults(), _Faults()
+        self._counting = Counting() if full else None
         self._told: dict[int, bytes] | None = None  # roots of the tiles that are gone
         self._gone = 0
 
@@ -153,8 +169,12 @@ class _Pass:
         shows = self._layout.has_entries()
         start = since // TILE_WIDTH * TILE_WIDTH if shows else self._size
         if self._take_hashes(start) and shows:
+            if self._counting:
+                self._counting.expect(self._commitments(start))
+                self._counting.skip(start)
             self._read_entries()
             verdict.record("entries", self._entries.sentences, self._count(start))
+            self._tell_counting()
         good = self._chain.size == self._size and self._chain.root() == checkpoint.root
         faults = [] if good else list(self._blame(checkpoint.root, entries=shows))
         verdict.record("tree", faults, "The tree is the one that was signed.")
@@ -195,6 +215,8 @@ class _Pass:
                 error = exc
                 hashes = [leaf_hash(leaf) for leaf in leaves[: exc.seq - begin]]
             self._verdict.checked += len(hashes)
+            if self._counting:
+                self._read_events(self._counting, leaves[: len(hashes)])
             for at in range(0, len(hashes), TILE_WIDTH):
                 self._compare(begin + at, hashes[at : at + TILE_WIDTH])
             if error is not None:
@@ -235,6 +257,8 @@ class _Pass:
             return False
         self._chain.skip(split(tile))
         self._gone += len(split(tile))
+        if self._counting:
+            self._counting.skip(len(split(tile)))
         return True
 
     def _leaves_behind(self, index: int) -> Iterator[bytes]:
@@ -242,6 +266,32 @@ class _Pass:
             if behind > index:
                 with suppress(TileError):
                     yield from self._layout.bundle(behind)
+
+    def _read_events(self, counting: Counting, leaves: list[bytes]) -> None:
+        for leaf in leaves:
+            for seq, reason in counting.take(leaf):
+                self._first_bad(seq)
+                self._events.add(f"Entry {seq}: {reason}.")
+
+    def _commitments(self, begin: int) -> Iterator[Commitment]:
+        """What the log says of its heads, in a pass of its own: each says it some entries later."""
+        for index in self._layout.bundles():
+            if index * TILE_WIDTH >= begin:
+                with suppress(TileError):
+                    leaves = self._layout.bundle(index)
+                    yield from commitments_in(enumerate(leaves, index * TILE_WIDTH))
+
+    def _tell_counting(self) -> None:
+        counting, verdict = self._counting, self._verdict
+        if counting is None:
+            verdict.note(_NOTE_COUNTS)
+            return
+        said = f"Events are canonical, and {counting.compared:,} commitments to heads are right."
+        verdict.record("events", self._events.sentences, said)
+        if counting.uncounted:
+            verdict.note(_NOTE_UNCOUNTED.format(count=counting.uncounted))
+        if counting.gone:
+            verdict.note(_NOTE_HEADS.format(gone=counting.gone - 1))
 
     def _compare(self, begin: int, hashes: list[bytes]) -> None:
         """The hashes of a bundle's leaves, or of its first ones, with the tile above it."""
@@ -255,10 +305,13 @@ class _Pass:
         self._bad(wrong[0], f"{path} holds another hash for it than its bytes have")
 
     def _bad(self, seq: int, reason: str) -> None:
-        known = self._verdict.first_bad
-        self._verdict.first_bad = seq if known is None else min(seq, known)
+        self._first_bad(seq)
         path = self._layout.path(ENTRIES, seq // TILE_WIDTH)
         self._entries.add(f"Entry {seq} ({path}): {reason}.")
+
+    def _first_bad(self, seq: int) -> None:
+        known = self._verdict.first_bad
+        self._verdict.first_bad = seq if known is None else min(seq, known)
 
     def _blame(self, signed: bytes, *, entries: bool) -> Iterator[str]:
         """Why the tree is not the one that was signed, as far as can be told."""

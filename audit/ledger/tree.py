@@ -11,6 +11,7 @@ EMPTY_ROOT as its first root and an empty proof.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
+from itertools import islice
 from typing import Self
 
 from audit.ledger.hashing import EMPTY_ROOT, HASH_BYTES, NODE_PREFIX, node_hash
@@ -260,13 +261,9 @@ def _climb_border(node: bytes, siblings: Sequence[bytes]) -> bytes:
 
 
 def _chunks(hashes: Iterable[bytes]) -> Iterator[list[bytes]]:
-    chunk: list[bytes] = []
-    for item in hashes:
-        chunk.append(item)
-        if len(chunk) == _CHUNK:
-            yield chunk
-            chunk = []
-    yield chunk
+    items = iter(hashes)
+    while chunk := list(islice(items, _CHUNK)):
+        yield chunk
 
 
 def _parents(nodes: list[bytes]) -> list[bytes]:

@@ -68,7 +68,7 @@ _NOTE_COMPLETE = (
 )
 _NOTE_COUNTED = (
     "What is said to be complete is so by the log's own count of each resource's entries. That the"
-    " log counted rightly, whoever may read all of it can check (verify_log --full)."
+    " log counted rightly, whoever holds all of it can check (verify FOLDER --full)."
 )
 _NOTE_PAGES = (
     "The proof covers the attached evidence, not the printed pages: compare the pages with the"

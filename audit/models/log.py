@@ -82,6 +82,14 @@ class Entry(models.Model):
             models.Index(fields=["log_id", "resource", "seq"], name="entry_resource"),
             models.Index(fields=["log_id", "type", "seq"], name="entry_type"),
             models.Index(fields=["log_id", "actor", "seq"], name="entry_actor"),
+            # For a pair that is rare or never meets, though each of the two is frequent.
+            models.Index(fields=["log_id", "actor", "type", "seq"], name="entry_actor_type"),
+            models.Index(fields=["log_id", "by", "seq"], name="entry_by"),
+            models.Index(
+                fields=["log_id", "resource_version", "seq"],
+                name="entry_version",
+                condition=~models.Q(resource_version=""),
+            ),
             models.Index(fields=["log_id", "recorded_at", "seq"], name="entry_recorded"),
             models.Index(fields=["subject"], name="entry_subject", condition=~models.Q(subject="")),
         ]

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from audit.append_only import missing_triggers
+from audit.guards import failing_guards
 from audit.ledger import canonical
 from audit.ledger.chain import ChainError, ChainVerifier
 from audit.ledger.hashing import leaf_hash
@@ -85,10 +85,11 @@ def _check_guards(log_id: int, outcome: Outcome) -> None:
         outcome.fault(high, "it lies behind the head of the log; somebody inserted it.")
     if strays:
         outcome.fault(None, f"{strays} rows of audit_entry belong to no log.")
-    missing = missing_triggers(connection)
-    if missing:
+    failing = failing_guards(connection)
+    if failing:
         outcome.warnings.append(
-            f"The database does not guard the log: {', '.join(missing)} missing or disabled."
+            f"The database does not guard the log: {', '.join(failing)} missing, disabled or"
+            " changed."
         )
 
 

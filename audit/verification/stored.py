@@ -7,7 +7,6 @@ Values come back as the database holds them, whatever somebody has put there.
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +18,8 @@ from audit.verification.chunks import Chunk, chunk_of_rows
 from audit.verification.layout import COLUMNS, TIMES
 
 CHUNK = 4096
-_ARROW_CHUNK = 4 * CHUNK
-_AHEAD = 2  # chunks that are read while one is looked at
+_ARROW_CHUNK = 2 * CHUNK
+_READERS = 2  # connections: one asks and waits while the other's rows are made ready
 _LEVEL_CHUNK = 512
 _GROUPED = 50_000
 
@@ -71,23 +70,31 @@ def logs() -> list[Row]:
 def entries(log_id: int, begin: int, end: int) -> Iterator[Chunk]:
     """The rows with begin <= seq < end in order. Raises UnreadableRowError after those before it.
 
-    On PostgreSQL they come as Arrow tables over a connection of their own, made in another thread
-    while the caller looks at those before; inside a transaction, whose rows that connection would
+    On PostgreSQL they come as Arrow tables over connections of their own, made in other threads
+    while the caller looks at those before; inside a transaction, whose rows these connections would
     not see, and on SQLite they come row by row.
     """
     if connection.vendor != "postgresql" or connection.in_atomic_block:
         for start in range(begin, end, CHUNK):
             yield from _rows(log_id, start, min(start + CHUNK, end))
         return
-    with closing(ArrowReader(_conninfo())) as reader, ThreadPoolExecutor(1, "read-log") as ahead:
+    with ArrowReader(_conninfo()) as reader, ThreadPoolExecutor(_READERS, "read-log") as ahead:
         coming = deque[tuple[int, int, Future[Chunk]]]()
-        for start in range(begin, end, _ARROW_CHUNK):
-            stop = min(start + _ARROW_CHUNK, end)
+        for start, stop in _growing(begin, end):
             coming.append((start, stop, ahead.submit(reader.chunk, _select(), log_id, start, stop)))
-            if len(coming) > _AHEAD:
+            if len(coming) > _READERS:
                 yield from _read(log_id, *coming.popleft())
         while coming:
             yield from _read(log_id, *coming.popleft())
+
+
+def _growing(begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """Where chunks begin and end: small ones first, so that there soon is something to look at."""
+    count = CHUNK // 4
+    while begin < end:
+        stop = min(begin + count, end)
+        yield begin, stop
+        begin, count = stop, min(2 * count, _ARROW_CHUNK)
 
 
 def leaf(log_id: int, seq: int) -> tuple[bytes, bytes]:
@@ -125,8 +132,15 @@ def _chunk(log_id: int, start: int, stop: int) -> Chunk:
 def stray_entries(log_id: int) -> tuple[int | None, int | None, int]:
     """The lowest and the highest seq, and how many rows belong to no log at all."""
     low, high = _all("SELECT min(seq), max(seq) FROM audit_entry WHERE log_id = %s", [log_id])[0]
+    # From one number of a log to the next by the index; to count all rows takes far longer.
+    following = "SELECT log_id FROM audit_entry WHERE log_id > found.id ORDER BY log_id LIMIT 1"
     ((strays,),) = _all(
-        "SELECT count(*) FROM audit_entry WHERE log_id NOT IN (SELECT id FROM audit_log)", []
+        "WITH RECURSIVE found (id) AS ("  # noqa: S608
+        " SELECT * FROM (SELECT log_id FROM audit_entry ORDER BY log_id LIMIT 1) AS first"
+        f" UNION ALL SELECT ({following}) FROM found WHERE id IS NOT NULL)"
+        " SELECT coalesce(sum((SELECT count(*) FROM audit_entry WHERE log_id = found.id)), 0)"
+        " FROM found WHERE id NOT IN (SELECT id FROM audit_log)",
+        [],
     )
     return low, high, strays
 

@@ -18,7 +18,7 @@ const fromUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const NOTE_COMPLETE =
   "The evidence shows that these entries are in the log, not that the log holds nothing else.";
 const NOTE_COUNTED =
-  "What is said to be complete is so by the log's own count of each resource's entries. That the log counted rightly, whoever may read all of it can check (verify_log --full).";
+  "What is said to be complete is so by the log's own count of each resource's entries. That the log counted rightly, whoever holds all of it can check (verify FOLDER --full).";
 
 export class Fault extends Error {}
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from audit import append_only
+from audit import guards
 from audit.models import Checkpoint, Entry, Log, Tile
 from tests.audit.builders import log_with, verified
 
@@ -106,15 +106,66 @@ def test_postgresql_refuses_truncation_and_the_replica_role(log: None, statement
 
 
 def test_all_triggers_are_in_place_after_the_migrations() -> None:
-    assert append_only.missing_triggers(connection) == []
+    assert guards.failing_guards(connection) == []
 
 
 def test_a_missing_trigger_is_named() -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("ALTER TABLE audit_entry DISABLE TRIGGER audit_entry_no_change")
-            assert append_only.missing_triggers(connection) == ["audit_entry_no_change"]
+            assert guards.failing_guards(connection) == ["audit_entry_no_change"]
         else:
             cursor.execute("DROP TRIGGER audit_entry_no_update")
-            assert append_only.missing_triggers(connection) == ["audit_entry_no_update"]
+            assert guards.failing_guards(connection) == ["audit_entry_no_update"]
         transaction.set_rollback(True)
+
+
+HOLLOW = {
+    "postgresql": (
+        (
+            "audit_entry_only_pruned",
+            "CREATE OR REPLACE FUNCTION audit_refuse_unpruned() RETURNS trigger LANGUAGE plpgsql"
+            " SET search_path = pg_catalog, public, pg_temp AS $$ BEGIN RETURN OLD; END $$",
+        ),
+        (
+            "audit_prunedrange_fits",
+            "ALTER FUNCTION audit_refuse_range() SET search_path = pg_temp, public",
+        ),
+        (
+            "audit_log_no_shrink",
+            "CREATE OR REPLACE TRIGGER audit_log_no_shrink BEFORE UPDATE ON audit_log FOR EACH ROW"
+            " WHEN (NEW.size < OLD.size AND NEW.origin <> OLD.origin)"
+            " EXECUTE FUNCTION audit_refuse_shrinking()",
+            "ALTER TABLE audit_log ENABLE ALWAYS TRIGGER audit_log_no_shrink",
+        ),
+        (
+            "audit_tile_no_change",
+            "CREATE OR REPLACE TRIGGER audit_tile_no_change BEFORE DELETE ON audit_tile"
+            " FOR EACH ROW EXECUTE FUNCTION audit_refuse_change()",
+            "ALTER TABLE audit_tile ENABLE ALWAYS TRIGGER audit_tile_no_change",
+        ),
+    ),
+    "sqlite": (
+        (
+            "audit_tile_no_delete",
+            "DROP TRIGGER audit_tile_no_delete",
+            "CREATE TRIGGER audit_tile_no_delete BEFORE DELETE ON audit_tile BEGIN SELECT 1; END",
+        ),
+        (
+            "audit_log_no_shrink",
+            "DROP TRIGGER audit_log_no_shrink",
+            "CREATE TRIGGER audit_log_no_shrink BEFORE UPDATE ON audit_log"
+            " WHEN NEW.size < OLD.size"
+            " BEGIN SELECT RAISE(ABORT, 'audit_log only grows: UPDATE refused'); END",
+        ),
+    ),
+}
+
+
+def test_triggers_that_were_made_hollow_are_named() -> None:
+    for name, *statements in HOLLOW[connection.vendor]:
+        with transaction.atomic(), connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            assert guards.failing_guards(connection) == [name]
+            transaction.set_rollback(True)

@@ -59,7 +59,7 @@ def test_the_browser_says_the_same_sentence(page: VerifyPage, made: dict[str, An
     assert valid, said
     (sentence,) = sentences(made)
     assert sentence in said
-    assert "whoever may read all of it can check" in said
+    assert "whoever holds all of it can check" in said
 
 
 def test_a_statement_is_held_to_its_word(page: VerifyPage) -> None:

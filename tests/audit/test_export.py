@@ -78,7 +78,7 @@ def test_an_export_that_was_killed_goes_on_and_verifies_without_the_application(
     assert f"verify {folder}" in said
     vkey = (folder / "vkey").read_text().strip()
 
-    done = auditor(folder, "--vkey", vkey)
+    done = auditor(folder, "--vkey", vkey, "--full")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert done.stdout.startswith("VALID")
     size = int((folder / "checkpoint").read_text().split("\n")[1])

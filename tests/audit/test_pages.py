@@ -253,6 +253,7 @@ def test_readiness_names_what_is_missing(client: Client, analyst: User, settings
     settings.CELERY_BROKER_URL = "redis+socket:///nowhere/redis.sock"
     assert readiness(client) == {
         "database": True,
+        "keys": True,
         "broker": False,
         "sequencer": True,
         "checkpoint": True,
@@ -267,3 +268,11 @@ def test_readiness_names_what_is_missing(client: Client, analyst: User, settings
     Log.objects.update(refusal="The log was changed.")
     assert not readiness(client)["checkpoint"]
     assert client.get("/readyz").status_code == 503
+
+
+def test_readiness_needs_the_key_of_the_epoch(client: Client, auditor: User, settings: Any) -> None:
+    append([event(subject=SubjectRef("customer", "c-7"), sealed={"note": "x"})], by=auditor)
+    assert readiness(client)["keys"]
+    settings.VESTIGE_EPOCH_KEYS_DIR = "/nowhere"
+    assert not readiness(client)["keys"]
+    assert "/nowhere" not in text_of(client.get("/readyz"))

@@ -213,8 +213,8 @@ ATTACKS = [
     Attack(
         "the triggers replaced by hollow ones of their names",
         hollow_triggers,
-        (),
-        "",
+        (WARNING,),
+        "The database does not guard the log",
         None,
         rank="database owner",
         drops_triggers=False,
