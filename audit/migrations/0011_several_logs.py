@@ -16,7 +16,7 @@ def unguard(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('audit', '0009_retention'),
+        ('audit', '0010_search_indexes'),
     ]
 
     operations = [
