@@ -15,7 +15,7 @@ from audit import completeness, keyring, proofs, sealing, sequencer, signer
 from audit.completeness import Span
 from audit.ledger import bundle, canonical, checkpoint
 from audit.ledger.leaf import unpack
-from audit.logs import MAIN, LogRef, log_of, origin_of
+from audit.logs import MAIN, LogRef, log_of, origin_of, units
 from audit.models import Entry, Log, Pending, PrunedRange, Verification
 from audit.pruned import range_of, ranges_between
 from audit.verification import heads, parent, places, sealed, signers, stored
@@ -57,6 +57,11 @@ class Checkpoint:
 
 def entries(log: LogRef = MAIN) -> QuerySet[Entry]:
     return Entry.objects.filter(log_id=log.id)
+
+
+def units_that_know(resource: str) -> list[str]:
+    """The names of the units' logs that hold entries of this resource."""
+    return [log.name for log in units() if entries(log).filter(resource=resource).exists()]
 
 
 def entry(seq: int, log: LogRef = MAIN) -> Entry:

@@ -18,7 +18,7 @@ from django.conf import settings
 
 from audit.completeness import NotShownError, Span, span_of_period, stated
 from audit.ledger import canonical
-from audit.queries import actor_names, entries_for, event_of, pruned_between
+from audit.queries import actor_names, entries_for, event_of, pruned_between, units_that_know
 from reports import signing
 from reports.texts import time_text
 
@@ -78,6 +78,7 @@ class ComplianceReport:
     """`span`: the entries of which the evidence proves that none is left out, or else why not.
 
     `pruned`: the ranges of the log, of this time, that are past their retention and gone.
+    `elsewhere`: the logs of units that hold entries of the resource too, which are not in here.
     """
 
     question: Question
@@ -85,6 +86,7 @@ class ComplianceReport:
     span: Span | None
     not_complete_because: str
     pruned: Sequence[Mapping[str, Any]] = ()
+    elsewhere: Sequence[str] = ()
 
     def jsonl(self) -> bytes:
         """Each event as canonical JSON (RFC 8785) on a line: what `events_sha256` is taken of."""
@@ -158,7 +160,11 @@ class ComplianceReport:
                 _described("events.csv", self.csv()),
             ],
             "pruned": [dict(gone) for gone in self.pruned],
-            "limits": [*map(_pruned_limit, self.pruned[:MOST_LIMITS]), *_LIMITS],
+            "limits": [
+                *map(_elsewhere_limit, self.elsewhere[:MOST_LIMITS]),
+                *map(_pruned_limit, self.pruned[:MOST_LIMITS]),
+                *_LIMITS,
+            ],
             "signing_certificate_sha256": signing.certificate_sha256(),
         }
 
@@ -176,7 +182,10 @@ def compliance_report(question: Question) -> ComplianceReport:
         )
     span, why_not = _span(question, number)
     gone = pruned_between(question.start_at, question.before_at, question.as_of)
-    return ComplianceReport(question, list(_events(question, found)), span, why_not, gone)
+    elsewhere = units_that_know(question.resource)
+    return ComplianceReport(
+        question, list(_events(question, found)), span, why_not, gone, elsewhere
+    )
 
 
 def _span(question: Question, number: int) -> tuple[Span | None, str]:
@@ -191,6 +200,13 @@ def _span(question: Question, number: int) -> tuple[Span | None, str]:
         return span_of_period(*asked, as_of=question.as_of), ""
     except NotShownError as exc:
         return None, str(exc)
+
+
+def _elsewhere_limit(name: str) -> str:
+    return (
+        f"The log {name} of an organisation unit holds entries of this resource, too. This report"
+        " is of the main log and does not have them: export them from the page of that log."
+    )
 
 
 def _pruned_limit(gone: Mapping[str, Any]) -> str:

@@ -81,7 +81,8 @@ _SCHEMAS = {
             },
             "log": {
                 "type": "string",
-                "description": "The origin of the log that took them; of a unit's log it ends with its name",
+                "description": "The origin of the log that took them;"
+                " of a unit's log it ends with its name",
             },
             "vkey": {
                 "type": "string",

@@ -292,7 +292,7 @@ def test_auditors_and_dpos_get_one_mail_each(
         assert "/log/verification/" in mail.body
     assert Mail.objects.filter(sealed_to=None).count() == 2
     # Of two workers that found it due, the second has nothing to tell.
-    announce_failed_verification(broken.pk, [auditor], first_bad=200, faults=1)
+    announce_failed_verification(broken.pk, [auditor], log_id=MAIN_LOG, first_bad=200, faults=1)
     assert Mail.objects.count() == 2
     # The next check that fails is news again.
     verify_stored_log(by=auditor)
