@@ -64,7 +64,14 @@ def head(log_id: int) -> Head | None:
 
 def logs() -> list[Row]:
     """(id, name, origin, size) of every log."""
-    return _all("SELECT id, name, origin, size FROM audit_log ORDER BY id", [])
+    rows = _all(
+        f"SELECT id, {_text('name')}, {_text('origin')}, size FROM audit_log ORDER BY id",  # noqa: S608
+        [],
+    )
+    return [
+        (log_id, _read_text(_plain(name)), _read_text(_plain(origin)), size)
+        for log_id, name, origin, size in rows
+    ]
 
 
 def entries(log_id: int, begin: int, end: int) -> Iterator[Chunk]:
