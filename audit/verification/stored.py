@@ -18,7 +18,7 @@ from audit.verification.chunks import Chunk, chunk_of_rows
 from audit.verification.layout import COLUMNS, TIMES
 
 CHUNK = 4096
-_ARROW_CHUNK = 2 * CHUNK
+_ARROW_CHUNK = 4 * CHUNK
 _READERS = 2  # connections: one asks and waits while the other's rows are made ready
 _LEVEL_CHUNK = 512
 _GROUPED = 50_000
