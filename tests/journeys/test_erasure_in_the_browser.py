@@ -178,7 +178,15 @@ def check_auditor(running: Installation, chromium: Browser, reference: str, tmp_
     auditor = Person(chromium, running, "auditor")
     page = auditor.page
     auditor.press("Verify now")
-    expect(page.get_by_text("verified", exact=True).first).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("The log holds.").first).to_be_visible(timeout=60_000)
+
+    def all_verified() -> bool:
+        page.reload()
+        return page.get_by_text("verified", exact=True).first.is_visible()
+
+    wait_for(
+        all_verified, seconds=150, message="for what was recorded meanwhile to be checked, too"
+    )
     page.goto("/")
     expect(page.get_by_text("verified", exact=True).first).to_be_visible()
     auditor.look("home-auditor")
