@@ -7,11 +7,13 @@ that a link can lead neither a scan nor a removal outside the root.
 import os
 import re
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
+
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 class LocationError(ValueError):
@@ -143,3 +145,22 @@ def local_path(location: str) -> Path:
     if "\x00" in text:
         raise LocationError("The location holds a NUL character. Give a plain path.")
     return Path(os.path.normpath(text))
+
+
+def masked(path: str, subject_columns: Iterable[str]) -> str:
+    """The path without the identifiers that a Hive partition of a subject column puts into it."""
+    columns = {c.lower() for c in subject_columns}
+    parts = []
+    for part in path.split("/"):
+        key, equals, _ = part.partition("=")
+        parts.append(f"{key}=*" if equals and unquote(key).lower() in columns else part)
+    return "/".join(parts)
+
+
+def hive_values(path: str) -> dict[str, str | None]:
+    values: dict[str, str | None] = {}
+    for part in path.split("/")[:-1]:
+        key, equals, value = part.partition("=")
+        if equals:
+            values[unquote(key)] = None if value == _HIVE_NULL else unquote(value)
+    return values

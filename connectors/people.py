@@ -14,9 +14,11 @@ The rule, for every adapter:
 Comparing a text column with a number ("4" for "00004") is not done: the zeros belong to the name.
 """
 
+import math
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 import polars as pl
 from polars.datatypes import DataTypeClass
@@ -89,13 +91,18 @@ def _in(column: pl.Expr, values: Sequence[object], kind: pl.DataType) -> pl.Expr
 
 def _text_rows(column: pl.Expr, identifiers: Sequence[str]) -> pl.Expr:
     rows = _in(column, list(identifiers), pl.String())
+    if folded := _folded(identifiers):
+        rows |= _in(column.str.strip_chars().str.to_lowercase(), sorted(folded), pl.String())
+    return rows
+
+
+def _folded(identifiers: Sequence[str]) -> frozenset[str]:
+    """The spellings, without blanks and in lower case, of those that have several spellings."""
     folded = {v.strip().lower() for v in identifiers if is_email(v)}
     for value in identifiers:
         if found := as_uuid(value):
             folded |= {str(found), found.hex}
-    if folded:
-        rows |= _in(column.str.strip_chars().str.to_lowercase(), sorted(folded), pl.String())
-    return rows
+    return frozenset(folded)
 
 
 def _whole_numbers(identifiers: Sequence[str], kind: pl.DataType) -> list[int]:
@@ -125,3 +132,50 @@ def same_identifier(left: str, right: str) -> bool:
         return left.strip().lower() == right.strip().lower()
     first, second = as_uuid(left), as_uuid(right)
     return first is not None and first == second
+
+
+def identifier_text(value: object) -> str:
+    """An identifier as people write it: 4.0 from a float column is the number 4."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, float | Decimal) and value == int(value):
+        return str(int(value))
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value.hex()
+    return str(value)
+
+
+def other_identifiers(
+    linked: Mapping[str, set[str]], needles: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    """What the rows say beyond what was asked for."""
+    found = {}
+    for name, values in linked.items():
+        asked = needles.get(name, ())
+        numbers = {as_integer(a) for a in asked} - {None}
+        new = {
+            v
+            for v in values
+            if not any(same_identifier(v, a) for a in asked) and as_integer(v) not in numbers
+        }
+        if new:
+            found[name] = tuple(sorted(new))
+    return found
+
+
+class Matcher:
+    """Whether single values are one of some identifiers, by the rule above."""
+
+    def __init__(self, identifiers: Sequence[str]) -> None:
+        self.exact = frozenset(identifiers)
+        self.folded = _folded(identifiers)
+        self.numbers = frozenset(n for v in identifiers if (n := as_integer(v)) is not None)
+
+    def text(self, value: str) -> bool:
+        return value in self.exact or (bool(self.folded) and value.strip().lower() in self.folded)
+
+    def number(self, value: int | float | Decimal) -> bool:
+        return value in self.numbers  # 4.0 is 4

@@ -34,11 +34,11 @@ from connectors.adapters.delta.commit import (
     transaction_action,
     write_commit,
 )
-from connectors.adapters.delta.find import Search, Target, check_head, masked
+from connectors.adapters.delta.find import Search, Target, check_head
 from connectors.adapters.delta.log import read_history
 from connectors.adapters.delta.rewrite import rewrite_without
 from connectors.adapters.delta.snapshot import DataFile, History, Snapshot
-from connectors.folders import LocalFolder, sync_folder
+from connectors.folders import LocalFolder, masked, sync_folder
 
 _FACTS = "vestigeErasure"
 _DEFAULT_INDEXED = 32  # of delta.dataSkippingNumIndexedCols

@@ -6,26 +6,29 @@ readers, yet its bytes are there.
 """
 
 import contextlib
-import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from urllib.parse import unquote
 
 import polars as pl
 
 from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress, StoreError
 from connectors.adapters.delta.log import COMMIT, LOG
 from connectors.adapters.delta.snapshot import Column, History, is_absolute
-from connectors.folders import FileEntry, LocalFolder
-from connectors.people import as_integer, column_expression, person_rows, same_identifier
+from connectors.folders import FileEntry, LocalFolder, hive_values, masked
+from connectors.people import (
+    as_integer,
+    column_expression,
+    identifier_text,
+    other_identifiers,
+    person_rows,
+    same_identifier,
+)
 from connectors.scan.content import scan_content
 from connectors.scan.identifiers import Identifiers
 from connectors.scan.record import Record
 
 _INTEGER_TYPES = {"byte", "short", "integer", "long"}
-_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
@@ -43,25 +46,6 @@ class Target:
 class FileMatch:
     rows: int
     linked: Mapping[str, frozenset[str]]
-
-
-def masked(path: str, subject_columns: Iterable[str]) -> str:
-    """The path without the identifiers that a Hive partition of a subject column puts into it."""
-    columns = {c.lower() for c in subject_columns}
-    parts = []
-    for part in path.split("/"):
-        key, equals, _ = part.partition("=")
-        parts.append(f"{key}=*" if equals and unquote(key).lower() in columns else part)
-    return "/".join(parts)
-
-
-def hive_values(path: str) -> dict[str, str | None]:
-    values: dict[str, str | None] = {}
-    for part in path.split("/")[:-1]:
-        key, equals, value = part.partition("=")
-        if equals:
-            values[unquote(key)] = None if value == _HIVE_NULL else unquote(value)
-    return values
 
 
 def nested_tables(entries: Sequence[FileEntry]) -> tuple[str, ...]:
@@ -216,20 +200,6 @@ class Search:
         return linked
 
 
-def identifier_text(value: object) -> str:
-    """An identifier as people write it: 4.0 from a float column is the number 4."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, float | Decimal) and value == int(value):
-        return str(int(value))
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return value.hex()
-    return str(value)
-
-
 def find_rows(
     folder: LocalFolder,
     history: History,
@@ -274,7 +244,7 @@ def find_rows(
     return Findings(
         objects=tuple(objects),
         rows_by_version=by_version,
-        linked=_other_identifiers(linked, search.needles),
+        linked=other_identifiers(linked, search.needles),
         method=_method(search, targets, len(history.snapshots), unread),
         files_searched=total - unread,
         bytes_searched=done_bytes,
@@ -318,24 +288,6 @@ def check_head(folder: LocalFolder, history: History, entries: Sequence[FileEntr
                 f"The current version of the table {folder.root} refers to a file that is not "
                 f"there: {path}. Restore it, or repair the table's log."
             )
-
-
-def _other_identifiers(
-    linked: Mapping[str, set[str]], needles: Mapping[str, Sequence[str]]
-) -> dict[str, tuple[str, ...]]:
-    """What the rows say beyond what was asked for."""
-    found = {}
-    for name, values in linked.items():
-        asked = needles.get(name, ())
-        numbers = {as_integer(a) for a in asked} - {None}
-        new = {
-            v
-            for v in values
-            if not any(same_identifier(v, a) for a in asked) and as_integer(v) not in numbers
-        }
-        if new:
-            found[name] = tuple(sorted(new))
-    return found
 
 
 def _method(search: Search, targets: Sequence[Target], versions: int, unread: int) -> str:

@@ -29,11 +29,11 @@ from deltalake.exceptions import DeltaError
 from connectors.adapters.base import Erased, ErasePlan, PlanOutdatedError, Progress, StoreError
 from connectors.adapters.delta.commit import metadata_action, transaction_action, write_commit
 from connectors.adapters.delta.erase import mark_of, output_mark
-from connectors.adapters.delta.find import masked, nested_tables
+from connectors.adapters.delta.find import nested_tables
 from connectors.adapters.delta.log import CHECKPOINT, LOG, read_history
 from connectors.adapters.delta.snapshot import History
 from connectors.clock import now
-from connectors.folders import FileEntry, LocalFolder
+from connectors.folders import FileEntry, LocalFolder, masked
 
 RETENTION = ("delta.logRetentionDuration", "delta.deletedFileRetentionDuration")
 SAVED = "vestige.saved."  # where the former retention is kept while it is zero
