@@ -14,7 +14,7 @@ from connectors.events import CONNECTOR_CREATED, CONNECTOR_DISABLED, CONNECTOR_T
 from connectors.models import DEFAULT_NAMESPACE, Connector
 from connectors.queries import (
     KindUnavailableError,
-    allowed_path,
+    located,
     open_location,
     open_store,
     require_available,
@@ -59,7 +59,7 @@ def probe(
     if not isinstance(options, Mapping):
         raise ConnectorError("options", 'Give the options as an object, for example {"key": 1}.')
     try:
-        path = str(allowed_path(location))
+        path = located(kind, location)
         store = open_location(kind, path, subject_columns, options, role="reader")
         found = _read(store)
     except StoreError as exc:

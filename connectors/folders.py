@@ -4,10 +4,14 @@ Paths are relative to the root and use "/". Nothing here follows a symbolic link
 that a link can lead neither a scan nor a removal outside the root.
 """
 
+import ctypes
+import errno
+import fcntl
 import os
 import re
 import uuid
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,6 +123,48 @@ def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+_AT_THE_WORKING_FOLDER = -100  # AT_FDCWD
+_RENAME_EXCHANGE = 2
+
+
+def exchange(left: Path, right: Path) -> None:
+    """Give two files each other's names, at once: readers see one file or the other.
+
+    Unlike a replacement it loses nothing: what the name meant until now is still there and can be
+    looked at. Where the system cannot exchange (not Linux, some network file systems), `left`
+    replaces `right`, and a copy of `right`'s name is kept under `left` as far as links go. Raises
+    OSError.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    swap = getattr(libc, "renameat2", None)
+    if swap is not None:
+        here, old, new = _AT_THE_WORKING_FOLDER, os.fsencode(left), os.fsencode(right)
+        if swap(here, old, here, new, _RENAME_EXCHANGE) == 0:
+            return
+        number = ctypes.get_errno()
+        if number not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+            raise OSError(number, os.strerror(number))
+    kept = left.with_name(f"{left.name}.old")
+    os.link(right, kept)
+    left.replace(right)
+    kept.rename(left)
+
+
+@contextmanager
+def locked_folder(root: Path) -> Iterator[bool]:
+    """Hold the folder's lock; yields False when another process holds it. It dies with us."""
+    handle = os.open(root, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
     finally:
         os.close(handle)
 

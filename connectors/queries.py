@@ -1,14 +1,16 @@
 """Which stores there are, and opening them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from django.conf import settings
 from django.db.models import QuerySet
 
 from connectors.adapters.base import Store, StoreError
 from connectors.adapters.delta import DeltaStore
+from connectors.adapters.files import FilesStore
 from connectors.folders import LocationError, local_path
 from connectors.models import Connector
 
@@ -28,7 +30,7 @@ class LocationOutsideError(StoreError):
 
 def available_kinds() -> dict[str, str]:
     """Kinds that have an adapter: name → how people call it."""
-    return {Connector.Kind.DELTA.value: str(Connector.Kind.DELTA.label)}
+    return {kind: str(Connector.Kind(kind).label) for kind in OPENERS}
 
 
 def connectors_visible_to(user: "User") -> QuerySet[Connector]:
@@ -68,8 +70,16 @@ def open_location(
     """A store that may have no connector yet. Raises KindUnavailableError, LocationOutsideError,
     StoreError."""
     require_available(kind)
-    path = allowed_path(location)
-    return DeltaStore(str(path), subject_columns, options, writable=role == "writer")
+    opener = OPENERS[kind]
+    path = opener.locate(location)
+    return opener.store(path, subject_columns, options, writable=role == "writer")
+
+
+def located(kind: str, location: str) -> str:
+    """The location as it is kept, links resolved. Raises KindUnavailableError,
+    LocationOutsideError, StoreError."""
+    require_available(kind)
+    return OPENERS[kind].locate(location)
 
 
 def require_available(kind: str) -> None:
@@ -104,3 +114,33 @@ def allowed_path(location: str) -> Path:
             f"({allowed}). Move the table there, or have VESTIGE_STORE_ROOTS extended."
         )
     return path
+
+
+def _folder(location: str) -> str:
+    return str(allowed_path(location))
+
+
+class _StoreClass(Protocol):
+    def __call__(
+        self,
+        location: str,
+        subject_columns: Iterable[str],
+        options: Mapping[str, Any] | None = None,
+        *,
+        writable: bool = True,
+    ) -> Store: ...
+
+
+@dataclass(frozen=True)
+class Opener:
+    """How stores of one kind are reached. `locate`: the location as it is kept, once checked;
+    raises StoreError for one that this installation may not connect."""
+
+    locate: Callable[[str], str]
+    store: _StoreClass
+
+
+OPENERS: dict[str, Opener] = {
+    "delta": Opener(_folder, DeltaStore),
+    "files": Opener(_folder, FilesStore),
+}

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,9 +50,12 @@ def scan_parquet(data: "bytes | mmap.mmap", path: str, record: Record) -> None:
     elements = _leaf_elements(footer)
     for key, value in [(n.get(1, b""), n.get(2, b"")) for n in footer.get(5, [])]:
         _scan_note(_text(key), _text(value), path, record)
+    summary = _is_summary(data)
     for group in footer.get(4, []):
         for element, chunk in zip(elements, group[1], strict=True):
-            _Chunk(data, element, chunk, path, record).scan()
+            _Chunk(data, element, chunk, path, record, summary=summary).scan()
+    if summary:
+        return
     columns = ColumnScan(path, record)
     with pq.ParquetFile(_buffer(data), read_dictionary=_text_columns(data)) as file:
         for batch in file.iter_batches(batch_size=_BATCH_ROWS):
@@ -113,6 +117,11 @@ def _footer(data: "bytes | mmap.mmap") -> dict[int, Any]:
         raise ParquetFormatError(f"the Parquet footer is damaged: {exc}") from exc
 
 
+def _is_summary(data: "bytes | mmap.mmap") -> bool:
+    """A footer and nothing else: `_metadata`, which repeats the footers of other files."""
+    return int.from_bytes(data[-8:-4], "little") == len(data) - 8 - len(MAGIC)
+
+
 def _leaf_elements(footer: dict[int, Any]) -> list[Element]:
     """The leaf columns in file order, from the flattened schema tree."""
     schema = footer.get(2) or []
@@ -161,6 +170,7 @@ class _Chunk:
     chunk: dict[int, Any]
     path: str
     record: Record
+    summary: bool = False  # the pages lie in another file, whose path this one states
 
     def scan(self) -> None:
         meta = self.chunk.get(3)
@@ -168,8 +178,18 @@ class _Chunk:
             raise ParquetFormatError("a column has no metadata (it may be encrypted)")
         name = ".".join(self.element.path)
         self._bounds(meta.get(12), f"footer statistics of {name}")
+        if self.summary:
+            self._named_file(unquote(_text(self.chunk.get(1, b""))))
+            return
         self._column_index()
         self._pages(meta)
+
+    def _named_file(self, path: str) -> None:
+        for part in path.split("/"):
+            key, _, value = part.partition("=")
+            found = [*self.record.identifiers.within(part)]
+            found += self.record.identifiers.of_text(value, [key], declared=False) if value else []
+            self.record.hits(dict.fromkeys(found), self.path, "path of a file")
 
     def _bounds(self, statistics: Any, where: str) -> None:
         for field in (1, 2, 5, 6):  # max, min (old and new); the rest are counts

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ from connectors.scan.record import Record
 
 _MAX_DEPTH = 200
 _CSV_SUFFIXES = (".csv", ".tsv", ".csv.tmp")
+_DELIMITERS = ",;\t|"
+csv.field_size_limit(1 << 24)  # Python's 128 KB are less than some texts are long
 
 
 def decoded(data: bytes) -> str | None:
@@ -42,7 +45,7 @@ def scan_text(text: str, path: str, record: Record) -> None:
     if document is not None:
         scan_json(document, (), path, record)
         return
-    if path.lower().endswith(_CSV_SUFFIXES):
+    if path.lower().rstrip("!").removesuffix(".gz").endswith(_CSV_SUFFIXES):
         _scan_csv(text, path, record)
     for line in text.splitlines():
         value = _json(line)
@@ -78,7 +81,7 @@ def scan_json(value: Any, keys: tuple[str, ...], path: str, record: Record) -> N
         _scan_string(value, keys, path, record)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         where = f"JSON value of {_named(keys)}"
-        record.hits(record.identifiers.of_number(value, keys), path, where)
+        record.hits(record.identifiers.of_number(value, keys), path, where, column=keys)
 
 
 def _scan_string(value: str, keys: tuple[str, ...], path: str, record: Record) -> None:
@@ -89,7 +92,7 @@ def _scan_string(value: str, keys: tuple[str, ...], path: str, record: Record) -
     where = f"JSON value of {_named(keys)}"
     whole = record.identifiers.of_text(value, keys, declared=False)
     if whole:
-        record.hits(whole, path, where)
+        record.hits(whole, path, where, column=keys)
     else:
         _scan_line(value, path, where, record)
     record.cuts(record.identifiers.cut(value), path, where)
@@ -113,9 +116,9 @@ def _scan_line(line: str, path: str, where: str, record: Record) -> None:
 
 
 def _scan_csv(text: str, path: str, record: Record) -> None:
-    dialect = "excel-tab" if ".tsv" in path.lower() else "excel"
+    lines = io.StringIO(text, newline="")
     try:
-        for row in csv.DictReader(io.StringIO(text), dialect=dialect):
+        for row in csv.DictReader(lines, **_dialect(text, record.identifiers)):
             for name, value in row.items():
                 if isinstance(name, str) and isinstance(value, str):
                     keys = (name.strip(),)
@@ -123,3 +126,24 @@ def _scan_csv(text: str, path: str, record: Record) -> None:
                     record.hits(found, path, f"column {name}", column=keys)
     except csv.Error as exc:
         record.fail(path, f"not valid CSV ({exc})")
+
+
+def _dialect(text: str, identifiers: Identifiers) -> dict[str, Any]:
+    """The delimiter and quote under which the header names identity columns, else most columns."""
+    header = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
+    quote = "'" if header.startswith("'") else '"'
+    # An unusual delimiter stands beside the name of an identity column.
+    beside = [
+        character
+        for name in identifiers.identity_names
+        for found in re.finditer(re.escape(name), header, re.IGNORECASE)
+        for character in (header[found.start() - 1 : found.start()], header[found.end() :][:1])
+        if character and not character.isalnum() and character not in "_-.'\"\r\n "
+    ]
+    choices = [{"delimiter": d, "quotechar": quote} for d in dict.fromkeys([*_DELIMITERS, *beside])]
+
+    def fitness(choice: dict[str, Any]) -> tuple[int, int]:
+        names = next(csv.reader([header], **choice), [])
+        return sum(identifiers.is_identity([n.strip()]) for n in names), len(names)
+
+    return max(choices, key=fitness)

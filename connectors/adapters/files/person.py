@@ -1,0 +1,152 @@
+"""Whether a row is the person's: by its identifier columns, and by what its texts say.
+
+A row whose free text names the person, and that names nobody else in an identifier column, is the
+person's. If it names somebody else, it is *their* row: erasing it would erase the wrong person, so
+it is counted as a mention, and a plan with mentions is blocked until somebody has looked.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum
+
+import polars as pl
+
+from connectors.adapters.base import Needles
+from connectors.people import Matcher, as_integer, column_expression, identifier_text, person_rows
+from connectors.scan.identifiers import Identifiers
+
+NUMBER = int | float | Decimal
+
+
+class Verdict(Enum):
+    NOBODY = 0
+    PERSON = 1
+    MENTIONED = 2
+    ALIKE = 3
+
+
+@dataclass
+class FileMatch:
+    """What one file holds. `rows`: all; `person`: theirs; `mentions`: others' that name them;
+    `alike`: whose identifier is the same number in another spelling, as text ("4" for "00004")."""
+
+    rows: int = 0
+    person: int = 0
+    mentions: int = 0
+    alike: int = 0
+    linked: dict[str, set[str]] = field(default_factory=dict)
+    filled: set[str] = field(default_factory=set)  # identifier columns with a value in some row
+
+    def link(self, column: str, values: Iterable[object]) -> None:
+        """Note identifiers that stand in the person's rows."""
+        texts = {text for v in values if v is not None and (text := identifier_text(v))}
+        if texts:
+            self.linked.setdefault(column, set()).update(texts)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the connector says about the columns of its files."""
+
+    subject: tuple[str, ...]
+    text: tuple[str, ...] = ()  # free text that may name people
+    numbers: tuple[str, ...] = ()  # in CSV and JSON texts: "4" is "00004"
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*self.subject, *self.text]))
+
+
+class Person:
+    """One person's identifiers, compared with the columns of any file."""
+
+    def __init__(self, columns: Columns, needles: Needles) -> None:
+        self.needles = {c: tuple(dict.fromkeys(v)) for c, v in needles.items() if v}
+        self.columns = Columns(
+            tuple(dict.fromkeys([*columns.subject, *self.needles])), columns.text, columns.numbers
+        )
+        self.values = tuple(dict.fromkeys(v for vs in self.needles.values() for v in vs))
+        self.names = Identifiers(self.values, identity_columns=self.columns.subject)
+        self._matchers = {c: Matcher(v) for c, v in self.needles.items()}
+
+    def is_value(self, column: str, value: object) -> bool:
+        """Whether a value of an identifier column, as a text format holds it, is the person."""
+        matcher = self._matchers.get(column)
+        if matcher is None or value is None or isinstance(value, bool):
+            return False
+        if isinstance(value, NUMBER):
+            return matcher.number(value)
+        if not isinstance(value, str):
+            return False
+        if matcher.text(value):
+            return True
+        number = as_integer(value) if column in self.columns.numbers else None
+        return number is not None and matcher.number(number)
+
+    def is_alike(self, column: str, value: object) -> bool:
+        """A text that is the same number: perhaps the person, perhaps somebody else."""
+        matcher = self._matchers.get(column)
+        if matcher is None or not matcher.numbers or not isinstance(value, str):
+            return False
+        number = as_integer(value)
+        return number is not None and matcher.number(number)
+
+    def is_named_in(self, text: object) -> bool:
+        return isinstance(text, str) and any(True for _ in self.names.within(text))
+
+    def is_partition(self, values: Mapping[str, str | None]) -> bool:
+        """Whether a partition's key says that every row in it is the person's."""
+        return any(self.is_value(column, values.get(column)) for column in self.needles)
+
+    def verdict(
+        self, identifiers: Mapping[str, Sequence[object]], texts: Iterable[object]
+    ) -> Verdict:
+        """`identifiers`: column → its values in the row, several where a list holds them."""
+        for column, values in identifiers.items():
+            if any(self.is_value(column, value) for value in values):
+                return Verdict.PERSON
+        if any(self.is_alike(column, v) for column, values in identifiers.items() for v in values):
+            return Verdict.ALIKE
+        if not any(self.is_named_in(text) for text in texts):
+            return Verdict.NOBODY
+        others = any(v not in (None, "") for values in identifiers.values() for v in values)
+        return Verdict.MENTIONED if others else Verdict.PERSON
+
+    def masks(
+        self, frame: pl.DataFrame, schema: Mapping[str, pl.DataType]
+    ) -> tuple[pl.Series, pl.Series, pl.Series]:
+        """For each row of a frame: named by an identifier column; the person's; a mention."""
+        nobody = pl.repeat(value=False, n=frame.height, dtype=pl.Boolean, eager=True)
+        named, others = nobody, nobody
+        for column in self.columns.subject:
+            try:
+                expression, kind = column_expression(column, schema)
+            except KeyError:
+                continue
+            if column in self.needles:
+                named = named | _mask(frame, person_rows(expression, kind, self.needles[column]))
+            others = others | _mask(frame, expression.is_not_null())
+        said = self._said(frame, schema)
+        return named, named | (said & ~others), said & others & ~named
+
+    def _said(self, frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.Series:
+        said = [False] * frame.height
+        fragments = self.names.fragments
+        for column in self.columns.text if fragments else ():
+            try:
+                expression, kind = column_expression(column, schema)
+            except KeyError:
+                continue
+            if kind != pl.String:
+                continue
+            texts = frame.select(expression.alias("v"))["v"]
+            likely = texts.str.contains_any(fragments, ascii_case_insensitive=True)
+            for row in likely.fill_null(value=False).arg_true().to_list():
+                said[row] = said[row] or self.is_named_in(texts[row])
+        return pl.Series(said, dtype=pl.Boolean)
+
+
+def _mask(frame: pl.DataFrame, rows: pl.Expr) -> pl.Series:
+    # As a column of the frame, a plain `false` becomes one for each row.
+    return frame.with_columns(rows.fill_null(value=False).alias("_vestige"))["_vestige"]

@@ -1,0 +1,374 @@
+"""A folder of plain files as a store."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from connectors.adapters.base import (
+    Erased,
+    ErasePlan,
+    Findings,
+    Needles,
+    PhysicalObject,
+    PlanOutdatedError,
+    Progress,
+    ScanReport,
+    StoreError,
+    StoreVersion,
+)
+from connectors.adapters.files.delimited import Dialect
+from connectors.adapters.files.erase import Erasure
+from connectors.adapters.files.find import Search, blockers_of
+from connectors.adapters.files.layout import (
+    Layout,
+    Role,
+    digest_of,
+    leaf,
+    read_layout,
+    version_id,
+)
+from connectors.adapters.files.person import Columns, Person
+from connectors.adapters.files.purge import Purge
+from connectors.adapters.files.reading import Reader, columns_of, require_columns
+from connectors.folders import (
+    FileEntry,
+    LocalFolder,
+    LocationError,
+    hive_values,
+    local_path,
+    locked_folder,
+    masked,
+)
+from connectors.people import as_integer, identifier_text, same_identifier
+from connectors.scan.folder import FolderScan
+from connectors.scan.identifiers import Identifiers
+
+_MOST_DISTINCT = 1_000_000  # values that a profile counts before it gives up
+
+
+def _silent(_phase: str, _done: int, _total: int, _bytes: int) -> None:
+    return
+
+
+class FilesStore:
+    """One folder. `subject_columns`: the columns that hold identifiers of people; a dot leads into
+    structs and JSON objects ("account.email").
+
+    Options: `delimiter`, `quote`, `escape`, `encoding` (of CSV files, where they cannot be found
+    out); `text_columns` (free text in which people may be named); `number_columns` (identifier
+    columns whose texts in CSV and JSON are numbers: "4" is "00004"); `unrelated_files` (patterns
+    of files with rows that name nobody); `unrelated_columns` (columns whose texts may equal a short
+    identifier by chance). A store that is not `writable` refuses to erase and to purge.
+    """
+
+    kind = "files"
+
+    def __init__(
+        self,
+        location: str,
+        subject_columns: Iterable[str],
+        options: Mapping[str, Any] | None = None,
+        *,
+        writable: bool = True,
+    ) -> None:
+        """Raises StoreError for the location, ValueError for an option."""
+        self.writable = writable
+        try:
+            self.folder = LocalFolder(local_path(location))
+        except LocationError as exc:
+            raise StoreError(str(exc)) from exc
+        options = options or {}
+        self.subject_columns = tuple(subject_columns)
+        self.columns = Columns(
+            self.subject_columns,
+            text=_names(options, "text_columns"),
+            numbers=_names(options, "number_columns"),
+        )
+        self.unrelated_files = _names(options, "unrelated_files")
+        self.unrelated_columns = _names(options, "unrelated_columns")
+        self.reader = Reader(self.folder, Dialect.of(options), self.subject_columns)
+
+    def _layout(self) -> Layout:
+        return read_layout(self.folder, self.unrelated_files)
+
+    def versions(self, *, digests: bool = True) -> Sequence[StoreVersion]:
+        """The one state that a folder has. Its id is the same as long as no file changes; without
+        `digests` it is another one, by sizes and times, and rows are counted only where a file
+        says how many it has."""
+        layout = self._layout()
+        objects, leaves = [], []
+        rows: int | None = 0
+        for entry in layout.data:
+            digest = digest_of(self.folder, entry.path) if digests else None
+            count = self._count(entry, read=digests)
+            rows = None if rows is None or count is None else rows + count
+            leaves.append(leaf(entry.path, entry.bytes, digest or ""))
+            objects.append(
+                PhysicalObject(masked(entry.path, self.subject_columns), entry.bytes, count, digest)
+            )
+        identity = version_id(leaves)
+        return [
+            StoreVersion(
+                id=identity if digests else layout.quick_id(),
+                created_at=layout.newest_change(),
+                operation="files as they are",
+                refs=("current",),
+                objects=tuple(objects),
+                rows=rows,
+                bytes=sum(o.bytes for o in objects),
+                digest=identity if digests else None,
+                schema=tuple(self._schema(layout)),
+            )
+        ]
+
+    def _count(self, entry: FileEntry, *, read: bool) -> int | None:
+        file = self.reader.open(entry.path)
+        return file.count() if read or entry.path.lower().endswith((".parquet", ".pq")) else None
+
+    def _layout_of(self, version: str | None) -> Layout:
+        layout = self._layout()
+        if version is not None:
+            current = version_id(layout.leaves().values())
+            if version not in (current, layout.quick_id()):
+                raise StoreError(
+                    f"The folder {self.folder.root} keeps no version {version}; its files are at "
+                    f"{current} now. A folder keeps its current files only."
+                )
+        return layout
+
+    def schema(self, version: str | None = None) -> Sequence[tuple[str, str]]:
+        """The union of the files' columns and partition keys; a column that has several types
+        lists them. Raises StoreError for a file that has no column to find people by."""
+        layout = self._layout_of(version)
+        for entry in layout.of(Role.DATA):
+            file = self.reader.open(entry.path)
+            if file.columns():
+                shown = masked(entry.path, self.subject_columns)
+                if not entry.path.lower().removesuffix(".gz").endswith(("json", "jsonl", "ndjson")):
+                    require_columns(file, entry.path, shown, self.subject_columns)
+        return self._schema(layout)
+
+    def _schema(self, layout: Layout) -> list[tuple[str, str]]:
+        kinds: dict[str, dict[str, None]] = {}
+        for entry in layout.data:
+            for name, kind in self.reader.open(entry.path).columns():
+                kinds.setdefault(name, {}).update(dict.fromkeys(kind.split("|")))
+            for key in hive_values(entry.path):
+                kinds.setdefault(key, {"string": None})
+        for found in kinds.values():
+            if len(found) > 1:
+                found.pop("null", None)
+        return [(name, "|".join(found)) for name, found in kinds.items()]
+
+    def profile(self, version: str | None = None) -> Mapping[str, Any]:
+        """Counts only, no values: rows, files, bytes, whole-row duplicates, and for each column
+        its type, empty values and distinct values (None where there are too many to count)."""
+        layout = self._layout_of(version)
+        schema = self._schema(layout)
+        names = [name for name, _ in schema]
+        filled: Counter[str] = Counter()
+        distinct: dict[str, set[int] | None] = {name: set() for name in names}
+        whole: set[int] | None = set()
+        rows = 0
+        for entry in layout.data:
+            partition = hive_values(entry.path)
+            for values in self.reader.open(entry.path).rows(names):
+                rows += 1
+                found = {
+                    n: repr(list(v)) if v else repr([partition[n]])
+                    for n, v in zip(names, values, strict=True)
+                    if v or partition.get(n) is not None
+                }
+                filled.update(found.keys())
+                for name, text in found.items():
+                    distinct[name] = _with(distinct[name], text)
+                whole = _with(whole, repr(sorted(found.items())))
+        return {
+            "version": version or version_id(layout.leaves().values()),
+            "rows": rows,
+            "files": len(layout.data),
+            "bytes": sum(e.bytes for e in layout.data),
+            "duplicates": rows - len(whole) if whole is not None else None,
+            "columns": {
+                name: {
+                    "type": kind,
+                    "nulls": rows - filled[name],
+                    "distinct": None if (seen := distinct[name]) is None else len(seen),
+                }
+                for name, kind in schema
+            },
+        }
+
+    def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings:
+        """Search every file once. Raises StoreError for files that cannot be read or searched."""
+        search = Search(self._layout(), self.reader, self.columns, needles)
+        return search.run(progress or _silent)
+
+    def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
+        """Raises PlanOutdatedError when a file has changed since the findings were made."""
+        if mode == "keep_history":
+            raise StoreError(
+                "A folder keeps no older versions, so there is no history to keep. Plan with mode "
+                '"purge".'
+            )
+        if mode != "purge":
+            raise StoreError(f'There is no mode "{mode}". Plan with mode "purge".')
+        layout = self._layout()
+        version = version_id(layout.leaves().values())
+        if version not in findings.rows_by_version:
+            raise PlanOutdatedError(
+                f"Files in the folder {self.folder.root} changed since it was searched. Search "
+                "again, then plan."
+            )
+        planned = [o for o in findings.objects if o.kind in ("data", "orphan", "log")]
+        blockers = blockers_of(findings.objects) + self._special_files(layout)
+        if planned:
+            blockers += self._hindrances(layout, {o.path for o in planned})
+        return ErasePlan(
+            mode=mode,
+            snapshot=version,
+            objects=tuple(sorted({o.path for o in planned})),
+            rows=sum(o.rows for o in planned),
+            bytes=sum(o.bytes for o in planned),
+            versions_lost=(version,) if planned else (),
+            blockers=tuple(dict.fromkeys(blockers)),
+        )
+
+    def _special_files(self, layout: Layout) -> list[str]:
+        return [
+            f"{masked(entry.path, self.subject_columns)} is a symbolic link, or no regular file: "
+            "what is behind it is neither searched nor erased. Remove it, or put the file itself "
+            "in its place."
+            for entry in layout.of(Role.SPECIAL)
+        ]
+
+    def _hindrances(self, layout: Layout, planned: set[str]) -> Iterator[str]:
+        """Why planned files cannot be replaced, each with what to do."""
+        for entry in layout.of(Role.DATA):
+            shown = masked(entry.path, self.subject_columns)
+            if shown not in planned:
+                continue
+            location = self.folder.locate(entry.path)
+            found = location.stat()
+            if not found.st_mode & 0o222 or not os.access(location.parent, os.W_OK):
+                yield f"{shown} or its folder is read-only. Its owner has to permit writing."
+            elif os.geteuid() not in (0, found.st_uid):
+                yield (
+                    f"{shown} belongs to another user, whose file it would not stay. Run the "
+                    "worker as that user."
+                )
+            if found.st_nlink > 1:
+                yield (
+                    f"{shown} has {found.st_nlink} names (hard links), and would keep its content "
+                    "under the others. Remove them first."
+                )
+
+    @contextmanager
+    def _locked(self) -> Iterator[Layout]:
+        if not self.writable:
+            raise StoreError(f"The folder {self.folder.root} was opened for reading only.")
+        self._layout()  # says so when there is no folder
+        with locked_folder(self.folder.root) as mine:
+            if not mine:
+                raise StoreError(
+                    f"Another erasure is at work in the folder {self.folder.root}. Run this one "
+                    "again when it is done."
+                )
+            yield self._layout()
+
+    def erase(self, plan: ErasePlan, needles: Needles, progress: Progress | None = None) -> Erased:
+        """Rewrite the files without the person, each in one swap.
+
+        Raises PlanOutdatedError (files changed), ResidueError, StoreError; what was not reached
+        is as it was, and the same plan goes on from there.
+        """
+        with self._locked() as layout:
+            search = Search(layout, self.reader, self.columns, needles)
+            return Erasure(search, plan, progress or _silent).run()
+
+    def purge_history(self, plan: ErasePlan, progress: Progress | None = None) -> Erased:
+        """Remove what dead attempts, checksums and summaries keep. Raises StoreError."""
+        with self._locked() as layout:
+            return Purge(layout, self.subject_columns, plan, progress or _silent).run()
+
+    def verify_erased(
+        self,
+        needles: Iterable[str],
+        control: tuple[str, str] | None,
+        progress: Progress | None = None,
+    ) -> ScanReport:
+        """Read every byte that is left; see `connectors.scan.identifiers` for what counts."""
+        if not self.folder.root.is_dir():
+            raise StoreError(f"There is no folder at {self.folder.root}, so nothing was verified.")
+        identifiers = Identifiers(
+            needles,
+            identity_columns=self.subject_columns,
+            unrelated_columns=self.unrelated_columns,
+            control=control,
+        )
+        scan = FolderScan(self.folder, identifiers)
+        return scan.run(progress or _silent, with_control=control is not None)
+
+    def identifier_values(self, column: str, version: str) -> Iterable[str]:
+        """The distinct identifiers in a column, as text, in no order.
+
+        Raises StoreError when the version is not the current one, or no file has the column.
+        """
+        layout = self._layout_of(version)
+        seen: set[str] = set()
+        known = False
+        for entry in layout.of(Role.DATA):
+            file = self.reader.open(entry.path)
+            partition = hive_values(entry.path).get(column)
+            known = known or partition is not None or bool(columns_of(file, [column]))
+            for text in self._texts(entry, column, partition):
+                if text not in seen:
+                    seen.add(text)
+                    yield text
+        if not known:
+            raise StoreError(f"No file of the folder {self.folder.root} has a column {column}.")
+
+    def _texts(self, entry: FileEntry, column: str, partition: str | None) -> Iterator[str]:
+        for (values,) in self.reader.open(entry.path).rows([column]):
+            for value in values or ([partition] if partition else []):
+                if text := identifier_text(value):
+                    yield text
+
+    def control_subject(self, needles: Needles) -> tuple[str, str] | None:
+        """(column, identifier) of somebody else; None when nobody is left.
+
+        This is another person's identifier: it belongs in no log and no report.
+        """
+        person = Person(self.columns, needles)
+        for entry in self._layout().of(Role.DATA):
+            partition = hive_values(entry.path)
+            for column in person.columns.subject:
+                for text in self._texts(entry, column, partition.get(column)):
+                    if not _is_sought(text, person.values):
+                        return column, text
+        return None
+
+
+def _is_sought(text: str, values: Iterable[str]) -> bool:
+    number = as_integer(text)
+    return any(
+        same_identifier(text, value) or (number is not None and number == as_integer(value))
+        for value in values
+    )
+
+
+def _with(seen: set[int] | None, text: str) -> set[int] | None:
+    """The set with one more value's hash; None once it is too large."""
+    if seen is None:
+        return None
+    seen.add(hash(text))
+    return seen if len(seen) <= _MOST_DISTINCT else None
+
+
+def _names(options: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    given = options.get(name, ())
+    if isinstance(given, str) or not all(isinstance(item, str) for item in given):
+        raise ValueError(f'"{name}" is a list of names, for example ["{name.split("_")[0]}"]')
+    return tuple(given)

@@ -1,0 +1,107 @@
+"""What CSV and JSON Lines share: rows that are ranges of bytes, and stay the bytes they are."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from connectors.adapters.base import ResidueError, StoreError
+from connectors.adapters.files.formats import UNPACKING_ERRORS, Values
+from connectors.adapters.files.lines import (
+    Range,
+    TextLines,
+    add_range,
+    content_digest,
+    copy_without,
+)
+from connectors.adapters.files.person import FileMatch, Person, Verdict
+
+
+class TextFile(ABC):
+    """`name`: the file's path as messages may show it."""
+
+    def __init__(self, location: Path, name: str) -> None:
+        self.location = location
+        self.name = name
+
+    @abstractmethod
+    def columns(self) -> Sequence[tuple[str, str]]: ...
+
+    @abstractmethod
+    def _rows(self, columns: Sequence[str]) -> Iterator[tuple[Range, Values]]:
+        """The bytes of each row, and its values in these columns."""
+
+    @abstractmethod
+    def _at(self, location: Path) -> "TextFile":
+        """The same kind of file, read in the same way, at another place."""
+
+    def rows(self, columns: Sequence[str]) -> Iterator[Values]:
+        with self._faults_named():
+            for _, values in self._rows(columns):
+                yield values
+
+    def count(self) -> int:
+        return sum(1 for _ in self.rows(()))
+
+    def search(self, person: Person) -> FileMatch:
+        return self._search(person, [])
+
+    def _search(self, person: Person, ranges: list[Range]) -> FileMatch:
+        match = FileMatch()
+        searched = person.columns.searched
+        subjects, texts = person.columns.subject, person.columns.text
+        with self._faults_named():
+            for (start, end), values in self._rows(searched):
+                match.rows += 1
+                by_column = dict(zip(searched, values, strict=True))
+                match.filled.update(c for c in subjects if by_column[c])
+                verdict = person.verdict(
+                    {c: by_column[c] for c in subjects},
+                    [text for c in texts for text in by_column[c]],
+                )
+                if verdict is Verdict.PERSON:
+                    match.person += 1
+                    add_range(ranges, start, end)
+                    for column in subjects:
+                        match.link(column, by_column[column])
+                elif verdict is Verdict.MENTIONED:
+                    match.mentions += 1
+                elif verdict is Verdict.ALIKE:
+                    match.alike += 1
+        return match
+
+    def rewrite(self, target: Path, person: Person) -> FileMatch:
+        """Copies the other rows as bytes, then reads what was written. Raises ResidueError."""
+        ranges: list[Range] = []
+        match = self._search(person, ranges)
+        kept = copy_without(self.location, target, ranges)
+        left = self._at(target).search(person)
+        if left.person:
+            raise ResidueError(f"{left.person} rows were still found after rewriting {self.name}.")
+        if content_digest(target) != kept or left.rows != match.rows - match.person:
+            raise StoreError(
+                f"The file {self.name} could not be rewritten: what was written is not what the "
+                "other rows were. It was left as it is; check the disk."
+            )
+        return match
+
+    @contextmanager
+    def _faults_named(self) -> Iterator[None]:
+        try:
+            yield
+        except UnicodeDecodeError as exc:
+            raise StoreError(
+                f"The file {self.name} is not text in the encoding {exc.encoding}. Name its "
+                'encoding in the option "encoding".'
+            ) from exc
+        except UNPACKING_ERRORS as exc:
+            raise StoreError(
+                f"The file {self.name} cannot be read: it is damaged, or it was removed "
+                f"({type(exc).__name__})."
+            ) from exc
+
+    def _broken(self, lines: TextLines, why: str) -> StoreError:
+        return StoreError(
+            f"The file {self.name} has a broken row at line {lines.number}: {why}. Nothing was "
+            "skipped or changed: correct the file, or the options about its format."
+        )
