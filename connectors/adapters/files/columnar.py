@@ -45,6 +45,7 @@ class ParquetFile:
 
     @contextmanager
     def _open(self) -> Iterator[pq.ParquetFile]:
+        """For reading: whatever goes wrong is the file's fault."""
         try:
             with pq.ParquetFile(self.location) as file:
                 yield file
@@ -86,7 +87,7 @@ class ParquetFile:
     def rewrite(self, target: Path, person: Person) -> FileMatch:
         """Raises StoreError, ResidueError, OSError, pyarrow's errors."""
         match = FileMatch()
-        with self._open() as source:
+        with pq.ParquetFile(self.location) as source:
             wanted = _present(source, person.columns.searched)
             match.rows = source.metadata.num_rows
             schema = _plain_schema(source.schema_arrow)

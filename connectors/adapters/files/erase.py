@@ -110,10 +110,12 @@ class Erasure:
                 self._replace(entry, beside, was, shown)
         except Exception as exc:
             beside.unlink(missing_ok=True)
+            if isinstance(exc, FileNotFoundError) and not self.folder.exists(entry.path):
+                raise outdated(self.folder) from exc
             if isinstance(exc, OSError | pa.ArrowException):
                 raise StoreError(
                     f"The file {shown} could not be rewritten: {_reason(exc)}. It was left as it "
-                    "is. Check free space and access, then run the erasure again."
+                    "is. Check the file, free space and access, then run the erasure again."
                 ) from exc
             raise
 

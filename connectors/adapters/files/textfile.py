@@ -75,14 +75,13 @@ class TextFile(ABC):
         ranges: list[Range] = []
         match = self._search(person, ranges)
         kept = copy_without(self.location, target, ranges)
+        if content_digest(target) != kept:
+            raise self._unequal("the disk does not hold what was written")
         left = self._at(target).search(person)
         if left.person:
             raise ResidueError(f"{left.person} rows were still found after rewriting {self.name}.")
-        if content_digest(target) != kept or left.rows != match.rows - match.person:
-            raise StoreError(
-                f"The file {self.name} could not be rewritten: what was written is not what the "
-                "other rows were. It was left as it is; check the disk."
-            )
+        if left.rows != match.rows - match.person:
+            raise self._unequal(f"{left.rows} rows instead of {match.rows - match.person}")
         return match
 
     @contextmanager
@@ -99,6 +98,12 @@ class TextFile(ABC):
                 f"The file {self.name} cannot be read: it is damaged, or it was removed "
                 f"({type(exc).__name__})."
             ) from exc
+
+    def _unequal(self, why: str) -> StoreError:
+        return StoreError(
+            f"The file {self.name} could not be rewritten: {why}. It was left as it is. Check the "
+            "disk, and whether somebody writes to the file."
+        )
 
     def _broken(self, lines: TextLines, why: str) -> StoreError:
         return StoreError(
