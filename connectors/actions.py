@@ -73,7 +73,7 @@ def probe(
     if missing:
         raise ConnectorError(
             "subject_columns",
-            f"The table has no column {', '.join(missing)}. Its columns are: "
+            f"The store has no column {', '.join(missing)}. Its columns are: "
             f"{', '.join(name for name, _ in found.columns)}.",
         )
     return path, found

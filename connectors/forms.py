@@ -31,14 +31,18 @@ class ConnectForm(forms.Form):
     kind = forms.ChoiceField(label="Kind of store")
     location = forms.CharField(
         max_length=2000,
-        help_text="The absolute path of the table's folder on this machine.",
+        help_text=(
+            "The absolute path, on this machine, of a Delta table's folder or of a folder with "
+            "Parquet, CSV and JSON Lines files."
+        ),
         widget=forms.TextInput(attrs={"spellcheck": "false", "autocomplete": "off"}),
     )
     subject_columns = SubjectColumnsField(
         label="Columns that name people",
         help_text=(
             "One a line: the column, an equals sign, and the type of identifier in it, "
-            "such as customer_id = customer or email = email."
+            "such as customer_id = customer or email = email. A dot leads into structs and JSON "
+            "objects: account.email = email."
         ),
     )
     name = forms.CharField(
@@ -57,6 +61,14 @@ class ConnectForm(forms.Form):
         label="Worker queue",
         help_text="The queue of the workers that can reach the store, if not the usual one.",
     )
+    options = forms.JSONField(
+        required=False,
+        help_text=(
+            'Of the kind\'s own, as JSON. For files, for example {"delimiter": ";", "encoding": '
+            '"cp1252", "unrelated_files": ["products*.csv"]}. No secrets.'
+        ),
+        widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -68,6 +80,7 @@ class ConnectForm(forms.Form):
         """The arguments of `create_connector`."""
         given = dict(self.cleaned_data)
         namespace, name = given.pop("dataset_namespace"), given.pop("dataset_name")
+        given["options"] = given["options"] or {}
         return {**given, "dataset": {"namespace": namespace, "name": name}}
 
     def add_fault(self, field: str, reason: str) -> None:

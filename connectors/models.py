@@ -9,7 +9,7 @@ DEFAULT_NAMESPACE = "stores"
 
 
 class Connector(models.Model):
-    """How to reach one table or folder, and which of its columns name people.
+    """How to reach one table or folder of files, and which of its columns name people.
 
     `subject_columns` maps a column to the type of identifier in it, for example
     {"customer_id": "customer", "email": "email"}. `options` are the adapter's own and hold no

@@ -111,7 +111,7 @@ def allowed_path(location: str) -> Path:
         allowed = ", ".join(str(root) for root in roots)
         raise LocationOutsideError(
             f"The location {location} is outside the folders that this installation may connect "
-            f"({allowed}). Move the table there, or have VESTIGE_STORE_ROOTS extended."
+            f"({allowed}). Move the data there, or have VESTIGE_STORE_ROOTS extended."
         )
     return path
 

@@ -58,7 +58,7 @@ def _figures(versions: list[StoreVersion]) -> list[dict[str, object]]:
     read = sum(len(version.objects) for version in versions)
     return [
         {"label": "Versions kept", "value": count(len(versions))},
-        {"label": "Rows now", "value": count(versions[0].rows or 0)},
+        {"label": "Rows now", "value": count(versions[0].rows)},
         {
             "label": "Physical files",
             "value": count(len(sizes)),
@@ -75,6 +75,10 @@ def _versions(connector: Connector) -> tuple[list[StoreVersion], str]:
     except StoreError as exc:
         return [], str(exc)
     return list(reversed(found)), ""
+
+
+def _versions_text(number: int) -> str:
+    return f"{number} version" if number == 1 else f"{number} versions"
 
 
 @page("connectors.manage")
@@ -95,7 +99,7 @@ def connect(request: HttpRequest) -> HttpResponse:
     context = {
         "form": form,
         "tested": tested,
-        "tested_text": f"It keeps {tested.versions} versions and has every column you named."
+        "tested_text": f"It keeps {_versions_text(tested.versions)} and has every column you named."
         if tested
         else "",
     }
@@ -107,7 +111,7 @@ def _tested(given: dict[str, object]) -> ConnectionTest:
         kind=str(given["kind"]),
         location=str(given["location"]),
         subject_columns=cast("dict[str, str]", given["subject_columns"]),
-        options={},
+        options=cast("dict[str, object]", given["options"]),
     )
     return found
 
@@ -118,7 +122,7 @@ def test(request: HttpRequest, pk: int) -> HttpResponse:
     connector = get_object_or_404(connectors_visible_to(_user(request)), pk=pk)
     found = check_connector(connector, by=_user(request))
     if found.reachable:
-        messages.success(request, f"The store can be read: {found.versions} versions.")
+        messages.success(request, f"The store can be read: {_versions_text(found.versions)}.")
     else:
         messages.error(request, found.reason)
     return redirect("connectors:store", pk=pk)

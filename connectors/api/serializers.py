@@ -21,16 +21,30 @@ class NewConnectorSerializer(serializers.Serializer[Any]):
     """A store to connect."""
 
     kind = serializers.CharField(
-        max_length=20, help_text='"delta". Others are named here as they become available.'
+        max_length=20,
+        help_text=(
+            '"delta": a Delta Lake table. "files": a folder of Parquet, CSV and JSON Lines files, '
+            "plain or packed with gzip. Others are named here as they become available."
+        ),
     )
-    location = serializers.CharField(max_length=2000)
+    location = serializers.CharField(
+        max_length=2000, help_text="The folder's absolute path, as the workers see it."
+    )
     subject_columns = serializers.DictField(
         child=serializers.CharField(max_length=100),
         allow_empty=False,
-        help_text='Column → type of identifier, as in {"customer_id": "customer"}.',
+        help_text=(
+            'Column → type of identifier, as in {"customer_id": "customer"}; a dot leads into '
+            'structs and JSON objects, as in {"account.email": "email"}.'
+        ),
     )
     options = serializers.DictField(
-        required=False, help_text="Of the kind's own; no secrets: name them by reference."
+        required=False,
+        help_text=(
+            "Of the kind's own; no secrets: name them by reference. Both kinds: unrelated_columns. "
+            "Delta: orphan_grace_minutes. Files: delimiter, quote, escape, encoding, text_columns, "
+            "number_columns, unrelated_files."
+        ),
     )
     dataset = DatasetNameSerializer(required=False)
     name = serializers.CharField(max_length=255, required=False, allow_blank=True)

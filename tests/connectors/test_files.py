@@ -474,6 +474,26 @@ def test_parquet_keeps_its_types_groups_codecs_and_notes(tmp_path: Path) -> None
     assert clean(opened, needles)
 
 
+def test_times_of_other_writers_are_kept_or_refused(tmp_path: Path) -> None:
+    """INT96, as Spark and Hive wrote them for long: in microseconds, up to the year 9999."""
+    times = pa.array([0, 253_402_300_799_999_999, None], pa.timestamp("us"))
+    table = pa.table({"customer_id": ["c-000042", "c-1", "c-2"], "at": times})
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, use_deprecated_int96_timestamps=True, store_schema=False)
+    erase(store(tmp_path, ["customer_id"]), {"customer_id": ["c-000042"]})
+    assert pq.ParquetFile(path).schema.column(1).physical_type == "INT96"
+    read = pq.read_table(path, coerce_int96_timestamp_unit="us")
+    assert read["at"].to_pylist() == table["at"].to_pylist()[1:]
+    odd = table.set_column(1, "at", pa.array([1, 2, 3], pa.timestamp("ns")))
+    pq.write_table(odd, path, use_deprecated_int96_timestamps=True, store_schema=False)
+    before = path.read_bytes()
+    opened = store(tmp_path, ["customer_id"])
+    needles = {"customer_id": ["c-000042"]}
+    with pytest.raises(StoreError, match="its other rows would not be what they were"):
+        opened.erase(planned(opened, needles), needles)
+    assert path.read_bytes() == before
+
+
 # Names.
 
 

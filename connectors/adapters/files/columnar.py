@@ -87,42 +87,60 @@ class ParquetFile:
     def rewrite(self, target: Path, person: Person) -> FileMatch:
         """Raises StoreError, ResidueError, OSError, pyarrow's errors."""
         match = FileMatch()
-        with pq.ParquetFile(self.location) as source:
-            wanted = _present(source, person.columns.searched)
+        with _whole(self.location, "us") as source:
             match.rows = source.metadata.num_rows
             schema = _plain_schema(source.schema_arrow)
             with _writer(source, target, schema, person) as writer:
-                for table in _groups(source):
-                    mask = _note(match, person, _frame(table.select(wanted)))
-                    rest = table.filter(pa.array((~mask).to_list())) if wanted else table
-                    if rest.num_rows:
-                        writer.write_table(rest.cast(schema), row_group_size=rest.num_rows)
-            self._check(source, target, person)
-        return match
-
-    def _check(self, source: pq.ParquetFile, target: Path, person: Person) -> None:
-        """Reads what was written beside the source: the same schema, every other row, in order."""
-        with pq.ParquetFile(target) as written:
-            if not written.schema_arrow.equals(source.schema_arrow):
-                raise self._unequal("its columns would have other types")
-            rest = _groups(written)
-            wanted = _present(source, person.columns.searched)
-            for table in _groups(source):
-                mask = FileMatch()
-                keep = ~_note(mask, person, _frame(table.select(wanted)))
-                kept = table.filter(pa.array(keep.to_list())) if wanted else table
-                if kept.num_rows and not _same(kept, next(rest, None)):
-                    raise self._unequal("its other rows would not be what they were")
-            if next(rest, None) is not None:
-                raise self._unequal("it would have more rows than before")
+                for rest in _others(source, person, match):
+                    writer.write_table(rest.cast(schema), row_group_size=rest.num_rows)
+        for unit in ("us", "ns") if _has_int96(self.location) else ("us",):
+            self._check(target, person, unit)
         if left := ParquetFile(target, self.name).search(person).person:
             raise ResidueError(f"{left} rows were still found after rewriting {self.name}.")
+        return match
+
+    def _check(self, target: Path, person: Person, unit: str) -> None:
+        """Reads what was written beside the source: the same types, every other row, in order."""
+        with _whole(self.location, unit) as source, _whole(target, unit) as written:
+            if not written.schema_arrow.equals(source.schema_arrow) or _stored(written) != _stored(
+                source
+            ):
+                raise self._unequal("its columns would have other types")
+            pairs = itertools.zip_longest(_others(source, person, FileMatch()), _groups(written))
+            if not all(old is not None and _same(old, new) for old, new in pairs):
+                raise self._unequal("its other rows would not be what they were")
 
     def _unequal(self, why: str) -> StoreError:
         return StoreError(
             f"The file {self.name} cannot be rewritten: {why}. It was left as it is; erase in it "
             "with the engine that wrote it."
         )
+
+
+def _whole(location: Path, unit: str) -> pq.ParquetFile:
+    """`unit`: in which INT96 times are read. Nanoseconds overflow in the year 2262, and some write
+    the year 9999 for "never"; microseconds lose what some others write."""
+    return pq.ParquetFile(location, coerce_int96_timestamp_unit=unit)
+
+
+def _has_int96(location: Path) -> bool:
+    with pq.ParquetFile(location) as file:
+        return "INT96" in _stored(file)
+
+
+def _stored(file: pq.ParquetFile) -> list[str]:
+    return [str(file.schema.column(i).physical_type) for i in range(len(file.schema))]
+
+
+def _others(file: pq.ParquetFile, person: Person, match: FileMatch) -> Iterator[pa.Table]:
+    """Each row group without the person's rows, where any are left."""
+    wanted = _present(file, person.columns.searched)
+    for table in _groups(file):
+        rest = table
+        if wanted:
+            rest = table.filter((~_note(match, person, _frame(table.select(wanted)))).to_arrow())
+        if rest.num_rows:
+            yield rest
 
 
 def _groups(file: pq.ParquetFile) -> Iterator[pa.Table]:
