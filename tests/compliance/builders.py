@@ -49,11 +49,11 @@ def write_table(path: Path, *, months: int = 3) -> Path:
     return path
 
 
-def connected(path: Path, *, name: str = "purchases") -> Connector:
+def connected(path: Path, *, name: str = "purchases", kind: str = "delta") -> Connector:
     owner = user(Role.DATA_OWNER)
     with transaction.atomic():
         connector = create_connector(
-            kind="delta",
+            kind=kind,
             location=str(path),
             name=name,
             dataset={"namespace": "shop", "name": name},

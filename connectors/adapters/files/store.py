@@ -21,6 +21,7 @@ from connectors.adapters.base import (
 from connectors.adapters.files.delimited import Dialect
 from connectors.adapters.files.erase import Erasure
 from connectors.adapters.files.find import Search, blockers_of
+from connectors.adapters.files.formats import format_of
 from connectors.adapters.files.layout import (
     Layout,
     Role,
@@ -142,13 +143,15 @@ class FilesStore:
         """The union of the files' columns and partition keys; a column that has several types
         lists them. Raises StoreError for a file that has no column to find people by."""
         layout = self._layout_of(version)
-        for entry in layout.of(Role.DATA):
-            file = self.reader.open(entry.path)
-            if file.columns():
-                shown = masked(entry.path, self.subject_columns)
-                if not entry.path.lower().removesuffix(".gz").endswith(("json", "jsonl", "ndjson")):
+        schema = self._schema(layout)
+        known = {name for name, _ in schema}
+        if any(c in known or c.split(".")[0] in known for c in self.subject_columns):
+            for entry in layout.of(Role.DATA):
+                if format_of(entry.path, self.folder.locate(entry.path)) != "jsonl":
+                    shown = masked(entry.path, self.subject_columns)
+                    file = self.reader.open(entry.path)
                     require_columns(file, entry.path, shown, self.subject_columns)
-        return self._schema(layout)
+        return schema
 
     def _schema(self, layout: Layout) -> list[tuple[str, str]]:
         kinds: dict[str, dict[str, None]] = {}

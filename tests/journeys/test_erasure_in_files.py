@@ -1,0 +1,113 @@
+"""A folder of real purchases, erased in by REST alone, and every byte read afterwards."""
+
+import csv
+import io
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.journeys.conftest import ROOT, Installation
+from tests.journeys.test_erasure_by_rest import running, until, verify
+
+pytestmark = [pytest.mark.journey, pytest.mark.enable_socket]
+__all__ = ["running"]  # the fixture: both installations
+
+CUSTOMER = "00441"
+EMAIL = f"c{CUSTOMER}@customers.example"
+
+
+def purchases() -> pl.DataFrame:
+    """The CDNOW sample, as the shop's exports would have it."""
+    lines = (ROOT / "sample" / "data" / "CDNOW_sample.txt").read_text().splitlines()
+    rows = [line.split() for line in lines if line.strip()]
+    return pl.DataFrame(
+        {
+            "customer_id": [row[0] for row in rows],
+            "email": [f"C{row[0]}@customers.example" for row in rows],
+            "bought_on": [row[2] for row in rows],
+            "quantity": [int(row[3]) for row in rows],
+            "amount": [float(row[4]) for row in rows],
+        }
+    )
+
+
+def exported(folder: Path) -> pl.DataFrame:
+    """CSV for 1997, a Parquet file for 1998 with several row groups, in a partition a year."""
+    everything = purchases()
+    year = pl.col("bought_on").str.starts_with("1997")
+    (folder / "year=1997").mkdir(parents=True)
+    (folder / "year=1998").mkdir()
+    everything.filter(year).write_csv(folder / "year=1997" / "purchases.csv", separator=";")
+    everything.filter(~year).write_parquet(
+        folder / "year=1998" / "purchases.parquet", row_group_size=500
+    )
+    return everything
+
+
+def test_a_person_is_erased_in_a_folder_of_files(running: Installation, tmp_path: Path) -> None:
+    folder = tmp_path / f"exports-{running.url.rpartition(':')[2]}"
+    everything = exported(folder)
+    theirs = everything.filter(pl.col("customer_id") == CUSTOMER)
+    assert set(theirs["bought_on"].str.head(4)) == {"1997", "1998"}
+    text = (folder / "year=1997" / "purchases.csv").read_text()
+
+    owner, dpo, analyst = (running.client(r) for r in ("data_owner", "dpo", "analyst"))
+    made = owner.post(
+        "/api/v1/connectors",
+        json={
+            "kind": "files",
+            "location": str(folder),
+            "subject_columns": {"customer_id": "customer", "email": "email"},
+            "dataset": {"namespace": "shop", "name": folder.name},
+        },
+    )
+    assert made.status_code == 201, made.text
+    node = made.json()["dataset"]["node"]
+    synced = owner.post(f"/api/v1/connectors/{made.json()['id']}/sync")
+    assert synced.status_code == 200, synced.text
+
+    filed = analyst.post(
+        "/api/v1/requests",
+        json={
+            "rights": ["erasure"],
+            "subject": {"type": "customer", "value": CUSTOMER},
+            "scope": [node],
+        },
+    )
+    assert filed.status_code == 201, filed.text
+    reference = filed.json()["reference"]
+    analyst.post(f"/api/v1/requests/{reference}/verify", json={"method": "two held attributes"})
+    assert analyst.post(f"/api/v1/requests/{reference}/plan").status_code == 202
+    plan = until(analyst, reference, "review")["plan"]
+    (step,) = plan["steps"]
+    assert step["rows"] == theirs.height
+    assert not step["blockers"]
+    for approver in (dpo, owner):
+        answer = approver.post(
+            f"/api/v1/requests/{reference}/approve", json={"plan_hash": plan["hash"]}
+        )
+        assert answer.status_code == 200, answer.text
+    assert analyst.post(f"/api/v1/requests/{reference}/execute").status_code == 202
+    done = until(analyst, reference, "completed")
+    assert [o["phase"] for o in done["outcomes"]] == ["done"]
+    assert all(o["scan"]["control_found"] for o in done["outcomes"])
+
+    # Read with other code than the scanner's: nothing of theirs, and all else as it was.
+    found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    assert found == ["year=1997/purchases.csv", "year=1998/purchases.parquet"]
+    for path in found:
+        assert EMAIL.encode() not in (folder / path).read_bytes().lower()
+    kept = [line for line in text.splitlines(keepends=True) if not line.startswith(CUSTOMER)]
+    assert (folder / "year=1997" / "purchases.csv").read_text() == "".join(kept)
+    parsed = list(csv.reader(io.StringIO("".join(kept)), delimiter=";"))
+    later = pl.read_parquet(folder / "year=1998" / "purchases.parquet", hive_partitioning=False)
+    assert len(parsed) - 1 + later.height == everything.height - theirs.height
+    others = pl.col("bought_on").str.starts_with("1998") & (pl.col("customer_id") != CUSTOMER)
+    assert later.equals(everything.filter(others))
+
+    certificate = analyst.get(f"/api/v1/requests/{reference}/certificate.pdf")
+    assert certificate.status_code == 200, certificate.text
+    (tmp_path / "certificate.pdf").write_bytes(certificate.content)
+    valid = verify(tmp_path / "certificate.pdf")
+    assert valid.returncode == 0, valid.stdout + valid.stderr
