@@ -1,5 +1,6 @@
 """Identifiers in a column of values: a fast look at all, a slow look at what it leaves."""
 
+from collections import Counter
 from decimal import Decimal
 from typing import Any
 
@@ -62,6 +63,11 @@ def may_hold(data: bytes, column: Path, identifiers: Identifiers) -> bool:
 def scan_column(values: pa.Array, column: Path, path: str, where: str, record: Record) -> None:
     """Note the identifiers among the values of one flat column."""
     if not len(values):
+        return
+    if pa.types.is_decimal256(values.type):  # which polars does not know
+        for value, count in Counter(values.drop_null().to_pylist()).items():
+            found = record.identifiers.of_number(value, column)
+            record.hits(found, path, where, count=count, column=column)
         return
     series = pl.Series(values=values)
     kind = series.dtype

@@ -4,6 +4,8 @@ import contextlib
 import hashlib
 import mmap
 
+import polars as pl
+
 from connectors.adapters.base import Progress, ScanReport
 from connectors.clock import now
 from connectors.folders import FileEntry, LocalFolder
@@ -70,7 +72,8 @@ class FolderScan:
                 self.digests[entry.path] = hashlib.sha256(data).hexdigest()
                 self.bytes += len(data)
                 scan_content(data, entry.path, self.record)
-        except Exception as exc:  # noqa: BLE001 (whatever damage raises: the file was not read)
+        # Whatever damage raises, a panic inside polars too: the file was not read.
+        except (Exception, pl.exceptions.PanicException) as exc:  # noqa: BLE001
             self.record.fail(entry.path, reason(exc))
         if self._is_metadata(entry.path):
             self.record.control_found = control_before

@@ -276,7 +276,7 @@ class Leaf(NamedTuple):
 def leaves(path: tuple[str, ...], array: pa.Array) -> Iterator[Leaf]:
     """The flat columns inside a column of any shape."""
     kind = array.type
-    if isinstance(kind, pa.ExtensionType):
+    if isinstance(kind, pa.BaseExtensionType):
         yield from leaves(path, array.storage)
     elif pa.types.is_struct(kind):
         for number, field in enumerate(kind):

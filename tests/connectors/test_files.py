@@ -232,7 +232,7 @@ def test_encodings_are_kept(tmp_path: Path, encoding: str) -> None:
         ("a.csv", "customer_id,n\nc-1,1,9\n", "line 2: it has 3 fields, and the header 2"),
         ("a.csv", 'customer_id,n\nc-1,"1\nc-2,2\n', "a.csv has a broken row at line 3"),
         ("a.csv", 'customer_id,n\n"c-1"x,1\n', "a.csv has a broken row at line 2"),
-        ("a.csv", "", "a.csv has no header"),
+        ("a.csv", "\n\nc-1,1\n", "a.csv has no header"),
         ("a.csv", "name,n\nx,1\n", r"a.csv has none of the columns customer_id.*name, n"),
         ("a.csv", b"customer_id\n" + b"c-1\n" * 300_000 + b"\xff\xfe\n", "not text in the enc"),
         ("a.csv.gz", gzip.compress(b"customer_id\nc-1\n")[:-6], "a.csv.gz cannot be read"),
@@ -393,15 +393,17 @@ def test_a_file_without_any_row_left_keeps_its_header_or_schema(tmp_path: Path) 
     write(tmp_path / "b.jsonl.gz", gzip.compress(b'{"customer_id": "c-000042"}\n'))
     frame().filter(pl.col("price").is_in([1.0, 2.0])).write_parquet(tmp_path / "c.parquet")
     write(tmp_path / "empty.csv", HEADER)
+    write(tmp_path / "nothing.csv", "")
+    write(tmp_path / "2024" / "one.csv", HEADER + THEIRS[0])
     write(tmp_path / "empty.jsonl", "")
     frame().clear().write_parquet(tmp_path / "empty.parquet")
     write(tmp_path / "others.csv", HEADER + OTHERS[0])
     opened = store(tmp_path)
     before = opened.schema()
-    assert erase(opened).rows == 5
+    assert erase(opened).rows == 6
     assert opened.schema() == before
     found = contents(tmp_path)
-    assert found["a.csv"] == HEADER
+    assert found["a.csv"] == found["2024/one.csv"] == HEADER
     assert found["b.jsonl.gz"] == b""
     assert pl.read_parquet(tmp_path / "c.parquet").schema == frame().schema
     assert clean(opened)
@@ -471,6 +473,39 @@ def test_parquet_keeps_its_types_groups_codecs_and_notes(tmp_path: Path) -> None
         assert was.has_column_index == now.has_column_index
     kept = [v for v in table["customer_id"].to_pylist() if v != "c-000042"]
     assert after.read()["customer_id"].to_pylist() == kept
+    assert clean(opened, needles)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["c-000042", None, "long enough to be no inline view"], pa.string_view()),
+        pa.array([b"x", None, b"y"], pa.binary_view()),
+        pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"x" * 16] * 3, pa.binary(16))),
+        pa.ExtensionArray.from_storage(pa.json_(), pa.array(["{}", None, "[1]"])),
+        pa.array([[("c-000042", [1.5])], None, [("b", [float("nan")])]],
+                 pa.map_(pa.string(), pa.list_(pa.float32()))),
+        pa.array([[1, 2], None, [3, 4]], pa.list_(pa.int16(), 2)),
+        pa.array([1, None, 2**64 - 1], pa.uint64()),
+        pa.array(["1.5", None, "2.5"]).cast(pa.decimal256(60, 2)),
+        pa.array([1, None, 3], pa.duration("ms")),
+        pa.array([None, None, None]),
+    ],
+    ids=lambda column: str(column.type),
+)  # fmt: skip
+def test_columns_of_any_type_are_kept(tmp_path: Path, column: pa.Array) -> None:
+    table = pa.table({"customer_id": ["c-000042", "c-1", "c-2"], "v": column})
+    for name, options in (("a", {}), ("b", {"data_page_version": "2.0"})):
+        pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=2, **options)
+    before = pq.ParquetFile(tmp_path / "a.parquet")
+    opened = store(tmp_path, ["customer_id"])
+    needles = {"customer_id": ["c-000042"]}
+    erase(opened, needles)
+    for name in ("a", "b"):
+        after = pq.ParquetFile(tmp_path / f"{name}.parquet")
+        assert after.schema.equals(before.schema)
+        assert after.schema_arrow.equals(before.schema_arrow)
+        assert str(after.read()["v"].combine_chunks()) == str(table["v"].slice(1).combine_chunks())
     assert clean(opened, needles)
 
 
@@ -555,6 +590,13 @@ def test_links_read_only_files_and_second_names_block(folder: Path, tmp_path: Pa
     assert "symbolic link" in blockers[0]
     assert "read-only" in blockers[1]
     assert "hard links" in blockers[2]
+    (folder / "link.csv").unlink()
+    (folder / "2024" / "orders.tsv").chmod(0o644)
+    (tmp_path / "second.csv").unlink()
+    plan = planned(store(folder))
+    os.link(folder / "orders.csv", tmp_path / "second.csv")
+    with pytest.raises(StoreError, match="second name by now"):
+        store(folder).erase(plan, PERSON)
 
 
 def test_a_file_that_cannot_be_rewritten_blocks_when_it_names_the_person(folder: Path) -> None:

@@ -25,7 +25,12 @@ from connectors.scan.parquet import leaves
 
 _BATCH_ROWS = 131_072
 _ARROW_NOTE = b"ARROW:schema"
-_DAMAGE = (OSError, pa.ArrowException, pl.exceptions.PolarsError)
+_DAMAGE = (
+    OSError,
+    pa.ArrowException,
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,  # of a type that polars does not know
+)
 _TYPES = {
     "int8": "byte",
     "int16": "short",
@@ -92,7 +97,7 @@ class ParquetFile:
             schema = _plain_schema(source.schema_arrow)
             with _writer(source, target, schema, person) as writer:
                 for rest in _others(source, person, match):
-                    writer.write_table(rest.cast(schema), row_group_size=rest.num_rows)
+                    writer.write_table(rest, row_group_size=rest.num_rows)
         for unit in ("us", "ns") if _has_int96(self.location) else ("us",):
             self._check(target, person, unit)
         if left := ParquetFile(target, self.name).search(person).person:
@@ -125,11 +130,13 @@ def _whole(location: Path, unit: str) -> pq.ParquetFile:
 
 def _has_int96(location: Path) -> bool:
     with pq.ParquetFile(location) as file:
-        return "INT96" in _stored(file)
+        return any(kind.startswith("INT96") for kind in _stored(file))
 
 
 def _stored(file: pq.ParquetFile) -> list[str]:
-    return [str(file.schema.column(i).physical_type) for i in range(len(file.schema))]
+    """The types in which the columns are kept, as Parquet calls them."""
+    columns = [file.schema.column(i) for i in range(len(file.schema))]
+    return [f"{column.physical_type} {column.logical_type}" for column in columns]
 
 
 def _others(file: pq.ParquetFile, person: Person, match: FileMatch) -> Iterator[pa.Table]:
@@ -144,8 +151,10 @@ def _others(file: pq.ParquetFile, person: Person, match: FileMatch) -> Iterator[
 
 
 def _groups(file: pq.ParquetFile) -> Iterator[pa.Table]:
+    # Plain first: not everything can be done with views and dictionaries.
+    schema = _plain_schema(file.schema_arrow)
     for number in range(file.num_row_groups):
-        yield file.read_row_group(number)
+        yield file.read_row_group(number).cast(schema)
 
 
 def _present(file: pq.ParquetFile, columns: Sequence[str]) -> list[str]:
@@ -157,10 +166,14 @@ def _present(file: pq.ParquetFile, columns: Sequence[str]) -> list[str]:
 
 def _frame(data: "pa.Table | pa.RecordBatch") -> pl.DataFrame:
     table = pa.table(data) if isinstance(data, pa.RecordBatch) else data
-    fields = [f.with_type(_plain_type(f.type)) for f in table.schema]
+    fields = [f.with_type(_plain_type(_storage(f.type))) for f in table.schema]
     frame = pl.from_arrow(table.cast(pa.schema(fields)))
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 (a table becomes a frame)
     return frame
+
+
+def _storage(kind: pa.DataType) -> pa.DataType:
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 
 def _note(match: FileMatch, person: Person, frame: pl.DataFrame) -> pl.Series:

@@ -100,9 +100,11 @@ class DelimitedFile(TextFile):
     def _header(self) -> tuple[str, ...]:
         with self._faults_named(), self._opened() as lines:
             try:
-                header = next(csv.reader(lines, **self._format), [])
+                header = next(csv.reader(lines, **self._format), None)
             except csv.Error as exc:
                 raise self._broken(lines, str(exc)) from exc
+        if header is None:
+            return ()  # an empty file holds nobody
         names = tuple(name.strip() for name in header)
         if not any(names):
             raise StoreError(
@@ -117,17 +119,20 @@ class DelimitedFile(TextFile):
         header = self._header
         # A name that stands twice means both columns.
         places = [[i for i, name in enumerate(header) if name == column] for column in columns]
+        width = len(header)
         with self._opened() as lines:
             reader = csv.reader(lines, **self._format)
             try:
-                next(reader)
+                next(reader, None)
                 start = lines.end
                 for row in reader:
-                    if len(row) == len(header):
-                        values = tuple([row[i].strip() for i in p if row[i]] for p in places)
-                        yield (start, lines.end), values
+                    if len(row) == width:
+                        yield (
+                            (start, lines.end),
+                            tuple([[row[i].strip() for i in p if row[i]] for p in places]),
+                        )
                     elif row:  # an empty line is no row
-                        why = f"it has {len(row)} fields, and the header {len(header)}"
+                        why = f"it has {len(row)} fields, and the header {width}"
                         raise self._broken(lines, why)
                     start = lines.end
             except csv.Error as exc:

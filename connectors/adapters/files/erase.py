@@ -101,7 +101,13 @@ class Erasure:
             raise PlanOutdatedError(
                 f"Rows were found in {shown}, which the plan does not name. Search and plan again."
             )
-        beside = self._beside(self.folder.locate(entry.path))
+        location = self.folder.locate(entry.path)
+        if location.stat().st_nlink > 1:
+            raise StoreError(
+                f"{shown} has a second name by now (a hard link), under which its content would "
+                "stay. Remove that name, then run the erasure again."
+            )
+        beside = self._beside(location)
         try:
             if doomed:
                 done = Entry(was, "", shown, match.rows, entry.bytes)

@@ -5,7 +5,7 @@ person's. If it names somebody else, it is *their* row: erasing it would erase t
 it is counted as a mention, and a plan with mentions is blocked until somebody has looked.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
@@ -17,6 +17,7 @@ from connectors.people import Matcher, as_integer, column_expression, identifier
 from connectors.scan.identifiers import Identifiers
 
 NUMBER = int | float | Decimal
+_DIGITS = frozenset("+-0123456789 ")  # with which texts of numbers begin
 
 
 class Verdict(Enum):
@@ -24,6 +25,9 @@ class Verdict(Enum):
     PERSON = 1
     MENTIONED = 2
     ALIKE = 3
+
+
+Compare = Callable[[object], Verdict]
 
 
 @dataclass
@@ -69,28 +73,33 @@ class Person:
         self.values = tuple(dict.fromkeys(v for vs in self.needles.values() for v in vs))
         self.names = Identifiers(self.values, identity_columns=self.columns.subject)
         self._matchers = {c: Matcher(v) for c, v in self.needles.items()}
+        place = {column: number for number, column in enumerate(self.columns.searched)}
+        self._comparisons = [(place[c], self._compare(c)) for c in self._matchers]
+        self._subject_places = [place[c] for c in self.columns.subject]
+        self._text_places = [place[c] for c in self.columns.text]
 
     def is_value(self, column: str, value: object) -> bool:
         """Whether a value of an identifier column, as a text format holds it, is the person."""
-        matcher = self._matchers.get(column)
-        if matcher is None or value is None or isinstance(value, bool):
-            return False
-        if isinstance(value, NUMBER):
-            return matcher.number(value)
-        if not isinstance(value, str):
-            return False
-        if matcher.text(value):
-            return True
-        number = as_integer(value) if column in self.columns.numbers else None
-        return number is not None and matcher.number(number)
+        return column in self._matchers and self._compare(column)(value) is Verdict.PERSON
 
-    def is_alike(self, column: str, value: object) -> bool:
-        """A text that is the same number: perhaps the person, perhaps somebody else."""
-        matcher = self._matchers.get(column)
-        if matcher is None or not matcher.numbers or not isinstance(value, str):
-            return False
-        number = as_integer(value)
-        return number is not None and matcher.number(number)
+    def _compare(self, column: str) -> Compare:
+        """A test of one value of the column, built for millions of calls."""
+        matcher = self._matchers[column]
+        numbers, same_number = matcher.numbers, Verdict.ALIKE
+        if column in self.columns.numbers:
+            same_number = Verdict.PERSON
+
+        def compare(value: object) -> Verdict:
+            if isinstance(value, str):
+                if matcher.text(value):
+                    return Verdict.PERSON
+                if numbers and value[:1] in _DIGITS and as_integer(value) in numbers:
+                    return same_number
+            elif isinstance(value, NUMBER) and not isinstance(value, bool):
+                return Verdict.PERSON if matcher.number(value) else Verdict.NOBODY
+            return Verdict.NOBODY
+
+        return compare
 
     def is_named_in(self, text: object) -> bool:
         return isinstance(text, str) and any(True for _ in self.names.within(text))
@@ -99,18 +108,22 @@ class Person:
         """Whether a partition's key says that every row in it is the person's."""
         return any(self.is_value(column, values.get(column)) for column in self.needles)
 
-    def verdict(
-        self, identifiers: Mapping[str, Sequence[object]], texts: Iterable[object]
-    ) -> Verdict:
-        """`identifiers`: column → its values in the row, several where a list holds them."""
-        for column, values in identifiers.items():
-            if any(self.is_value(column, value) for value in values):
-                return Verdict.PERSON
-        if any(self.is_alike(column, v) for column, values in identifiers.items() for v in values):
+    def verdict(self, values: Sequence[Sequence[object]]) -> Verdict:
+        """`values`: the row's, for each of `columns.searched`; several where a list holds them."""
+        alike = False
+        for place, compare in self._comparisons:
+            for value in values[place]:
+                found = compare(value)
+                if found is Verdict.PERSON:
+                    return found
+                alike = alike or found is Verdict.ALIKE
+        if alike:
             return Verdict.ALIKE
-        if not any(self.is_named_in(text) for text in texts):
+        if not self._text_places:
             return Verdict.NOBODY
-        others = any(v not in (None, "") for values in identifiers.values() for v in values)
+        if not any(self.is_named_in(text) for place in self._text_places for text in values[place]):
+            return Verdict.NOBODY
+        others = any(value != "" for place in self._subject_places for value in values[place])
         return Verdict.MENTIONED if others else Verdict.PERSON
 
     def masks(

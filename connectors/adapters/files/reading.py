@@ -67,9 +67,14 @@ class Names:
     def may_name_person(self, path: str) -> bool:
         """Also by a word that is a short identifier, as in `orders-00004.csv`, which proves
         nothing by itself."""
-        return self.names_person(path) or any(True for p in path.split("/") for _ in self._words(p))
+        *folders, name = path.split("/")
+        return (
+            self.names_person(path)
+            or bool(self._words(name))
+            or any(folder in self.person.values for folder in folders)
+        )
 
-    def _words(self, part: str) -> Iterable[str]:
+    def _words(self, part: str) -> list[str]:
         stem = re.split(r"\.(?:csv|tsv|parquet|parq|pq|jsonl|ndjson|json|gz)\b", part)[0]
         values = {v for v in self.person.values if len(v) >= MIN_WHOLE_TEXT}
         words = {stem, *re.split(r"[^0-9A-Za-z]+", stem), *_WORD.findall(stem)}

@@ -150,7 +150,8 @@ class FilesStore:
                 if format_of(entry.path, self.folder.locate(entry.path)) != "jsonl":
                     shown = masked(entry.path, self.subject_columns)
                     file = self.reader.open(entry.path)
-                    require_columns(file, entry.path, shown, self.subject_columns)
+                    if file.columns():
+                        require_columns(file, entry.path, shown, self.subject_columns)
         return schema
 
     def _schema(self, layout: Layout) -> list[tuple[str, str]]:

@@ -49,24 +49,24 @@ class TextFile(ABC):
     def _search(self, person: Person, ranges: list[Range]) -> FileMatch:
         match = FileMatch()
         searched = person.columns.searched
-        subjects, texts = person.columns.subject, person.columns.text
+        # Subjects come first among the searched columns.
+        subjects = person.columns.subject
         with self._faults_named():
             for (start, end), values in self._rows(searched):
                 match.rows += 1
-                by_column = dict(zip(searched, values, strict=True))
-                match.filled.update(c for c in subjects if by_column[c])
-                verdict = person.verdict(
-                    {c: by_column[c] for c in subjects},
-                    [text for c in texts for text in by_column[c]],
-                )
+                if len(match.filled) < len(subjects):
+                    match.filled.update(c for c, v in zip(subjects, values, strict=False) if v)
+                verdict = person.verdict(values)
+                if verdict is Verdict.NOBODY:
+                    continue
                 if verdict is Verdict.PERSON:
                     match.person += 1
                     add_range(ranges, start, end)
-                    for column in subjects:
-                        match.link(column, by_column[column])
+                    for column, found in zip(subjects, values, strict=False):
+                        match.link(column, found)
                 elif verdict is Verdict.MENTIONED:
                     match.mentions += 1
-                elif verdict is Verdict.ALIKE:
+                else:
                     match.alike += 1
         return match
 
