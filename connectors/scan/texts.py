@@ -5,13 +5,16 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from connectors.scan.identifiers import Identifiers
+from connectors.scan.raw import ByteSearch
 from connectors.scan.record import Record
 
 _MAX_DEPTH = 200
 _CSV_SUFFIXES = (".csv", ".tsv", ".csv.tmp")
+_BLOCK = 1 << 20
 _DELIMITERS = ",;\t|"
 csv.field_size_limit(1 << 24)  # Python's 128 KB are less than some texts are long
 
@@ -47,12 +50,30 @@ def scan_text(text: str, path: str, record: Record) -> None:
         return
     if path.lower().rstrip("!").removesuffix(".gz").endswith(_CSV_SUFFIXES):
         _scan_csv(text, path, record)
-    for line in text.splitlines():
-        value = _json(line)
-        if value is not None:
-            scan_json(value, (), path, record)
-        else:
-            _scan_line(line, path, "text", record)
+    search = _line_search(record.identifiers.without_control)
+    for block in _blocks(text):
+        promising = search.found(block.encode(errors="replace"))
+        for line in block.splitlines():
+            value = _json(line)
+            if value is not None:
+                scan_json(value, (), path, record)
+            elif promising:
+                _scan_line(line, path, "text", record)
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """The text in pieces of whole lines: all lines at once would take many times its size."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start + _BLOCK) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
+def _line_search(identifiers: Identifiers) -> ByteSearch:
+    """What is in every text in which `_scan_line` would find something."""
+    patterns = [*identifiers.fragments_and_names, *identifiers.cut_fragments]
+    return ByteSearch(pattern.encode() for pattern in patterns)
 
 
 def _json(text: str) -> Any:
@@ -116,7 +137,7 @@ def _scan_line(line: str, path: str, where: str, record: Record) -> None:
 
 
 def _scan_csv(text: str, path: str, record: Record) -> None:
-    lines = io.StringIO(text, newline="")
+    lines = chain.from_iterable(io.StringIO(block, newline="") for block in _blocks(text))
     try:
         for row in csv.DictReader(lines, **_dialect(text, record.identifiers)):
             for name, value in row.items():

@@ -20,6 +20,7 @@ import pytest
 
 from connectors.adapters.base import ScanReport
 from connectors.folders import LocalFolder
+from connectors.scan import texts
 from connectors.scan.folder import FolderScan
 from connectors.scan.identifiers import Identifiers
 
@@ -446,3 +447,50 @@ def test_many_identifiers_cost_little_more_than_one(tmp_path: Path) -> None:
     report = scan(tmp_path, people[:1001])
     assert {t.where for t in report.traces if "column email" in t.where and t.count == 1}
     assert scan(tmp_path, people[:1000]).clean
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 1 << 20])
+def test_text_in_pieces_is_read_as_if_it_were_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    """Lines, quoted rows over several lines, and line ends at the edges of pieces."""
+    monkeypatch.setattr(texts, "_BLOCK", block)
+    rows = 'x,"one\r\ntwo"\r\n' * 20
+    (tmp_path / "a.csv").write_bytes(
+        f'n,customer_id\r\n{rows}y,"00004"\r\n"a\nb",ann@x.example\r\n'.encode()
+    )
+    (tmp_path / "b.log").write_text("nothing\n" * 30 + "customer_id = 00004\n" + "nothing\n" * 9)
+    (tmp_path / "c.jsonl").write_text('{"n": 1}\n' * 30 + '{"customer_id": 4}')
+    report = scan(tmp_path, ["00004", "ann@x.example"])
+    assert places(report) == {
+        ("a.csv", "column customer_id"),
+        ("a.csv", "text"),
+        ("a.csv", "raw bytes"),
+        ("b.log", "text"),
+        ("c.jsonl", "JSON value of customer_id"),
+    }
+
+
+def test_a_summary_of_other_parquet_files_is_read_for_what_it_repeats(tmp_path: Path) -> None:
+    """`_metadata` holds statistics and paths of other files, and no page of its own."""
+    table = pa.table({"customer_id": ["00004", "00021"], "n": [1, 2]})
+    found: list[Any] = []
+    pq.write_to_dataset(table, tmp_path / "d", metadata_collector=found)
+    for metadata in found:
+        metadata.set_file_path("customer_id=00004/part.parquet")
+    pq.write_metadata(table.schema, tmp_path / "_metadata", found)
+    for file in (tmp_path / "d").iterdir():
+        file.unlink()
+    report = scan(tmp_path, ["00004"])
+    assert not report.unreadable
+    assert places(report) == {
+        ("_metadata", "footer statistics of customer_id"),
+        ("_metadata", "path of a file"),
+    }
+
+
+def test_a_decimal_of_256_bits_is_compared_as_a_number(tmp_path: Path) -> None:
+    values = pa.array(["4", "5", None]).cast(pa.decimal256(60, 2))
+    pq.write_table(pa.table({"customer_id": values}), tmp_path / "a.parquet")
+    assert ("a.parquet", "column customer_id") in places(scan(tmp_path, ["00004"]))
+    assert not scan(tmp_path, ["00006"]).traces
