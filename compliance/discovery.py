@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from audit.ledger import canonical
 from audit.subjects import SubjectRef, lookup, normalise
@@ -207,7 +207,7 @@ def _models(found: Discovery) -> list[dict[str, Any]]:
         version.pk
         for item in found.stores
         if item.plan.rows
-        for version in _versions(item.connector).filter(purged_at__isnull=False)
+        for version in _versions(item.connector).filter(_out_of_reach(item))
     ]
     items: dict[int, dict[str, Any]] = {}
     for because, models in (
@@ -236,6 +236,13 @@ def _model(version: Version, path: list[str], because: str) -> dict[str, Any]:
         "path": path,
         "because": because,
     }
+
+
+def _out_of_reach(item: Discovered) -> Q:
+    """Versions that could not be searched: purged ones, and what a store has replaced since it was
+    last read (an SQL table keeps its newest state only)."""
+    gone = Q(purged_at__isnull=False)
+    return gone | Q(in_store=True) & ~Q(version__in=list(item.findings.rows_by_version))
 
 
 def _with_rows(item: Discovered) -> list[str]:

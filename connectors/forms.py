@@ -27,11 +27,38 @@ class SubjectColumnsField(forms.CharField):
         return columns
 
 
+class OptionsField(forms.CharField):
+    """One `name = value` a line, read as {"name": "value"}; several values stand in brackets."""
+
+    widget = forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "autocomplete": "off"})
+
+    def clean(self, value: Any) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        for number, line in enumerate(super().clean(value).splitlines(), 1):
+            if not line.strip():
+                continue
+            name, equals, given = (part.strip() for part in line.partition("="))
+            if not (name and equals and given):
+                raise forms.ValidationError(
+                    f'Line {number} is not "name = value". Write for example '
+                    '"password_env = SHOP_DB_PASSWORD".'
+                )
+            listed = given.startswith("[") and given.endswith("]")
+            options[name] = (
+                [v.strip() for v in given[1:-1].split(",") if v.strip()] if listed else given
+            )
+        return options
+
+
 class ConnectForm(forms.Form):
     kind = forms.ChoiceField(label="Kind of store")
     location = forms.CharField(
         max_length=2000,
-        help_text="The absolute path of the table's folder on this machine.",
+        help_text=(
+            "The absolute path of the table's folder on this machine. For an SQL table its "
+            "address, never with a password: sqlite:////data/shop.db#customers or "
+            "postgresql://host:5432/shop#public.customers."
+        ),
         widget=forms.TextInput(attrs={"spellcheck": "false", "autocomplete": "off"}),
     )
     subject_columns = SubjectColumnsField(
@@ -39,6 +66,14 @@ class ConnectForm(forms.Form):
         help_text=(
             "One a line: the column, an equals sign, and the type of identifier in it, "
             "such as customer_id = customer or email = email."
+        ),
+    )
+    options = OptionsField(
+        required=False,
+        help_text=(
+            "Of the kind's own, one a line. For databases user = shop_reader and "
+            "password_env = SHOP_DB_PASSWORD (the variable that holds the password), the same with "
+            "writer_ and verifier_ before them, and child_tables = [orders, addresses]."
         ),
     )
     name = forms.CharField(

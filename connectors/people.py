@@ -14,9 +14,11 @@ The rule, for every adapter:
 Comparing a text column with a number ("4" for "00004") is not done: the zeros belong to the name.
 """
 
+import math
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 
 import polars as pl
 from polars.datatypes import DataTypeClass
@@ -89,13 +91,55 @@ def _in(column: pl.Expr, values: Sequence[object], kind: pl.DataType) -> pl.Expr
 
 def _text_rows(column: pl.Expr, identifiers: Sequence[str]) -> pl.Expr:
     rows = _in(column, list(identifiers), pl.String())
+    if folded := folded_spellings(identifiers):
+        rows |= _in(column.str.strip_chars().str.to_lowercase(), sorted(folded), pl.String())
+    return rows
+
+
+def folded_spellings(identifiers: Iterable[str]) -> set[str]:
+    """E-mail addresses and UUIDs as other spellings are compared with them: without blanks around
+    them and in lower case."""
     folded = {v.strip().lower() for v in identifiers if is_email(v)}
     for value in identifiers:
         if found := as_uuid(value):
             folded |= {str(found), found.hex}
-    if folded:
-        rows |= _in(column.str.strip_chars().str.to_lowercase(), sorted(folded), pl.String())
-    return rows
+    return folded
+
+
+class Wanted:
+    """The same rule for single values, of whatever type a database gives them."""
+
+    def __init__(self, identifiers: Iterable[str]) -> None:
+        self.texts = frozenset(identifiers)
+        self.folded = frozenset(folded_spellings(self.texts))
+        self.integers = frozenset(n for v in self.texts if (n := as_integer(v)) is not None)
+        self.uuids = frozenset(u for v in self.texts if (u := as_uuid(v)) is not None)
+        self.raw = frozenset(v.encode() for v in self.texts) | {u.bytes for u in self.uuids}
+
+    def names(self, value: object) -> bool:
+        """Whether a column's value names the person."""
+        if value is None or isinstance(value, bool):
+            return False
+        if isinstance(value, int | float | Decimal):
+            return value in self.integers  # 4, 4.0 and Decimal(4) are equal, and hash alike
+        if isinstance(value, bytes | bytearray | memoryview):
+            return bytes(value) in self.raw
+        text = str(value)
+        return text in self.texts or (bool(self.folded) and text.strip().lower() in self.folded)
+
+
+def identifier_text(value: object) -> str:
+    """An identifier as people write it: 4.0 from a float column is the number 4."""
+    if isinstance(value, float | Decimal) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, float | Decimal) and value == int(value):
+        return str(int(value))
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value.hex()
+    return str(value)
 
 
 def _whole_numbers(identifiers: Sequence[str], kind: pl.DataType) -> list[int]:

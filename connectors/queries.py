@@ -1,14 +1,19 @@
 """Which stores there are, and opening them."""
 
-from collections.abc import Iterable, Mapping
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from django.conf import settings
 from django.db.models import QuerySet
 
-from connectors.adapters.base import Store, StoreError
+from audit.keys import lookup_key
+from connectors.adapters.base import OptionError, Store, StoreError
 from connectors.adapters.delta import DeltaStore
+from connectors.adapters.sqltables import Address, SqlStore, parse_address
 from connectors.folders import LocationError, local_path
 from connectors.models import Connector
 
@@ -26,9 +31,75 @@ class LocationOutsideError(StoreError):
     """The location is not below a folder that this installation may connect."""
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A store, the one spelling of where it is, and what its dataset is called by default."""
+
+    store: Store
+    location: str
+    name: str
+
+
+# Raises StoreError for a location that this installation may not open.
+Opener = Callable[[str, Iterable[str], Mapping[str, Any], StoreRole], Opened]
+
+
+def _open_delta(
+    location: str, subject_columns: Iterable[str], options: Mapping[str, Any], role: StoreRole
+) -> Opened:
+    path = allowed_path(location)
+    store = DeltaStore(str(path), subject_columns, options, writable=role == "writer")
+    return Opened(store, str(path), path.name)
+
+
+def _open_sql(
+    location: str, subject_columns: Iterable[str], options: Mapping[str, Any], role: StoreRole
+) -> Opened:
+    address = parse_address(location, options)
+    if address.dialect == "sqlite":
+        address = replace(address, database=str(allowed_path(address.database)))
+    elif address.socket:
+        address = replace(address, socket=str(allowed_path(address.socket)))
+    else:
+        _refuse_other_host(address)
+    if directory := options.get("data_directory"):
+        allowed_path(str(directory))
+    for name, value in options.items():
+        if name.endswith("password_file") and value:
+            _refuse_other_secret(name, str(value))
+    key = hmac.new(lookup_key(), b"rows of a person", hashlib.sha256).digest()
+    named = {k: v for k, v in options.items() if k != "table"}  # it stands in the location now
+    store = SqlStore(address.location, subject_columns, named, role=role, key=key)
+    return Opened(store, address.location, address.shown_table)
+
+
+def _refuse_other_host(address: Address) -> None:
+    allowed = [host.lower() for host in settings.VESTIGE_STORE_HOSTS]
+    if not {address.host, f"{address.host}:{address.port}"} & set(allowed):
+        raise LocationOutsideError(
+            f"This installation may not connect to port {address.port} of the host {address.host} "
+            f"(allowed: {', '.join(allowed) or 'none'}). Have VESTIGE_STORE_HOSTS extended."
+        )
+
+
+def _refuse_other_secret(option: str, file: str) -> None:
+    folder = Path(settings.VESTIGE_STORE_SECRETS)
+    if not Path(file).resolve().is_relative_to(folder.resolve()):
+        raise OptionError(
+            f'The file in the option "{option}" is not below {folder}. Put it there, or have '
+            "VESTIGE_STORE_SECRETS name another folder."
+        )
+
+
+OPENERS: dict[str, Opener] = {
+    Connector.Kind.DELTA.value: _open_delta,
+    Connector.Kind.SQL.value: _open_sql,
+}
+
+
 def available_kinds() -> dict[str, str]:
     """Kinds that have an adapter: name → how people call it."""
-    return {Connector.Kind.DELTA.value: str(Connector.Kind.DELTA.label)}
+    return {kind: str(Connector.Kind(kind).label) for kind in OPENERS}
 
 
 def connectors_visible_to(user: "User") -> QuerySet[Connector]:
@@ -54,7 +125,7 @@ def open_store(connector: Connector, *, role: StoreRole) -> Store:
         connector.subject_columns,
         connector.options,
         role=role,
-    )
+    ).store
 
 
 def open_location(
@@ -64,12 +135,11 @@ def open_location(
     options: Mapping[str, Any],
     *,
     role: StoreRole,
-) -> Store:
+) -> Opened:
     """A store that may have no connector yet. Raises KindUnavailableError, LocationOutsideError,
-    StoreError."""
+    OptionError, StoreError."""
     require_available(kind)
-    path = allowed_path(location)
-    return DeltaStore(str(path), subject_columns, options, writable=role == "writer")
+    return OPENERS[kind](location, subject_columns, options, role)
 
 
 def require_available(kind: str) -> None:

@@ -107,7 +107,7 @@ def _tested(given: dict[str, object]) -> ConnectionTest:
         kind=str(given["kind"]),
         location=str(given["location"]),
         subject_columns=cast("dict[str, str]", given["subject_columns"]),
-        options={},
+        options=cast("dict[str, object]", given["options"]),
     )
     return found
 

@@ -13,7 +13,7 @@ class DatasetNameSerializer(serializers.Serializer[Any]):
         max_length=1024,
         required=False,
         allow_blank=True,
-        help_text="By default the last part of the location.",
+        help_text="By default the last part of the location, or the table's name.",
     )
 
 
@@ -21,16 +21,22 @@ class NewConnectorSerializer(serializers.Serializer[Any]):
     """A store to connect."""
 
     kind = serializers.CharField(
-        max_length=20, help_text='"delta". Others are named here as they become available.'
+        max_length=20, help_text='"delta" or "sql". Others are named here as they become available.'
     )
-    location = serializers.CharField(max_length=2000)
+    location = serializers.CharField(
+        max_length=2000,
+        help_text="The absolute path of a folder. For an SQL table its address without a password: "
+        "sqlite:////data/shop.db#customers or postgresql://host:5432/shop#public.customers.",
+    )
     subject_columns = serializers.DictField(
         child=serializers.CharField(max_length=100),
         allow_empty=False,
         help_text='Column → type of identifier, as in {"customer_id": "customer"}.',
     )
     options = serializers.DictField(
-        required=False, help_text="Of the kind's own; no secrets: name them by reference."
+        required=False,
+        help_text="Of the kind's own; no secrets: name them by reference, as in "
+        '{"user": "shop", "password_env": "SHOP_DB_PASSWORD"}.',
     )
     dataset = DatasetNameSerializer(required=False)
     name = serializers.CharField(max_length=255, required=False, allow_blank=True)

@@ -6,11 +6,9 @@ readers, yet its bytes are there.
 """
 
 import contextlib
-import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from urllib.parse import unquote
 
 import polars as pl
@@ -19,7 +17,13 @@ from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress,
 from connectors.adapters.delta.log import COMMIT, LOG
 from connectors.adapters.delta.snapshot import Column, History, is_absolute
 from connectors.folders import FileEntry, LocalFolder
-from connectors.people import as_integer, column_expression, person_rows, same_identifier
+from connectors.people import (
+    as_integer,
+    column_expression,
+    identifier_text,
+    person_rows,
+    same_identifier,
+)
 from connectors.scan.content import scan_content
 from connectors.scan.identifiers import Identifiers
 from connectors.scan.record import Record
@@ -214,20 +218,6 @@ class Search:
                 values = (value,)
             linked[name] = frozenset(text for v in values if (text := identifier_text(v)))
         return linked
-
-
-def identifier_text(value: object) -> str:
-    """An identifier as people write it: 4.0 from a float column is the number 4."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, float | Decimal) and value == int(value):
-        return str(int(value))
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return value.hex()
-    return str(value)
 
 
 def find_rows(

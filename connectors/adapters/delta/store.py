@@ -28,7 +28,6 @@ from connectors.adapters.delta.erase import deletion_masks, erase_rows
 from connectors.adapters.delta.find import (
     Search,
     find_rows,
-    identifier_text,
     masked,
     nested_tables,
 )
@@ -37,7 +36,7 @@ from connectors.adapters.delta.purge import Purge
 from connectors.adapters.delta.snapshot import DataFile, History, Snapshot, is_absolute
 from connectors.adapters.delta.verify import scan_table
 from connectors.folders import FileEntry, LocalFolder, LocationError, local_path
-from connectors.people import column_expression, same_identifier
+from connectors.people import column_expression, identifier_text, same_identifier
 
 _DEFAULT_GRACE_MINUTES = 60
 
