@@ -6,14 +6,14 @@ Reads stores, writes nothing. The plan's body holds no identity: ids, paths, cou
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db.models import Q, QuerySet
 
 from audit.ledger import canonical
 from audit.subjects import SubjectRef, lookup, normalise
-from compliance.models import Request
+from compliance.models import Request, Step
 from compliance.queries import identifiers_of
 from connectors.adapters.base import ErasePlan, Findings
 from connectors.models import Connector
@@ -86,8 +86,21 @@ def discover(
     for connector in connectors:
         found = findings[connector.pk]
         store = open_store(connector, role="reader")
-        result.stores.append(Discovered(connector, found, store.plan_erase(found, mode="purge")))
+        plan = store.plan_erase(found, mode="purge")
+        if not plan.objects:
+            plan = replace(plan, objects=_unpurged(request, connector))
+        result.stores.append(Discovered(connector, found, plan))
     return result
+
+
+def _unpurged(request: Request, connector: Connector) -> tuple[str, ...]:
+    """What an earlier plan of this request erased rows from, if its purge never came to its end:
+    the rows are not found any more, but what the store keeps of them is still there."""
+    steps = Step.objects.filter(request=request, connector=connector, erased_at__isnull=False)
+    last = steps.select_related("plan").order_by("-pk").first()
+    if last is None or "purged" in last.result:
+        return ()
+    return tuple(last.plan.body["steps"][last.number - 1]["planned_objects"])
 
 
 def _follow_links(

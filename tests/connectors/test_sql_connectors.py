@@ -8,12 +8,16 @@ from django.test import Client
 from pytest_django import Settings
 
 from accounts.models import User
+from compliance.actions.erasure import execute
+from compliance.actions.plans import approve_plan
+from compliance.queries import current_plan
 from compliance.states import State
+from connectors.adapters.base import StoreError
 from connectors.models import Connector
 from connectors.queries import open_store
 from lineage.actions import sync_connector
 from tests.builders import Api
-from tests.compliance.builders import Team, erased, planned, team
+from tests.compliance.builders import Team, erased, planned, search, team, work_off
 from tests.connectors.sql_builders import run_sqlite
 
 pytestmark = pytest.mark.django_db
@@ -153,6 +157,32 @@ def test_an_erasure_goes_through_to_its_verification(
     assert step.rows_erased == 2
     assert step.report["control_found"]
     assert open_store(connector, role="reader").versions()[0].rows == 1
+
+
+def test_a_purge_that_failed_is_planned_again_though_no_row_is_left(
+    shop: Path, data_owner: User, api: Api, people: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post(api, data_owner, wanted(shop))
+
+    def busy(*_: object) -> None:
+        raise StoreError("Another program keeps the file locked.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("connectors.adapters.sqltables.store.purge_sqlite", busy)
+        request = erased(people)
+    assert request.state == State.BLOCKED
+    assert run_sqlite(shop, "SELECT customer_id FROM customers") == [("00021",)]
+    search(request, by=people.analyst)
+    plan = current_plan(request)
+    assert plan
+    (step,) = plan.body["steps"]
+    assert (step["rows"], step["method"]) == (0, "erase and purge history")
+    for approver in (people.dpo, people.data_owner):
+        approve_plan(request, plan_hash=plan.hash, by=approver)
+    execute(request, by=people.analyst)
+    work_off(request)
+    assert "purged" in request.steps.order_by("-pk")[0].result
+    assert request.state in (State.RESPONDING, State.COMPLETED), request.reason
 
 
 def test_a_plan_that_would_break_other_tables_says_so(
