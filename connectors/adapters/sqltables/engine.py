@@ -139,11 +139,11 @@ def fault(exc: Exception, address: Address) -> StoreError:
     words = str(original).lower()
     if isinstance(original, sqlite3.Error):
         return _sqlite_fault(words, address)
-    if state := getattr(original, "sqlstate", None):
-        return _state_fault(str(state), address)
     code = original.args[0] if original.args and isinstance(original.args[0], int) else None
     if code is not None and code not in _UNREACHABLE:
         return _code_fault(code, address)
+    if code is None and (state := getattr(original, "sqlstate", None)):
+        return _state_fault(str(state), address)
     if "authentication" in words or "password" in words or 'role "' in words:
         return _refused(address)
     if 'database "' in words and "not exist" in words:
