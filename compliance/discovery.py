@@ -6,14 +6,14 @@ Reads stores, writes nothing. The plan's body holds no identity: ids, paths, cou
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from audit.ledger import canonical
 from audit.subjects import SubjectRef, lookup, normalise
-from compliance.models import Request
+from compliance.models import Request, Step
 from compliance.queries import identifiers_of
 from connectors.adapters.base import ErasePlan, Findings
 from connectors.models import Connector
@@ -86,8 +86,21 @@ def discover(
     for connector in connectors:
         found = findings[connector.pk]
         store = open_store(connector, role="reader")
-        result.stores.append(Discovered(connector, found, store.plan_erase(found, mode="purge")))
+        plan = store.plan_erase(found, mode="purge")
+        if not plan.objects:
+            plan = replace(plan, objects=_unpurged(request, connector))
+        result.stores.append(Discovered(connector, found, plan))
     return result
+
+
+def _unpurged(request: Request, connector: Connector) -> tuple[str, ...]:
+    """What an earlier plan of this request erased rows from, if its purge never came to its end:
+    the rows are not found any more, but what the store keeps of them is still there."""
+    steps = Step.objects.filter(request=request, connector=connector, erased_at__isnull=False)
+    last = steps.select_related("plan").order_by("-pk").first()
+    if last is None or "purged" in last.result:
+        return ()
+    return tuple(last.plan.body["steps"][last.number - 1]["planned_objects"])
 
 
 def _follow_links(
@@ -207,7 +220,7 @@ def _models(found: Discovery) -> list[dict[str, Any]]:
         version.pk
         for item in found.stores
         if item.plan.rows
-        for version in _versions(item.connector).filter(purged_at__isnull=False)
+        for version in _versions(item.connector).filter(_out_of_reach(item))
     ]
     items: dict[int, dict[str, Any]] = {}
     for because, models in (
@@ -236,6 +249,13 @@ def _model(version: Version, path: list[str], because: str) -> dict[str, Any]:
         "path": path,
         "because": because,
     }
+
+
+def _out_of_reach(item: Discovered) -> Q:
+    """Versions that could not be searched: purged ones, and what a store has replaced since it was
+    last read (an SQL table keeps its newest state only)."""
+    gone = Q(purged_at__isnull=False)
+    return gone | Q(in_store=True) & ~Q(version__in=list(item.findings.rows_by_version))
 
 
 def _with_rows(item: Discovered) -> list[str]:

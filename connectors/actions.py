@@ -9,12 +9,12 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from audit.actions import record
-from connectors.adapters.base import Store, StoreError
+from connectors.adapters.base import OptionError, Store, StoreError
 from connectors.events import CONNECTOR_CREATED, CONNECTOR_DISABLED, CONNECTOR_TESTED
 from connectors.models import DEFAULT_NAMESPACE, Connector
 from connectors.queries import (
     KindUnavailableError,
-    located,
+    Opened,
     open_location,
     open_store,
     require_available,
@@ -46,8 +46,8 @@ class ConnectionTest:
 
 def probe(
     *, kind: str, location: str, subject_columns: Mapping[str, str], options: Mapping[str, Any]
-) -> tuple[str, ConnectionTest]:
-    """Open a store that is not connected yet, and return where it is and what was found.
+) -> tuple[Opened, ConnectionTest]:
+    """Open a store that is not connected yet, and return it and what was found.
 
     Raises ConnectorError when it cannot be opened or lacks one of the columns.
     """
@@ -59,9 +59,10 @@ def probe(
     if not isinstance(options, Mapping):
         raise ConnectorError("options", 'Give the options as an object, for example {"key": 1}.')
     try:
-        path = located(kind, location)
-        store = open_location(kind, path, subject_columns, options, role="reader")
-        found = _read(store)
+        opened = open_location(kind, location, subject_columns, options, role="reader")
+        found = _read(opened.store)
+    except OptionError as exc:
+        raise ConnectorError("options", str(exc)) from exc
     except StoreError as exc:
         raise ConnectorError("location", str(exc)) from exc
     except (TypeError, ValueError) as exc:
@@ -76,7 +77,7 @@ def probe(
             f"The store has no column {', '.join(missing)}. Its columns are: "
             f"{', '.join(name for name, _ in found.columns)}.",
         )
-    return path, found
+    return opened, found
 
 
 def _read(store: Store) -> ConnectionTest:
@@ -119,17 +120,17 @@ def create_connector(
     """Connect a store after opening it.
 
     `dataset`: {"namespace", "name"} of its dataset in lineage, by default "stores" and the
-    folder's name. Raises ConnectorError, which names the field.
+    folder's or table's name. Raises ConnectorError, which names the field.
     """
-    path, _ = probe(
+    opened, _ = probe(
         kind=kind, location=location, subject_columns=subject_columns, options=options or {}
     )
     dataset = dataset or {}
-    dataset_name = dataset.get("name", "").strip() or path.rstrip("/").rpartition("/")[2]
+    dataset_name = dataset.get("name", "").strip() or opened.name
     connector = Connector(
         kind=kind,
         name=name.strip() or dataset_name,
-        location=path,
+        location=opened.location,
         subject_columns=dict(subject_columns),
         options=dict(options or {}),
         dataset_namespace=dataset.get("namespace", "").strip() or DEFAULT_NAMESPACE,
@@ -150,7 +151,7 @@ def create_connector(
         details={
             "kind": kind,
             "dataset": connector.dataset_node,
-            "location_sha256": hashlib.sha256(path.encode()).hexdigest(),
+            "location_sha256": hashlib.sha256(opened.location.encode()).hexdigest(),
             "subject_columns": sorted(connector.subject_columns),
             "queue": connector.queue,
         },

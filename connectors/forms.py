@@ -1,5 +1,7 @@
 """Connecting a store by hand."""
 
+import contextlib
+import json
 from typing import Any
 
 from django import forms
@@ -27,13 +29,47 @@ class SubjectColumnsField(forms.CharField):
         return columns
 
 
+class OptionsField(forms.CharField):
+    """One `name = value` a line, read as {"name": "value"}; several values stand in brackets.
+
+    Numbers and what stands in quotes are read as JSON: `delimiter = "\\t"`.
+    """
+
+    widget = forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "autocomplete": "off"})
+
+    def clean(self, value: Any) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        for number, line in enumerate(super().clean(value).splitlines(), 1):
+            if not line.strip():
+                continue
+            name, equals, given = (part.strip() for part in line.partition("="))
+            if not (name and equals and given):
+                raise forms.ValidationError(
+                    f'Line {number} is not "name = value". Write for example '
+                    '"password_env = SHOP_DB_PASSWORD".'
+                )
+            options[name] = _option(given)
+        return options
+
+
+def _option(given: str) -> Any:
+    if given.isdigit() or given[0] in '"[':
+        with contextlib.suppress(ValueError):
+            return json.loads(given)
+    if given.startswith("[") and given.endswith("]"):
+        return [v.strip() for v in given[1:-1].split(",") if v.strip()]
+    return given
+
+
 class ConnectForm(forms.Form):
     kind = forms.ChoiceField(label="Kind of store")
     location = forms.CharField(
         max_length=2000,
         help_text=(
             "The absolute path, on this machine, of a Delta table's folder or of a folder with "
-            "Parquet, CSV and JSON Lines files."
+            "Parquet, CSV and JSON Lines files. For an SQL table its address, never with a "
+            "password: sqlite:////data/shop.db#customers or "
+            "postgresql://host:5432/shop#public.customers."
         ),
         widget=forms.TextInput(attrs={"spellcheck": "false", "autocomplete": "off"}),
     )
@@ -43,6 +79,15 @@ class ConnectForm(forms.Form):
             "One a line: the column, an equals sign, and the type of identifier in it, "
             "such as customer_id = customer or email = email. A dot leads into structs and JSON "
             "objects: account.email = email."
+        ),
+    )
+    options = OptionsField(
+        required=False,
+        help_text=(
+            "Of the kind's own, one a line, no secrets. For files for example encoding = cp1252 "
+            "and unrelated_files = [products*.csv]. For databases user = shop_reader and "
+            "password_env = SHOP_DB_PASSWORD (the variable that holds the password), the same with "
+            "writer_ and verifier_ before them, and child_tables = [orders, addresses]."
         ),
     )
     name = forms.CharField(
@@ -60,14 +105,6 @@ class ConnectForm(forms.Form):
         required=False,
         label="Worker queue",
         help_text="The queue of the workers that can reach the store, if not the usual one.",
-    )
-    options = forms.JSONField(
-        required=False,
-        help_text=(
-            'Of the kind\'s own, as JSON. For files, for example {"delimiter": ";", "encoding": '
-            '"cp1252", "unrelated_files": ["products*.csv"]}. No secrets.'
-        ),
-        widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

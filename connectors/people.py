@@ -17,7 +17,7 @@ Comparing a text column with a number ("4" for "00004") is not done: the zeros b
 import math
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 import polars as pl
@@ -91,18 +91,59 @@ def _in(column: pl.Expr, values: Sequence[object], kind: pl.DataType) -> pl.Expr
 
 def _text_rows(column: pl.Expr, identifiers: Sequence[str]) -> pl.Expr:
     rows = _in(column, list(identifiers), pl.String())
-    if folded := _folded(identifiers):
+    if folded := folded_spellings(identifiers):
         rows |= _in(column.str.strip_chars().str.to_lowercase(), sorted(folded), pl.String())
     return rows
 
 
-def _folded(identifiers: Sequence[str]) -> frozenset[str]:
-    """The spellings, without blanks and in lower case, of those that have several spellings."""
+def folded_spellings(identifiers: Iterable[str]) -> set[str]:
+    """E-mail addresses and UUIDs as other spellings are compared with them: without blanks around
+    them and in lower case."""
     folded = {v.strip().lower() for v in identifiers if is_email(v)}
     for value in identifiers:
         if found := as_uuid(value):
             folded |= {str(found), found.hex}
-    return frozenset(folded)
+    return folded
+
+
+class Wanted:
+    """The same rule for single values, of whatever type a database gives them."""
+
+    def __init__(self, identifiers: Iterable[str]) -> None:
+        self.texts = frozenset(identifiers)
+        self.folded = frozenset(folded_spellings(self.texts))
+        self.integers = frozenset(n for v in self.texts if (n := as_integer(v)) is not None)
+        self.uuids = frozenset(u for v in self.texts if (u := as_uuid(v)) is not None)
+        self.raw = frozenset(v.encode() for v in self.texts) | {u.bytes for u in self.uuids}
+
+    def names(self, value: object) -> bool:
+        """Whether a column's value names the person."""
+        if isinstance(value, str):
+            return self._names_text(value)
+        if value is None or isinstance(value, bool):
+            return False
+        if isinstance(value, int | float | Decimal):
+            return value in self.integers  # 4, 4.0 and Decimal(4) are equal, and hash alike
+        if isinstance(value, bytes | bytearray | memoryview):
+            return bytes(value) in self.raw
+        return self._names_text(str(value))
+
+    def _names_text(self, text: str) -> bool:
+        return text in self.texts or (bool(self.folded) and text.strip().lower() in self.folded)
+
+
+def identifier_text(value: object) -> str:
+    """An identifier as people write it: 4.0 from a float column is the number 4."""
+    if isinstance(value, float | Decimal) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, float | Decimal) and value == int(value):
+        return str(int(value))
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value.hex()
+    return str(value)
 
 
 def _whole_numbers(identifiers: Sequence[str], kind: pl.DataType) -> list[int]:
@@ -134,20 +175,6 @@ def same_identifier(left: str, right: str) -> bool:
     return first is not None and first == second
 
 
-def identifier_text(value: object) -> str:
-    """An identifier as people write it: 4.0 from a float column is the number 4."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, float | Decimal) and value == int(value):
-        return str(int(value))
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return value.hex()
-    return str(value)
-
-
 def other_identifiers(
     linked: Mapping[str, set[str]], needles: Mapping[str, Sequence[str]]
 ) -> dict[str, tuple[str, ...]]:
@@ -164,18 +191,3 @@ def other_identifiers(
         if new:
             found[name] = tuple(sorted(new))
     return found
-
-
-class Matcher:
-    """Whether single values are one of some identifiers, by the rule above."""
-
-    def __init__(self, identifiers: Sequence[str]) -> None:
-        self.exact = frozenset(identifiers)
-        self.folded = _folded(identifiers)
-        self.numbers = frozenset(n for v in identifiers if (n := as_integer(v)) is not None)
-
-    def text(self, value: str) -> bool:
-        return value in self.exact or (bool(self.folded) and value.strip().lower() in self.folded)
-
-    def number(self, value: int | float | Decimal) -> bool:
-        return value in self.numbers  # 4.0 is 4

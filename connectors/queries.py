@@ -1,16 +1,20 @@
 """Which stores there are, and opening them."""
 
+import hashlib
+import hmac
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from django.conf import settings
 from django.db.models import QuerySet
 
-from connectors.adapters.base import Store, StoreError
+from audit.keys import lookup_key
+from connectors.adapters.base import OptionError, Store, StoreError
 from connectors.adapters.delta import DeltaStore
 from connectors.adapters.files import FilesStore
+from connectors.adapters.sqltables import Address, SqlStore, parse_address
 from connectors.folders import LocationError, local_path
 from connectors.models import Connector
 
@@ -26,6 +30,81 @@ class KindUnavailableError(StoreError):
 
 class LocationOutsideError(StoreError):
     """The location is not below a folder that this installation may connect."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A store, the one spelling of where it is, and what its dataset is called by default."""
+
+    store: Store
+    location: str
+    name: str
+
+
+# Raises StoreError for a location that this installation may not open.
+Opener = Callable[[str, Iterable[str], Mapping[str, Any], StoreRole], Opened]
+
+
+def _open_delta(
+    location: str, subject_columns: Iterable[str], options: Mapping[str, Any], role: StoreRole
+) -> Opened:
+    path = allowed_path(location)
+    store = DeltaStore(str(path), subject_columns, options, writable=role == "writer")
+    return Opened(store, str(path), path.name)
+
+
+def _open_files(
+    location: str, subject_columns: Iterable[str], options: Mapping[str, Any], role: StoreRole
+) -> Opened:
+    path = allowed_path(location)
+    store = FilesStore(str(path), subject_columns, options, writable=role == "writer")
+    return Opened(store, str(path), path.name)
+
+
+def _open_sql(
+    location: str, subject_columns: Iterable[str], options: Mapping[str, Any], role: StoreRole
+) -> Opened:
+    address = parse_address(location, options)
+    if address.dialect == "sqlite":
+        address = replace(address, database=str(allowed_path(address.database)))
+    elif address.socket:
+        address = replace(address, socket=str(allowed_path(address.socket)))
+    else:
+        _refuse_other_host(address)
+    if directory := options.get("data_directory"):
+        allowed_path(str(directory))
+    for name, value in options.items():
+        if name.endswith("password_file") and value:
+            _refuse_other_secret(name, str(value))
+    key = hmac.new(lookup_key(), b"rows of a person", hashlib.sha256).digest()
+    named = {k: v for k, v in options.items() if k != "table"}  # it stands in the location now
+    store = SqlStore(address.location, subject_columns, named, role=role, key=key)
+    return Opened(store, address.location, address.shown_table)
+
+
+def _refuse_other_host(address: Address) -> None:
+    allowed = [host.lower() for host in settings.VESTIGE_STORE_HOSTS]
+    if not {address.host, f"{address.host}:{address.port}"} & set(allowed):
+        raise LocationOutsideError(
+            f"This installation may not connect to port {address.port} of the host {address.host} "
+            f"(allowed: {', '.join(allowed) or 'none'}). Have VESTIGE_STORE_HOSTS extended."
+        )
+
+
+def _refuse_other_secret(option: str, file: str) -> None:
+    folder = Path(settings.VESTIGE_STORE_SECRETS)
+    if not Path(file).resolve().is_relative_to(folder.resolve()):
+        raise OptionError(
+            f'The file in the option "{option}" is not below {folder}. Put it there, or have '
+            "VESTIGE_STORE_SECRETS name another folder."
+        )
+
+
+OPENERS: dict[str, Opener] = {
+    Connector.Kind.DELTA.value: _open_delta,
+    Connector.Kind.FILES.value: _open_files,
+    Connector.Kind.SQL.value: _open_sql,
+}
 
 
 def available_kinds() -> dict[str, str]:
@@ -56,7 +135,7 @@ def open_store(connector: Connector, *, role: StoreRole) -> Store:
         connector.subject_columns,
         connector.options,
         role=role,
-    )
+    ).store
 
 
 def open_location(
@@ -66,20 +145,11 @@ def open_location(
     options: Mapping[str, Any],
     *,
     role: StoreRole,
-) -> Store:
+) -> Opened:
     """A store that may have no connector yet. Raises KindUnavailableError, LocationOutsideError,
-    StoreError."""
+    OptionError, StoreError."""
     require_available(kind)
-    opener = OPENERS[kind]
-    path = opener.locate(location)
-    return opener.store(path, subject_columns, options, writable=role == "writer")
-
-
-def located(kind: str, location: str) -> str:
-    """The location as it is kept, links resolved. Raises KindUnavailableError,
-    LocationOutsideError, StoreError."""
-    require_available(kind)
-    return OPENERS[kind].locate(location)
+    return OPENERS[kind](location, subject_columns, options, role)
 
 
 def require_available(kind: str) -> None:
@@ -114,33 +184,3 @@ def allowed_path(location: str) -> Path:
             f"({allowed}). Move the data there, or have VESTIGE_STORE_ROOTS extended."
         )
     return path
-
-
-def _folder(location: str) -> str:
-    return str(allowed_path(location))
-
-
-class _StoreClass(Protocol):
-    def __call__(
-        self,
-        location: str,
-        subject_columns: Iterable[str],
-        options: Mapping[str, Any] | None = None,
-        *,
-        writable: bool = True,
-    ) -> Store: ...
-
-
-@dataclass(frozen=True)
-class Opener:
-    """How stores of one kind are reached. `locate`: the location as it is kept, once checked;
-    raises StoreError for one that this installation may not connect."""
-
-    locate: Callable[[str], str]
-    store: _StoreClass
-
-
-OPENERS: dict[str, Opener] = {
-    "delta": Opener(_folder, DeltaStore),
-    "files": Opener(_folder, FilesStore),
-}

@@ -21,6 +21,10 @@ class StoreNotFoundError(StoreError):
     """There is no table, folder or bucket at the location."""
 
 
+class OptionError(StoreError):
+    """An option of the connection is wrong or missing; the message never holds a secret."""
+
+
 class PlanOutdatedError(StoreError):
     """The store changed since the plan was made: plan again, nothing was erased."""
 

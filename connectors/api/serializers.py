@@ -13,7 +13,7 @@ class DatasetNameSerializer(serializers.Serializer[Any]):
         max_length=1024,
         required=False,
         allow_blank=True,
-        help_text="By default the last part of the location.",
+        help_text="By default the last part of the location, or the table's name.",
     )
 
 
@@ -24,11 +24,17 @@ class NewConnectorSerializer(serializers.Serializer[Any]):
         max_length=20,
         help_text=(
             '"delta": a Delta Lake table. "files": a folder of Parquet, CSV and JSON Lines files, '
-            "plain or packed with gzip. Others are named here as they become available."
+            'plain or packed with gzip. "sql": a table of a database. Others are named here as '
+            "they become available."
         ),
     )
     location = serializers.CharField(
-        max_length=2000, help_text="The folder's absolute path, as the workers see it."
+        max_length=2000,
+        help_text=(
+            "The absolute path of a folder, as the workers see it. For an SQL table its address "
+            "without a password: sqlite:////data/shop.db#customers or "
+            "postgresql://host:5432/shop#public.customers."
+        ),
     )
     subject_columns = serializers.DictField(
         child=serializers.CharField(max_length=100),
@@ -41,9 +47,10 @@ class NewConnectorSerializer(serializers.Serializer[Any]):
     options = serializers.DictField(
         required=False,
         help_text=(
-            "Of the kind's own; no secrets: name them by reference. Both kinds: unrelated_columns. "
-            "Delta: orphan_grace_minutes. Files: delimiter, quote, escape, encoding, text_columns, "
-            "number_columns, unrelated_files."
+            "Of the kind's own; no secrets: name them by reference. Delta and files: "
+            "unrelated_columns. Delta: orphan_grace_minutes. Files: delimiter, quote, escape, "
+            "encoding, text_columns, number_columns, unrelated_files. SQL: for example "
+            '{"user": "shop", "password_env": "SHOP_DB_PASSWORD", "child_tables": ["orders"]}.'
         ),
     )
     dataset = DatasetNameSerializer(required=False)

@@ -93,7 +93,7 @@ def test_a_folder_is_tested_and_connected_by_form(
         "location": str(tmp_path),
         "subject_columns": "customer_id = customer",
         "dataset_name": "orders",
-        "options": '{"delimiter": "^"}',
+        "options": "delimiter = ^",
     }
     browser.force_login(data_owner)
     assert "Files" in browser.get("/stores/connect/").content.decode()
@@ -105,7 +105,7 @@ def test_a_folder_is_tested_and_connected_by_form(
     assert made.options == {"delimiter": "^"}
     page = browser.get(f"/stores/{made.pk}/").content.decode()
     assert "files as they are" in page
-    wrong = browser.post("/stores/connect/", {**form, "options": "{", "connect": "1"})
+    wrong = browser.post("/stores/connect/", {**form, "options": "delimiter", "connect": "1"})
     assert "options" in wrong.context["form"].errors
 
 

@@ -13,7 +13,7 @@ from enum import Enum
 import polars as pl
 
 from connectors.adapters.base import Needles
-from connectors.people import Matcher, as_integer, column_expression, identifier_text, person_rows
+from connectors.people import Wanted, as_integer, column_expression, identifier_text, person_rows
 from connectors.scan.identifiers import Identifiers
 
 NUMBER = int | float | Decimal
@@ -72,32 +72,33 @@ class Person:
         )
         self.values = tuple(dict.fromkeys(v for vs in self.needles.values() for v in vs))
         self.names = Identifiers(self.values, identity_columns=self.columns.subject)
-        self._matchers = {c: Matcher(v) for c, v in self.needles.items()}
+        self._wanted = {c: Wanted(v) for c, v in self.needles.items()}
         place = {column: number for number, column in enumerate(self.columns.searched)}
-        self._comparisons = [(place[c], self._compare(c)) for c in self._matchers]
+        self._comparisons = [(place[c], self._compare(c)) for c in self._wanted]
         self._subject_places = [place[c] for c in self.columns.subject]
         self._text_places = [place[c] for c in self.columns.text]
 
     def is_value(self, column: str, value: object) -> bool:
         """Whether a value of an identifier column, as a text format holds it, is the person."""
-        return column in self._matchers and self._compare(column)(value) is Verdict.PERSON
+        return column in self._wanted and self._compare(column)(value) is Verdict.PERSON
 
     def _compare(self, column: str) -> Compare:
         """A test of one value of the column, built for millions of calls."""
-        matcher = self._matchers[column]
-        numbers, same_number = matcher.numbers, Verdict.ALIKE
+        wanted = self._wanted[column]
+        numbers, same_number = wanted.integers, Verdict.ALIKE
         if column in self.columns.numbers:
             same_number = Verdict.PERSON
 
         def compare(value: object) -> Verdict:
-            if isinstance(value, str):
-                if matcher.text(value):
-                    return Verdict.PERSON
-                if numbers and value[:1] in _DIGITS and as_integer(value) in numbers:
-                    return same_number
-            elif isinstance(value, NUMBER) and not isinstance(value, bool):
-                return Verdict.PERSON if matcher.number(value) else Verdict.NOBODY
-            return Verdict.NOBODY
+            if wanted.names(value):
+                return Verdict.PERSON
+            if not (numbers and isinstance(value, str)):
+                return Verdict.NOBODY
+            return (
+                same_number
+                if value[:1] in _DIGITS and as_integer(value) in numbers
+                else Verdict.NOBODY
+            )
 
         return compare
 
