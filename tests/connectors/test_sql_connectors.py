@@ -134,7 +134,7 @@ def test_a_table_is_connected_by_form_with_its_options(
         "options": "child_tables = [orders]\n\nother_tables = [log, more]",
     }
     tested = browser.post("/stores/connect/", form | {"test": "1"})
-    assert "It keeps 1 versions" in tested.content.decode()
+    assert "It keeps 1 version and" in tested.content.decode()
     wrong = browser.post("/stores/connect/", form | {"options": "child_tables", "connect": "1"})
     assert "Line 1 is not" in " ".join(wrong.context["form"].errors["options"])
     browser.post("/stores/connect/", form | {"connect": "1"})
