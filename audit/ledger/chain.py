@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import NoReturn, Self
 
-from audit.ledger.hashing import HASH_BYTES, LEAF_PREFIX
+from audit.ledger.hashing import HASH_BYTES, LEAF_PREFIX, leaf_hashes
 from audit.ledger.leaf import GENESIS, HEADER, MAGIC, MAX_LEAF_BYTES, LeafError, unpack
 from audit.ledger.tree import Frontier, FrontierError
 
@@ -75,7 +75,7 @@ class ChainVerifier:
         Raises ChainError at the first leaf that does not continue the log.
         """
         leaves = list(leaves)
-        hashes = [sha256(LEAF_PREFIX + leaf).digest() for leaf in leaves]
+        hashes = leaf_hashes(leaves)
         unpack_header = HEADER.unpack_from
         seq, previous, last = self.frontier.size, self.previous, self.timestamp_us
         good = 0

@@ -3,6 +3,7 @@
 The prefixes 0x00 and 0x01 keep a leaf from being passed off as an inner node.
 """
 
+from collections.abc import Iterable
 from hashlib import sha256
 
 HASH_BYTES = 32
@@ -14,6 +15,11 @@ EMPTY_ROOT = sha256(b"").digest()
 def leaf_hash(leaf: bytes) -> bytes:
     """SHA-256(0x00 || leaf), 32 bytes."""
     return sha256(LEAF_PREFIX + leaf).digest()
+
+
+def leaf_hashes(leaves: Iterable[bytes]) -> list[bytes]:
+    """The leaf hash of each, faster than one by one."""
+    return [sha256(LEAF_PREFIX + leaf).digest() for leaf in leaves]
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:

@@ -45,6 +45,11 @@ class Chunk:
             return Chunk(frame=self._frame.slice(start, stop - start))
         return Chunk(self._rows[start:stop])
 
+    def is_chained(self, start: int, stop: int) -> bool:
+        """Whether every leaf but the first of these continues the one before, given that the hashes
+        beside them are theirs. False also where it is not known."""
+        return self._frame is not None and bool(self._frame["chained"][start + 1 : stop].all())
+
     def unconfirmed(self, count: int) -> Iterator[Values]:
         """Those of the first `count` rows whose columns were not found to be those of the leaf.
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from audit.guards import failing_guards
 from audit.ledger import canonical
 from audit.ledger.chain import ChainError, ChainVerifier
-from audit.ledger.hashing import leaf_hash
+from audit.ledger.hashing import leaf_hash, leaf_hashes
 from audit.ledger.leaf import HEADER, LeafError, unpack
 from audit.ledger.tree import root_of
 from audit.verification import columns, stored
@@ -239,8 +239,7 @@ class _Run:
         """How many rows, none of them pruned, were followed."""
         start = self._chain.size
         placed = _well_placed(chunk, start)
-        leaves = chunk.leaves[:placed]
-        hashes, error = self._follow(leaves)
+        hashes, error = self._follow(chunk, placed)
         changed = first_difference(hashes, chunk.hashes[: len(hashes)])
         good = len(hashes) if changed is None else changed
         found = len(self._outcome.findings)
@@ -249,27 +248,41 @@ class _Run:
         if changed is not None:
             self._break(start + changed, "its leaf and the hash beside it do not belong together.")
         elif error is not None:
-            self._blame(error, chunk.hashes[good], leaves[good])
+            self._blame(error, chunk.hashes[good], chunk.leaves[good])
         elif placed < len(chunk) and not self._broken and not self._is_pruned_by_now():
             self._break(*_misplaced(chunk.numbers[placed], start + placed))
         bad = {f.seq for f in self._outcome.findings[found:] if f.seq is not None}
         self._outcome.entries += good - len([seq for seq in bad if start <= seq < start + good])
         return good
 
-    def _follow(self, leaves: list[bytes]) -> tuple[list[bytes], ChainError | None]:
-        """The hashes of the leaves, as far as they continue the chain up to what was signed."""
+    def _follow(self, chunk: Chunk, count: int) -> tuple[list[bytes], ChainError | None]:
+        """The hashes of the first `count` leaves, as far as they continue the chain up to what was
+        signed."""
         hashes: list[bytes] = []
-        while len(hashes) < len(leaves) and not self._broken:
+        while len(hashes) < count and not self._broken:
             at, size = len(hashes), self._chain.size
             signed = self._signatures.next_size()
-            stop = len(leaves) if signed is None else min(len(leaves), at + signed - size)
+            stop = count if signed is None else min(count, at + signed - size)
             try:
-                hashes += self._chain.feed_batch(leaves[at:stop])
+                hashes += self._feed(chunk, at, stop)
             except ChainError as exc:
                 good = at + self._chain.size - size
-                return hashes + [leaf_hash(leaf) for leaf in leaves[at:good]], exc
+                return hashes + [leaf_hash(leaf) for leaf in chunk.leaves[at:good]], exc
             self._compare_signed()
         return hashes, None
+
+    def _feed(self, chunk: Chunk, start: int, stop: int) -> list[bytes]:
+        """As `ChainVerifier.feed_batch`; headers need not be read one by one where they fit the
+        hashes in the rows, and these are the leaves' own."""
+        first, rest = chunk.leaves[start], chunk.leaves[start + 1 : stop]
+        if not rest or not chunk.is_chained(start, stop):
+            return self._chain.feed_batch(chunk.leaves[start:stop])
+        hashes = leaf_hashes(rest)
+        before = self._chain.feed(first)
+        if [before, *hashes] != chunk.hashes[start:stop]:
+            return [before, *self._chain.feed_batch(rest)]
+        self._chain.skip(hashes, unpack(rest[-1]).timestamp_us)
+        return [before, *hashes]
 
     def _compare_signed(self) -> None:
         if self._signatures.next_size() == self._chain.size:
