@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -124,3 +125,29 @@ class ConnectForm(forms.Form):
         """Show a refusal at the input it speaks of."""
         shown = {"dataset": "dataset_name"}.get(field, field)
         self.add_error(shown if shown in self.fields else None, reason)
+
+
+class CompareForm(forms.Form):
+    """Which two of the versions that a store keeps are compared."""
+
+    old = forms.ChoiceField(label="From version")
+    new = forms.ChoiceField(label="To version")
+    key = forms.CharField(
+        required=False,
+        max_length=500,
+        label="Columns that name a row",
+        help_text=(
+            "With a comma between them, for example order_id, line. A row that is in both with "
+            "other values then counts as modified."
+        ),
+    )
+
+    def __init__(self, *args: Any, versions: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("old", "new"):
+            choice = self.fields[name]
+            assert isinstance(choice, forms.ChoiceField)  # noqa: S101 (declared above)
+            choice.choices = [(version, version) for version in versions]
+
+    def clean_key(self) -> list[str]:
+        return [name.strip() for name in self.cleaned_data["key"].split(",") if name.strip()]

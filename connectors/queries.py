@@ -2,19 +2,27 @@
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import polars as pl
 from django.conf import settings
 from django.db.models import QuerySet
 
 from audit.keys import lookup_key
-from connectors.adapters.base import OptionError, Store, StoreError
+from connectors.adapters.base import (
+    ComparesRows,
+    OptionError,
+    Store,
+    StoreError,
+    StoreVersion,
+)
 from connectors.adapters.delta import DeltaStore
 from connectors.adapters.files import FilesStore
 from connectors.adapters.sqltables import Address, SqlStore, parse_address
+from connectors.comparing import Comparison, RowChanges, compare, row_changes
 from connectors.folders import LocationError, local_path
 from connectors.models import Connector
 
@@ -136,6 +144,61 @@ def open_store(connector: Connector, *, role: StoreRole) -> Store:
         connector.options,
         role=role,
     ).store
+
+
+MOST_ROW_BYTES = 256_000_000  # of objects whose rows are compared while somebody waits
+
+
+@dataclass(frozen=True)
+class VersionChanges:
+    """`rows` is None where rows were not compared; `why_not` says why."""
+
+    comparison: Comparison
+    rows: RowChanges | None
+    why_not: str = ""
+
+
+class UnknownVersionError(StoreError):
+    """The store keeps no version of this name."""
+
+
+def versions_of(connector: Connector) -> list[StoreVersion]:
+    """What the store keeps, newest first; no file is read. Raises StoreError."""
+    return list(reversed(open_store(connector, role="reader").versions(digests=False)))
+
+
+def version_changes(
+    connector: Connector, old: str, new: str, *, key: Sequence[str] = ()
+) -> VersionChanges:
+    """What differs between two versions; `key`: columns that name a row.
+
+    Raises StoreError, UnknownVersionError, and ValueError for a key that is no column.
+    """
+    store = open_store(connector, role="reader")
+    kept = {version.id: version for version in store.versions(digests=False)}
+    for name in (old, new):
+        if name not in kept:
+            raise UnknownVersionError(
+                f"The store keeps no version {name}. It keeps {len(kept)}: "
+                f"{', '.join(list(kept)[-5:])}{' and older ones' if len(kept) > 5 else ''}."
+            )
+    found = compare(kept[old], kept[new])
+    if not isinstance(store, ComparesRows):
+        kind = connector.get_kind_display()
+        return VersionChanges(found, None, f"Rows of this kind of store ({kind}) are not compared.")
+    if found.apart_bytes > MOST_ROW_BYTES:
+        return VersionChanges(
+            found,
+            None,
+            f"The objects that only one of them reads hold {found.apart_bytes:,} bytes, more than "
+            f"the {MOST_ROW_BYTES:,} that are compared while you wait. Compare versions that are "
+            "closer together.",
+        )
+    try:
+        changes = row_changes(store.rows_apart(old, new), store.rows_apart(new, old), key)
+    except pl.exceptions.PolarsError as exc:
+        raise StoreError("The rows of the two versions cannot be compared.") from exc
+    return VersionChanges(found, changes)
 
 
 def open_location(

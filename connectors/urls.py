@@ -7,6 +7,7 @@ urlpatterns = [
     path("stores/", views.stores, name="stores"),
     path("stores/connect/", views.connect, name="connect"),
     path("stores/<int:pk>/", views.store, name="store"),
+    path("stores/<int:pk>/compare/", views.compare, name="compare"),
     path("stores/<int:pk>/test/", views.test, name="test"),
     path("stores/<int:pk>/disable/", views.disable, name="disable"),
 ]

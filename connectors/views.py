@@ -18,9 +18,15 @@ from connectors.actions import (
     probe,
 )
 from connectors.adapters.base import StoreError, StoreVersion
-from connectors.forms import ConnectForm
+from connectors.comparing import sharing, steps
+from connectors.forms import CompareForm, ConnectForm
 from connectors.models import Connector
-from connectors.queries import connectors_visible_to, open_store
+from connectors.queries import (
+    VersionChanges,
+    connectors_visible_to,
+    version_changes,
+    versions_of,
+)
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -43,38 +49,94 @@ def store(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         "connector": connector,
         "fault": fault,
-        "versions": versions,
+        "steps": steps(versions),
         "newest": versions[0] if versions else None,
+        "most_bytes": max((version.bytes or 0 for version in versions), default=0),
         "figures": _figures(versions),
+        "options": [(name, _shown(value)) for name, value in sorted(connector.options.items())],
         "subject_columns": sorted(connector.subject_columns.items()),
     }
     return render(request, "connectors/store.html", context)
 
 
+def _shown(option: object) -> str:
+    return ", ".join(map(str, option)) if isinstance(option, list) else str(option)
+
+
 def _figures(versions: list[StoreVersion]) -> list[dict[str, object]]:
     if not versions:
         return []
-    sizes = {o.path: o.bytes for version in versions for o in version.objects}
-    read = sum(len(version.objects) for version in versions)
+    shared = sharing(versions)
     return [
         {"label": "Versions kept", "value": count(len(versions))},
         {"label": "Rows now", "value": count(versions[0].rows)},
         {
             "label": "Physical files",
-            "value": count(len(sizes)),
-            "note": f"read {count(read)} times by all versions together",
+            "value": count(shared.objects),
+            "note": f"read {count(shared.reads)} times by all versions together",
         },
-        {"label": "On disk", "value": byte_size(sum(sizes.values()))},
+        {
+            "label": "On disk",
+            "value": byte_size(shared.bytes),
+            "note": f"{byte_size(shared.bytes_read)} if no version shared files",
+        },
     ]
 
 
 def _versions(connector: Connector) -> tuple[list[StoreVersion], str]:
     """Newest first, or why the store cannot be read."""
     try:
-        found = open_store(connector, role="reader").versions(digests=False)
+        return versions_of(connector), ""
     except StoreError as exc:
         return [], str(exc)
-    return list(reversed(found)), ""
+
+
+@page("connectors.read")
+def compare(request: HttpRequest, pk: int) -> HttpResponse:
+    connector = get_object_or_404(connectors_visible_to(_user(request)), pk=pk)
+    versions, fault = _versions(connector)
+    names = [version.id for version in versions]
+    newest = dict(zip(("new", "old"), names, strict=False))
+    form = CompareForm({**newest, **request.GET.dict()}, versions=names)
+    changes: VersionChanges | None = None
+    if len(names) > 1 and form.is_valid():
+        given = form.cleaned_data
+        try:
+            changes = version_changes(connector, given["old"], given["new"], key=given["key"])
+        except StoreError as exc:
+            fault = str(exc)
+        except ValueError as exc:
+            form.add_error("key", f"Rows cannot be told apart by it: {exc}.")
+    context = {
+        "connector": connector,
+        "fault": fault,
+        "form": form,
+        "comparable": len(names) > 1,
+        "changes": changes,
+        "figures": _changed_figures(changes) if changes else [],
+    }
+    return render(request, "connectors/compare.html", context)
+
+
+def _changed_figures(changes: VersionChanges) -> list[dict[str, object]]:
+    found, rows = changes.comparison, changes.rows
+    before, after = found.old.rows, found.new.rows
+    figures: list[dict[str, object]] = [
+        {"label": "Rows", "value": f"{count(before)} → {count(after)}"},
+        {
+            "label": "Files",
+            "value": f"{count(len(found.removed))} gone, {count(len(found.added))} new",
+            "note": f"{count(len(found.shared))} are read by both",
+        },
+    ]
+    if rows is not None:
+        figures += [
+            {"label": "Rows added", "value": count(rows.added)},
+            {"label": "Rows removed", "value": count(rows.removed)},
+        ]
+        if rows.modified is not None:
+            figures.append({"label": "Rows modified", "value": count(rows.modified)})
+    return figures
 
 
 def _versions_text(number: int) -> str:

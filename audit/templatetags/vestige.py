@@ -237,6 +237,21 @@ def tag(word: Any, kind: str = "") -> SafeString:
     return format_html('<span class="tag {}">{}</span>', kind, word)
 
 
+@register.simple_tag
+def bar(full: int, light: int, most: int) -> SafeString:
+    """A bar of two parts beside others of its kind; the longest, of `most`, fills its place. The
+    figures stand in words beside it."""
+    parts = [round(100 * part / most, 2) if most else 0 for part in (full, light)]
+    return format_html(
+        '<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
+        '<rect class="full" width="{}" height="8"/><rect class="light" x="{}" width="{}"'
+        ' height="8"/></svg>',
+        parts[0],
+        parts[0],
+        parts[1],
+    )
+
+
 @register.filter
 def actor(value: Any, names: Mapping[str, str] | None = None) -> SafeString:
     """An actor by name. `names` maps the log's opaque strings ("user:7") to names."""

@@ -8,7 +8,10 @@ aware UTC datetimes, sizes are bytes, paths are relative to the store's root.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Needles = Mapping[str, Sequence[str]]
 
@@ -156,3 +159,13 @@ class Store(Protocol):
         ...
 
     def control_subject(self, needles: Needles) -> tuple[str, str] | None: ...
+
+
+@runtime_checkable
+class ComparesRows(Protocol):
+    """A store whose versions can be compared row by row."""
+
+    def rows_apart(self, version: str, other: str) -> "Iterable[pl.DataFrame]":
+        """At least those rows of `version` that `other` does not have: what stands in objects that
+        both read may be left out. Raises StoreError."""
+        ...

@@ -2,7 +2,9 @@ from typing import Any
 
 from rest_framework import serializers
 
+from connectors.adapters.base import StoreVersion
 from connectors.models import Connector
+from connectors.queries import VersionChanges
 
 
 class DatasetNameSerializer(serializers.Serializer[Any]):
@@ -76,3 +78,76 @@ class ConnectorSerializer(serializers.ModelSerializer[Connector]):
             "name": connector.dataset_name,
             "node": connector.dataset_node,
         }
+
+
+class ObjectSerializer(serializers.Serializer[Any]):
+    """A physical object of a store; identifiers in its path are masked."""
+
+    path = serializers.CharField()
+    bytes = serializers.IntegerField()
+    rows = serializers.IntegerField(allow_null=True)
+
+
+class StoreVersionSerializer(serializers.Serializer[Any]):
+    """A version that the store keeps, without reading any file."""
+
+    id = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    operation = serializers.CharField()
+    parents = serializers.ListField(child=serializers.CharField())
+    refs = serializers.ListField(child=serializers.CharField())
+    rows = serializers.IntegerField(allow_null=True)
+    bytes = serializers.IntegerField(allow_null=True)
+    objects = serializers.SerializerMethodField(help_text="How many it reads.")
+
+    def get_objects(self, version: StoreVersion) -> int:
+        return len(version.objects)
+
+
+class CompareSerializer(serializers.Serializer[Any]):
+    """Which versions are compared."""
+
+    old = serializers.CharField()
+    new = serializers.CharField()
+    key = serializers.CharField(
+        required=False,
+        default="",
+        help_text="Columns that name a row, with a comma between them: rows that are in both with "
+        "other values then count as modified.",
+    )
+
+    def validate_key(self, value: str) -> list[str]:
+        return [name.strip() for name in value.split(",") if name.strip()]
+
+
+class ColumnChangeSerializer(serializers.Serializer[Any]):
+    column = serializers.CharField()
+    before = serializers.CharField(help_text="Its type; empty where there was none.")
+    after = serializers.CharField()
+
+
+class RowChangesSerializer(serializers.Serializer[Any]):
+    added = serializers.IntegerField()
+    removed = serializers.IntegerField()
+    modified = serializers.IntegerField(allow_null=True, help_text="null without a key")
+
+
+class VersionChangesSerializer(serializers.Serializer[Any]):
+    """What differs between two versions."""
+
+    old = serializers.CharField(source="comparison.old.id")
+    new = serializers.CharField(source="comparison.new.id")
+    columns = ColumnChangeSerializer(source="comparison.columns", many=True)
+    objects_added = ObjectSerializer(source="comparison.added", many=True)
+    objects_removed = ObjectSerializer(source="comparison.removed", many=True)
+    objects_shared = serializers.SerializerMethodField(help_text="How many both read.")
+    objects_rewritten = serializers.ListField(
+        source="comparison.rewritten",
+        child=serializers.CharField(),
+        help_text="Under the same path, but not the same: versions must not change.",
+    )
+    rows = RowChangesSerializer(allow_null=True)
+    rows_not_compared = serializers.CharField(source="why_not", help_text="Why, if so.")
+
+    def get_objects_shared(self, changes: VersionChanges) -> int:
+        return len(changes.comparison.shared)

@@ -5,14 +5,27 @@ from typing import TYPE_CHECKING, cast
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, viewsets
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from audit.problems import ProblemError
 from connectors.actions import ConnectorError, create_connector
-from connectors.api.serializers import ConnectorSerializer, NewConnectorSerializer
+from connectors.adapters.base import StoreError
+from connectors.api.serializers import (
+    CompareSerializer,
+    ConnectorSerializer,
+    NewConnectorSerializer,
+    StoreVersionSerializer,
+    VersionChangesSerializer,
+)
 from connectors.models import Connector
-from connectors.queries import connectors_visible_to
+from connectors.queries import (
+    UnknownVersionError,
+    connectors_visible_to,
+    version_changes,
+    versions_of,
+)
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -42,3 +55,31 @@ class ConnectorViewSet(
                 400, "Invalid input", str(exc), errors=[{"field": exc.field, "reason": str(exc)}]
             ) from exc
         return Response(ConnectorSerializer(made).data, status=201)
+
+    @extend_schema(responses=StoreVersionSerializer(many=True))
+    @action(detail=True, pagination_class=None)
+    def versions(self, request: Request, pk: str) -> Response:
+        """What the store keeps now, newest first. No file is read."""
+        try:
+            found = versions_of(self.get_object())
+        except StoreError as exc:
+            raise ProblemError(409, "The store cannot be read", str(exc)) from exc
+        return Response(StoreVersionSerializer(found, many=True).data)
+
+    @extend_schema(parameters=[CompareSerializer], responses=VersionChangesSerializer)
+    @action(detail=True)
+    def compare(self, request: Request, pk: str) -> Response:
+        """What differs between two versions: columns, objects, and rows where they can be read."""
+        given = CompareSerializer(data=request.query_params)
+        given.is_valid(raise_exception=True)
+        try:
+            found = version_changes(self.get_object(), **given.validated_data)
+        except UnknownVersionError as exc:
+            raise ProblemError(404, "Unknown version", str(exc)) from exc
+        except StoreError as exc:
+            raise ProblemError(409, "The store cannot be read", str(exc)) from exc
+        except ValueError as exc:
+            raise ProblemError(
+                400, "Invalid input", str(exc), errors=[{"field": "key", "reason": str(exc)}]
+            ) from exc
+        return Response(VersionChangesSerializer(found).data)

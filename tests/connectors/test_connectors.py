@@ -258,7 +258,7 @@ def test_the_page_of_a_store_shows_its_versions(
     page = browser.get(f"/stores/{connector.pk}/")
     assert page.status_code == 200
     text = page.content.decode()
-    assert [v.id for v in page.context["versions"]] == ["4", "3", "2", "1", "0"]
+    assert [step.version.id for step in page.context["steps"]] == ["4", "3", "2", "1", "0"]
     assert "UPDATE" in text
     assert ">202</td>" in text
     assert "Test the connection" not in text

@@ -28,6 +28,7 @@ from connectors.adapters.delta.erase import deletion_masks, erase_rows
 from connectors.adapters.delta.find import Search, find_rows, nested_tables
 from connectors.adapters.delta.log import read_history
 from connectors.adapters.delta.purge import Purge
+from connectors.adapters.delta.rows import rows_apart
 from connectors.adapters.delta.snapshot import DataFile, History, Snapshot, is_absolute
 from connectors.adapters.delta.verify import scan_table
 from connectors.folders import FileEntry, LocalFolder, LocationError, local_path, masked
@@ -181,6 +182,13 @@ class DeltaStore:
                 for name, kind in snapshot.schema
             },
         }
+
+    def rows_apart(self, version: str, other: str) -> Iterable[pl.DataFrame]:
+        """The rows of a version in files that another does not read as well. Raises StoreError."""
+        history = read_history(self.folder)
+        return rows_apart(
+            self.folder, self._snapshot(history, version), self._snapshot(history, other)
+        )
 
     def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings:
         """Search every physical file once. Raises StoreError for columns that never existed."""
