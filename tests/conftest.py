@@ -1,6 +1,7 @@
 """Shared by all tests. `tests/builders.py` makes the things that tests speak of."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.db import connections
@@ -12,6 +13,15 @@ from accounts.roles import Role
 from tests import builders
 
 
+# Code that knows no Django: where its tests use no database, one run of them is enough.
+PURE = (
+    "audit/ledger/",
+    "audit/fuzzing/",
+    *(f"connectors/test_{kind}" for kind in ("delta", "dvc", "files", "iceberg", "scan")),
+    "connectors/test_sql_sqlite",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Every test that uses the database may use both: subjects' keys have one of their own."""
     for item in items:
@@ -20,6 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             given = dict(marker.kwargs) if marker else {}
             both = pytest.mark.django_db(**{**given, "databases": "__all__"})
             item.add_marker(both, append=False)
+        elif item.path.relative_to(Path(__file__).parent).as_posix().startswith(PURE):
+            item.add_marker("pure")
 
 
 @pytest.fixture(scope="session")
