@@ -12,7 +12,6 @@ from accounts.models import User
 from accounts.roles import Role
 from tests import builders
 
-
 # Code that knows no Django: where its tests use no database, one run of them is enough.
 PURE = (
     "audit/ledger/",
