@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import mmap
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import polars as pl
 
@@ -19,6 +21,14 @@ METHOD = (
     "pages, dictionaries, statistics and notes, JSON, CSV, text, and packed files decoded; all "
     "bytes and names searched"
 )
+
+_AT_ONCE = 2  # files
+
+
+class _Scanned(NamedTuple):
+    record: Record
+    digest: str  # empty for a file that could not be opened
+    bytes: int
 
 
 class FolderScan:
@@ -39,9 +49,7 @@ class FolderScan:
         entries = self.folder.entries()
         for name in self.folder.folders():
             scan_name(name, self.record)
-        for number, entry in enumerate(entries):
-            progress("scan", number, len(entries), self.bytes)
-            self._scan(entry)
+        self._scan_all(entries, progress)
         explained = self._explained(entries)
         progress("scan", len(entries), len(entries), self.bytes)
         lines = "".join(f"{path}\n{digest}\n" for path, digest in sorted(self.digests.items()))
@@ -58,25 +66,39 @@ class FolderScan:
             method=METHOD,
         )
 
-    def _scan(self, entry: FileEntry) -> None:
-        control_before = self.record.control_found
-        scan_name(entry.path, self.record)
+    def _scan_all(self, entries: list[FileEntry], progress: Progress) -> None:
+        """Some files at a time: most of the work is done outside of Python's lock."""
+        with ThreadPoolExecutor(_AT_ONCE, "scan") as pool:
+            try:
+                for number, file in enumerate(pool.map(self._scan, entries)):
+                    self.record.take(file.record)
+                    self.bytes += file.bytes
+                    if file.digest:
+                        self.digests[entries[number].path] = file.digest
+                    progress("scan", number + 1, len(entries), self.bytes)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)  # nobody waits for the rest
+                raise
+
+    def _scan(self, entry: FileEntry) -> "_Scanned":
+        record, digest, size = Record(self.record.identifiers), "", 0
+        scan_name(entry.path, record)
         if entry.link:
-            self.record.fail(entry.path, "it is a symbolic link, whose target is not in the folder")
-            return
+            record.fail(entry.path, "it is a symbolic link, whose target is not in the folder")
+            return _Scanned(record, digest, size)
         try:
             with self.folder.locate(entry.path).open("rb") as file:
                 data: Bytes = b""
                 if entry.bytes:
                     data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                self.digests[entry.path] = hashlib.sha256(data).hexdigest()
-                self.bytes += len(data)
-                scan_content(data, entry.path, self.record)
+                digest, size = hashlib.sha256(data).hexdigest(), len(data)
+                scan_content(data, entry.path, record)
         # Whatever damage raises, a panic inside polars too: the file was not read.
         except (Exception, pl.exceptions.PanicException) as exc:  # noqa: BLE001
-            self.record.fail(entry.path, reason(exc))
+            record.fail(entry.path, reason(exc))
         if self._is_metadata(entry.path):
-            self.record.control_found = control_before
+            record.control_found = False
+        return _Scanned(record, digest, size)
 
     def _is_metadata(self, path: str) -> bool:
         return path.startswith(self.metadata_folders) if self.metadata_folders else False

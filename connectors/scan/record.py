@@ -43,6 +43,15 @@ class Record:
     def fail(self, path: str, reason: str) -> None:
         self.unreadable.setdefault(self.shown(path), self.shown(reason))
 
+    def take(self, other: "Record") -> None:
+        """Add what was seen in another file."""
+        self.counts.update(other.counts)
+        for prefix, places in other.suspects.items():
+            self.suspects.setdefault(prefix, Counter()).update(places)
+        for path, why in other.unreadable.items():
+            self.unreadable.setdefault(path, why)
+        self.control_found = self.control_found or other.control_found
+
     def shown(self, text: str) -> str:
         """The text without any identifier that it holds."""
         for identifier in self.identifiers.sought:

@@ -1,0 +1,175 @@
+"""Finding, erasing and proving a person gone in a Delta table of many versions.
+
+Beside finding stand the ways that come to mind first: open each version and filter it. Beside
+erasing many persons at once stands erasing one; beside the byte-level scan, reading the same bytes
+as Arrow tables. Ids are random texts of 20 characters, rows in no order: no file's statistics
+exclude anybody.
+"""
+
+import random
+import shutil
+import string
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bench.report import Line, beside, best_rates, say, table
+
+VERSIONS = 20
+ROWS_OF_A_PERSON = 10
+MANY = 100
+_SEED = 20
+
+
+def run(database: str, *, rows: int = 1_000_000) -> None:
+    """Prints the tables; `rows` are those of the newest version. No database is used."""
+    with tempfile.TemporaryDirectory(prefix="vestige-bench-stores-") as name:
+        path = Path(name) / "events"
+        people = _grow(path, rows)
+        _find(path, people)
+        _erase(path, people)
+        _scan(path, people)
+
+
+def _grow(path: Path, rows: int) -> list[str]:
+    """Versions that each add a part of the rows, spread over all persons; returns these."""
+    from deltalake import write_deltalake
+
+    chance = random.Random(_SEED)  # noqa: S311 (nothing secret)
+    count = rows // ROWS_OF_A_PERSON
+    people = ["".join(chance.choices(string.ascii_letters, k=20)) for _ in range(count)]
+    part = rows // VERSIONS
+    for version in range(VERSIONS):
+        frame = pl.DataFrame(
+            {
+                "person": chance.choices(people, k=part),
+                "event": range(version * part, (version + 1) * part),
+                "amount": [chance.random() for _ in range(part)],
+                "note": [f"seen {chance.getrandbits(64):x}" for _ in range(part)],
+            }
+        )
+        write_deltalake(str(path), frame.to_arrow(), mode="append")
+    size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+    say(f"A table of {rows:,} rows in {VERSIONS} versions, {size / 1e6:,.0f} MB.")
+    return people
+
+
+def _find(path: Path, people: Sequence[str]) -> None:
+    from connectors.adapters.delta import DeltaStore
+
+    ours, ours_many = "each file once, 1 person", f"each file once, {MANY} persons"
+    arrow, scans = "version by version, pyarrow, 1 person", "version by version, polars, 1 person"
+    one, many = people[:1], people[:MANY]
+    found: dict[str, int] = {}
+
+    def search(name: str, persons: Sequence[str]) -> Callable[[], None]:
+        def work() -> None:
+            findings = DeltaStore(str(path), ["person"], {}).find_subject({"person": persons})
+            found[name] = sum(findings.rows_by_version.values())
+
+        return work
+
+    def by_arrow() -> None:
+        wanted = pl.Series(one).to_arrow()
+        people_of = (_table(path, version)["person"] for version in range(VERSIONS))
+        found[arrow] = sum(pc.is_in(ids, value_set=wanted).to_numpy().sum() for ids in people_of)
+
+    def by_polars() -> None:
+        wanted = pl.col("person").is_in(one)
+        found[scans] = sum(
+            pl.scan_delta(str(path), version=v).filter(wanted).select(pl.len()).collect().item()
+            for v in range(VERSIONS)
+        )
+
+    works = {
+        ours: search(ours, one),
+        ours_many: search(ours_many, many),
+        arrow: by_arrow,
+        scans: by_polars,
+    }
+    rates = best_rates(1, works, runs=3)
+    if not found[ours] == found[arrow] == found[scans]:
+        raise RuntimeError(f"they disagree about the rows: {found}")
+    table(
+        "Find in all versions, by how often a second",
+        [
+            Line(arrow, rates[arrow]),
+            beside(scans, arrow, rates),
+            beside(ours, arrow, rates, 15),
+            beside(ours, scans, rates),
+            beside(ours_many, ours, rates, 0.5),
+        ],
+    )
+
+
+def _table(path: Path, version: int) -> pa.Table:
+    from deltalake import DeltaTable
+
+    return DeltaTable(str(path), version=version).to_pyarrow_table(columns=["person"])
+
+
+def _erase(path: Path, people: Sequence[str]) -> None:
+    seconds = {count: _erased_in(path, people[-count:]) for count in (1, MANY)}
+    one, many = "erase and purge 1 person", f"erase and purge {MANY} persons"
+    table(
+        "Erase from all files, purge all older versions: seconds",
+        [
+            Line(one, seconds[1], unit="s"),
+            Line(many, seconds[MANY], one, seconds[MANY] / seconds[1], 2, at_most=True, unit="s"),
+        ],
+    )
+
+
+def _erased_in(path: Path, persons: Sequence[str]) -> float:
+    from connectors.adapters.delta import DeltaStore
+
+    copy = path.with_name("copy")
+    shutil.copytree(path, copy)
+    store = DeltaStore(str(copy), ["person"], {})
+    needles = {"person": persons}
+    plan = store.plan_erase(store.find_subject(needles), mode="purge")
+    started = time.perf_counter()
+    store.erase(plan, needles)
+    store.purge_history(plan)
+    seconds = time.perf_counter() - started
+    report = store.verify_erased(persons, None)
+    shutil.rmtree(copy)
+    if not report.clean:
+        raise RuntimeError(f"something was left: {report.traces[:3]}")
+    return seconds
+
+
+def _scan(path: Path, people: Sequence[str]) -> None:
+    from connectors.adapters.delta import DeltaStore
+
+    files = list(path.glob("*.parquet"))
+    size = sum(f.stat().st_size for f in files)
+    read, scan = "all files read as Arrow tables", "byte-level scan of the same"
+    nobody = "Q" * 20
+
+    def plain() -> None:
+        for file in files:
+            pq.read_table(file)
+
+    def scanned() -> None:
+        report = DeltaStore(str(path), ["person"], {}).verify_erased(
+            [nobody], ("person", people[0])
+        )
+        if not report.clean or report.control_found is not True:
+            raise RuntimeError(f"the scan is not what it should be: {report}")
+
+    rates = best_rates(size, {read: plain, scan: scanned}, runs=3)
+    megabytes = {name: rate / 1e6 for name, rate in rates.items()}
+    table(
+        f"Scan of {size / 1e6:,.0f} MB that are left",
+        [
+            Line(read, megabytes[read], unit="MB/s"),
+            Line(scan, megabytes[scan], read, megabytes[scan] / megabytes[read], 0.5, unit="MB/s"),
+        ],
+    )
