@@ -16,7 +16,7 @@ from connectors.adapters.sqltables.address import Address
 from connectors.adapters.sqltables.engine import sqlite_connection, translated
 from connectors.adapters.sqltables.table import TableShape
 
-_PATIENCE_SECONDS = 30
+_PATIENCE_SECONDS = 60
 _STATISTICS = ("pg_statistic", "pg_statistic_ext_data")
 
 
@@ -90,6 +90,8 @@ def purge_postgresql(
     may = connection.execute(
         sa.text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
     ).scalar()
+    if may:
+        _wait_for_old_snapshots(connection)  # that see the samples which ANALYZE has replaced
     for number, catalog in enumerate(_STATISTICS):
         progress("vacuum", len(shapes) + number, total, 0)
         if may:
@@ -123,23 +125,20 @@ def _forget_statistics(connection: Connection, shape: TableShape) -> None:
 
 
 def _wait_for_old_snapshots(connection: Connection) -> None:
-    """VACUUM FULL keeps dead rows that some transaction can still see."""
+    """VACUUM FULL keeps dead rows that some transaction can still see.
+
+    Those are the snapshots that are held in this database, and its own: that one goes back to the
+    oldest transaction that writes anywhere on the server, also in another database.
+    """
     newest: int = connection.execute(
         sa.text("SELECT CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)")
     ).scalar_one()
     end = time.monotonic() + _PATIENCE_SECONDS
-    while holder := connection.execute(
-        sa.text(
-            "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
-            "AND datname = current_database() AND backend_xmin IS NOT NULL "
-            "AND age(backend_xmin) > age(CAST(CAST(:newest AS text) AS xid)) LIMIT 1"
-        ),
-        {"newest": newest % (1 << 32)},
-    ).scalar():
+    while holder := _holder(connection, newest):
         if time.monotonic() > end:
             raise StoreError(
-                f"A transaction (process {holder} of the database) still sees the deleted rows, so "
-                "they cannot be removed. End it, then purge again."
+                f"A transaction ({holder}) still sees the deleted rows, so they cannot be removed. "
+                "End it, then purge again."
             )
         time.sleep(0.2)
     prepared = connection.execute(
@@ -150,6 +149,27 @@ def _wait_for_old_snapshots(connection: Connection) -> None:
             f"{prepared} prepared transactions are open in this database and may still see the "
             "deleted rows. Commit or roll them back, then purge again."
         )
+
+
+def _holder(connection: Connection, newest: int) -> str:
+    """Whose transaction began before `newest` and is not over; empty if there is none."""
+    found = connection.execute(
+        sa.text(
+            "SELECT pid, datname FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND ("
+            "datname = current_database() AND backend_xmin IS NOT NULL"
+            " AND age(backend_xmin) > age(CAST(CAST(:newest AS text) AS xid))"
+            " OR backend_xid IS NOT NULL"
+            " AND age(backend_xid) > age(CAST(CAST(:newest AS text) AS xid))) LIMIT 1"
+        ),
+        {"newest": newest % (1 << 32)},
+    ).one_or_none()
+    if found is not None:
+        return f"process {found.pid} in the database {found.datname}"
+    # Of other users' transactions not everybody is told, but everybody's snapshot knows of them.
+    oldest: int = connection.execute(
+        sa.text("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)")
+    ).scalar_one()
+    return "of another user, or a prepared one" if oldest < newest else ""
 
 
 def postgresql_tails(connection: Connection) -> list[str]:
