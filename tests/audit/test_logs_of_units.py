@@ -45,7 +45,7 @@ from audit.queries import (
 from tests.audit.attacks.forging import event_of as stored_event
 from tests.audit.attacks.forging import forget_signatures, reseal
 from tests.audit.builders import as_database_owner, event, sql
-from tests.audit.past import old_log, pruned, ranges
+from tests.audit.past import days_ago, old_log, pruned, ranges
 from tests.builders import Api
 
 pytestmark = pytest.mark.django_db
@@ -313,6 +313,22 @@ def test_a_units_entries_go_by_whole_tiles_and_every_proof_stays_good(
     verify_consistency(before.size, after.size, before.root, after.root, path)
     assert reader.get("/api/v1/events/300?log=eu").status_code == 410
     assert record_checkpoints() == 1
+    assert [faults(log) for log in all_logs()] == ["", ""]
+
+
+def test_a_unit_counts_on_behind_entries_of_a_resource_that_are_all_gone(
+    eu: LogRef, dpo: User, admin: User, pipeline: User
+) -> None:
+    once = event(0, type="READ", resource="dataset:shop:once")
+    with days_ago(400):
+        append([once], by=pipeline, log=eu)
+    old_log((255, "READ"), by=pipeline, log=eu)
+    set_policy("READ", 365, ground="Contract 12", by=admin, log_id=eu.id)
+    assert pruned(dpo, eu).pruned == 256
+    append([once], by=pipeline, log=eu)
+    append([once], by=pipeline)
+    places = [entries(log).get(resource="dataset:shop:once") for log in (eu, MAIN)]
+    assert [(row.nth, row.previous) for row in places] == [(2, 0), (1, None)]
     assert [faults(log) for log in all_logs()] == ["", ""]
 
 
