@@ -89,6 +89,12 @@ def log_named(name: str) -> LogRef:
     return LogRef(known, name)
 
 
+def log_called(text: str) -> LogRef:
+    """The log of this name or origin, as an operator writes it. Raises LogUnknownError."""
+    known = Log.objects.filter(origin=text).values_list("pk", "name").first()
+    return LogRef(*known) if known else log_named(text)
+
+
 def logs_visible_to(actor: object) -> list[LogRef]:
     """The logs that this actor may read or write, if they may read or write any."""
     bound = bound_to(actor)

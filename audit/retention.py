@@ -73,8 +73,11 @@ def prunings(log_id: int) -> QuerySet[Pruning]:
     return started.order_by("-started_at", "-pk")
 
 
-def running_prunings() -> list[int]:
+def running_prunings(log_id: int | None = None) -> list[int]:
+    """Those under way, by number: of one log, or of all."""
     running = Pruning.objects.filter(state=Pruning.State.RUNNING)
+    if log_id is not None:
+        running = running.filter(log_id=log_id)
     return list(running.order_by("pk").values_list("pk", flat=True))
 
 

@@ -1,4 +1,4 @@
-"""The retention page: policies, holds, what may go, what went."""
+"""The retention page of a log, `?log=`: policies, holds, what may go, what went."""
 
 from itertools import islice
 
@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from audit.actions import (
@@ -18,12 +19,14 @@ from audit.actions import (
     set_policy,
     start_pruning,
 )
-from audit.doors import actor_of, page
+from audit.doors import actor_of, log_asked, page
 from audit.events import permanent_classes
 from audit.forms import LogHoldForm, RetentionPolicyForm
-from audit.models import MAIN_LOG, Pruning
+from audit.logs import LogRef, logs_visible_to
+from audit.models import Pruning
 from audit.queries import actor_names
 from audit.retention import held_by_cases, holds, planned, policies, prunings
+from audit.templatetags.vestige import in_log
 
 _NEWEST = 20
 _RANGES = 20
@@ -37,42 +40,43 @@ def retention(request: HttpRequest) -> HttpResponse:
 
 @page("retention.manage")
 def _set_policy(request: HttpRequest) -> HttpResponse:
-    form = RetentionPolicyForm(request.POST)
+    log, form = log_asked(request), RetentionPolicyForm(request.POST)
     if form.is_valid():
         try:
-            policy = set_policy(**form.cleaned_data, by=actor_of(request))
+            policy = set_policy(**form.cleaned_data, by=actor_of(request), log_id=log.id)
         except RetentionError as exc:
             form.add_error(exc.field if exc.field in form.fields else None, str(exc))
         else:
             messages.success(
                 request, f"Entries of {policy.event_class} are kept {policy.days:,} days."
             )
-            return redirect("audit:retention")
-    return _page(request, policy_form=form, status=422)
+            return _back(log)
+    return _page(request, log, policy_form=form, status=422)
 
 
 @page("retention.read")
 @require_GET
 def _show(request: HttpRequest) -> HttpResponse:
-    return _page(request)
+    return _page(request, log_asked(request))
 
 
 @page("retention.manage")
 @require_POST
 def end(request: HttpRequest) -> HttpResponse:
+    log = log_asked(request)
     try:
-        end_policy(request.POST.get("event_class", ""), by=actor_of(request))
+        end_policy(request.POST.get("event_class", ""), by=actor_of(request), log_id=log.id)
     except RetentionError as exc:
         messages.error(request, str(exc))
     else:
         messages.success(request, "The policy has ended: its entries are kept.")
-    return redirect("audit:retention")
+    return _back(log)
 
 
 @page("retention.manage")
 @require_POST
 def hold(request: HttpRequest) -> HttpResponse:
-    form = LogHoldForm(request.POST)
+    log, form = log_asked(request), LogHoldForm(request.POST)
     if form.is_valid():
         said = form.cleaned_data
         last = said["last"]
@@ -84,58 +88,63 @@ def hold(request: HttpRequest) -> HttpResponse:
                 stop=None if last is None else last + 1,
                 reason=said["reason"],
                 by=actor_of(request),
+                log_id=log.id,
             )
         except RetentionError as exc:
             field = {"start": "first"}.get(exc.field, exc.field)
             form.add_error(field if field in form.fields else None, str(exc))
         else:
             messages.success(request, "The hold stands: these entries are kept.")
-            return redirect("audit:retention")
-    return _page(request, hold_form=form, status=422)
+            return _back(log)
+    return _page(request, log, hold_form=form, status=422)
 
 
 @page("retention.manage")
 @require_POST
 def release(request: HttpRequest, pk: int) -> HttpResponse:
+    log = log_asked(request)
     try:
-        release_hold(pk, by=actor_of(request))
+        release_hold(pk, by=actor_of(request), log_id=log.id)
     except RetentionError as exc:
         messages.error(request, str(exc))
     else:
         messages.success(request, "The hold is released.")
-    return redirect("audit:retention")
+    return _back(log)
 
 
 @page("retention.manage")
 @require_POST
 def plan(request: HttpRequest) -> HttpResponse:
+    log = log_asked(request)
     try:
-        plan_pruning(by=actor_of(request))
+        plan_pruning(by=actor_of(request), log_id=log.id)
     except PruningRefusedError as exc:
         messages.error(request, str(exc))
-    return redirect("audit:retention")
+    return _back(log)
 
 
 @page("retention.prune")
 @require_http_methods(["GET", "HEAD", "POST"])
 def confirm(request: HttpRequest, plan_hash: str) -> HttpResponse:
     """GET shows what will be deleted, POST starts it."""
-    newest = planned(MAIN_LOG)
+    log = log_asked(request)
+    newest = planned(log.id)
     if newest is None or newest.plan_hash != plan_hash:
         if request.method == "POST":
             messages.error(request, "This is not the newest plan. Look at what may go now.")
-            return redirect("audit:retention")
+            return _back(log)
         raise Http404("There is no such plan any more.")
     if request.method == "POST":
         try:
-            start_pruning(plan_hash, by=actor_of(request))
+            start_pruning(plan_hash, by=actor_of(request), log_id=log.id)
         except PruningRefusedError as exc:
             messages.error(request, str(exc))
         else:
             messages.success(request, "The pruning has started.")
-        return redirect("audit:retention")
+        return _back(log)
     ranges = newest.plan["ranges"]
     context = {
+        "log": log,
         "plan": newest,
         "ranges": [(start, stop - 1) for start, stop in islice(ranges, _RANGES)],
         "more": max(0, len(ranges) - _RANGES),
@@ -143,18 +152,25 @@ def confirm(request: HttpRequest, plan_hash: str) -> HttpResponse:
     return render(request, "audit/confirm_pruning.html", context)
 
 
+def _back(log: LogRef) -> HttpResponse:
+    return redirect(f"{reverse('audit:retention')}{in_log(log.id)}")
+
+
 def _page(
     request: HttpRequest,
+    log: LogRef,
     *,
     policy_form: Form | None = None,
     hold_form: Form | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    found, standing = list(policies(MAIN_LOG)), list(holds(MAIN_LOG))
-    newest, runs = planned(MAIN_LOG), list(prunings(MAIN_LOG)[:_NEWEST])
+    found, standing = list(policies(log.id)), list(holds(log.id))
+    newest, runs = planned(log.id), list(prunings(log.id)[:_NEWEST])
     running = next((run for run in runs if run.state == Pruning.State.RUNNING), None)
     may = request.user.has_perm
     context = {
+        "log": log,
+        "logs": logs_visible_to(request.user),
         "policies": found,
         "holds": standing,
         "cases": [(name, len(held)) for name, held in held_by_cases().items() if held],

@@ -29,7 +29,12 @@ from audit.actions.pruning import (
     prune,
     start_pruning,
 )
-from audit.actions.publishing import PublicationFailedError, publish_due, publish_now
+from audit.actions.publishing import (
+    PublicationFailedError,
+    publication_place,
+    publish_due,
+    publish_now,
+)
 from audit.actions.receipting import KeyLivesError, erasure_receipt
 from audit.actions.recording import (
     NotInTransactionError,
@@ -103,6 +108,7 @@ __all__ = [
     "place_hold",
     "plan_pruning",
     "prune",
+    "publication_place",
     "publish_due",
     "publish_now",
     "record",

@@ -13,7 +13,7 @@ from audit.actions.anchoring import (
     note_anchor_fault,
     renew_anchoring,
 )
-from audit.logs import log_of
+from audit.logs import LogRef, log_of
 from audit.models import MAIN_LOG, Anchor, AnchorAttempt
 from audit.proofs import DamagedLogError
 from audit.publication import (
@@ -64,7 +64,7 @@ def publish_now(log_id: int = MAIN_LOG, *, progress: Progress | None = None) -> 
 
     try:
         made = publish(
-            target_of(_address(log_id)),
+            target_of(publication_place(log_of(log_id))),
             log_id,
             entries=settings.VESTIGE_PUBLISH_ENTRIES,
             progress=still_here,
@@ -82,10 +82,10 @@ def publish_now(log_id: int = MAIN_LOG, *, progress: Progress | None = None) -> 
     return made
 
 
-def _address(log_id: int) -> str:
-    """The main log lies at the place itself, those of units below it, by their names."""
-    log, place = log_of(log_id), str(settings.VESTIGE_PUBLISH).rstrip("/")
-    return settings.VESTIGE_PUBLISH if log.is_main else f"{place}/{log.name}"
+def publication_place(log: LogRef) -> str:
+    """The main log lies at VESTIGE_PUBLISH itself, those of units below it, by their names."""
+    place = str(settings.VESTIGE_PUBLISH)
+    return place if log.is_main else f"{place.rstrip('/')}/{log.name}"
 
 
 def _name() -> str:

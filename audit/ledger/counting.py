@@ -6,26 +6,14 @@ what a single file can prove to be complete (audit.ledger.completeness). Memory 
 number of resources, by about 250 bytes each.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from struct import Struct
 from typing import Any, NamedTuple
 
 from audit.ledger import canonical
 from audit.ledger.canonical import CanonicalError
-from audit.ledger.hashing import HASH_BYTES
-from audit.ledger.heads import (
-    EMPTY_BUCKETS,
-    HEADS_TYPE,
-    Head,
-    bucket_of,
-    bucket_root,
-    key_of,
-    map_root,
-)
+from audit.ledger.heads import HEADS_TYPE, GatheredHeads, Head, key_of
 from audit.ledger.leaf import HEADER
 
-_PAIR = Struct(">QQ")  # count and number, packed: there may be millions of resources
 _MARK = f'"type":"{HEADS_TYPE}"'.encode()
 
 
@@ -42,10 +30,7 @@ class Counting:
 
     def __init__(self) -> None:
         self._waiting: list[Commitment] = []
-        self._buckets: defaultdict[int, dict[bytes, bytes]] = defaultdict(dict)
-        self._roots = bytearray(EMPTY_BUCKETS)
-        self._changed: set[int] = set()
-        self._resources = 0
+        self._heads = GatheredHeads()
         self.size = self.gone = self.compared = self.uncounted = 0
 
     def expect(self, commitments: Iterable[Commitment]) -> None:
@@ -81,12 +66,9 @@ class Counting:
         if not isinstance(resource, str):
             return "it does not name its resource"
         key = key_of(resource)
-        bucket = self._buckets[bucket_of(key)]
-        count, newest = _PAIR.unpack(bucket[key]) if key in bucket else (0, None)
-        self._resources += key not in bucket
-        self._changed.add(bucket_of(key))
+        count, newest = self._heads.place_of(key) or (0, None)
         within = event.get("within")
-        nth, previous = count + 1, newest
+        nth: Any = count + 1
         fault = ""
         if isinstance(within, dict):
             nth, previous = within.get("nth"), within.get("previous")
@@ -100,7 +82,7 @@ class Counting:
             self.uncounted += 1
         else:
             fault = "it does not say which of its resource's entries it is"
-        bucket[key] = _PAIR.pack(nth, seq)
+        self._heads.put(Head(key, nth, seq))
         return fault
 
     def _follows(self, nth: Any, previous: Any, count: int, newest: int | None) -> bool:
@@ -123,16 +105,8 @@ class Counting:
                     yield seq, "it does not say of how many entries its heads are"
             elif not self.gone:
                 self.compared += 1
-                if details != self._heads():
+                if details != self._heads.details(size):
                     yield seq, f"the heads of the first {size} entries are not those it names"
-
-    def _heads(self) -> dict[str, Any]:
-        for index in self._changed:
-            heads = [Head(key, *_PAIR.unpack(v)) for key, v in sorted(self._buckets[index].items())]
-            self._roots[index * HASH_BYTES : (index + 1) * HASH_BYTES] = bucket_root(heads)
-        self._changed.clear()
-        root = map_root(bytes(self._roots)).hex()
-        return {"size": self.size, "root": root, "resources": self._resources}
 
 
 def commitments_in(numbered: Iterable[tuple[int, bytes]]) -> Iterator[Commitment]:

@@ -14,11 +14,12 @@ The log commits to that root in entries of the type HEADS_TYPE, whose details ar
 {"size", "root", "resources"}: the heads of the first `size` entries.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from hashlib import sha256
 from itertools import pairwise
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from audit.ledger.hashing import EMPTY_ROOT, HASH_BYTES, LEAF_PREFIX, node_hash
 from audit.ledger.tree import InvalidProofError, inclusion_proof, root_of, verify_inclusion
@@ -29,6 +30,7 @@ PATH_HASHES = 12
 EMPTY_BUCKETS = EMPTY_ROOT * BUCKETS
 
 _LEAF = Struct(">32sQQ")
+_PLACE = Struct(">QQ")  # nth and seq, packed: there may be millions of resources
 
 
 class Head(NamedTuple):
@@ -87,6 +89,42 @@ def head_in(
         raise InvalidProofError("a head counts more entries than there can be")
     verify_inclusion(index, BUCKETS, bucket_root(bucket), path, root)
     return next((head for head in bucket if head.key == key), None)
+
+
+class GatheredHeads:
+    """The heads of more and more entries, in memory: about 250 bytes for each resource."""
+
+    def __init__(self) -> None:
+        self.resources = 0
+        self._buckets: defaultdict[int, dict[bytes, bytes]] = defaultdict(dict)
+        self._roots = bytearray(EMPTY_BUCKETS)
+        self._changed: set[int] = set()
+
+    def place_of(self, key: bytes) -> tuple[int, int] | None:
+        """(nth, seq) of the resource's newest entry; None when it has none yet."""
+        place = self._buckets[bucket_of(key)].get(key)
+        if place is None:
+            return None
+        nth, seq = _PLACE.unpack(place)
+        return nth, seq
+
+    def put(self, head: Head) -> None:
+        """This is the newest entry of its resource now."""
+        index = bucket_of(head.key)
+        bucket = self._buckets[index]
+        self.resources += head.key not in bucket
+        bucket[head.key] = _PLACE.pack(head.nth, head.seq)
+        self._changed.add(index)
+
+    def details(self, size: int) -> dict[str, Any]:
+        """What an entry says that commits to these heads as those of the first `size` entries."""
+        for index in self._changed:
+            places = sorted(self._buckets[index].items())
+            root = bucket_root([Head(key, *_PLACE.unpack(place)) for key, place in places])
+            self._roots[index * HASH_BYTES : (index + 1) * HASH_BYTES] = root
+        self._changed.clear()
+        root = map_root(bytes(self._roots))
+        return {"size": size, "root": root.hex(), "resources": self.resources}
 
 
 def _split(roots: bytes) -> list[bytes]:

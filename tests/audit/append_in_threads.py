@@ -1,6 +1,8 @@
-"""Run by test_group_commit in processes of their own: many threads append at once.
+"""Run in processes of their own by those who test that many threads append at once.
 
-Arguments: threads, appends per thread. Writes one JSON line: the receipts of each thread.
+Arguments: threads, appends per thread, and the names of logs, which the threads share out among
+them (the main one, if none is named). Writes one JSON line: of each thread its receipts, as
+[event id, number, size of the signed tree, its root, log].
 """
 
 import json
@@ -21,8 +23,10 @@ if __name__ == "__main__":
     from audit.events import LOG_EXPORTED
     from audit.intake import NewEvent
     from audit.ledger.checkpoint import parse
+    from audit.logs import MAIN, log_named
 
     threads, rounds = int(sys.argv[1]), int(sys.argv[2])
+    logs = [log_named(name) for name in sys.argv[3:]] or [MAIN]
     by = system_user("setup")
     receipts: list[list[list[object]]] = [[] for _ in range(threads)]
     faults: list[str] = []
@@ -30,6 +34,7 @@ if __name__ == "__main__":
 
     def work(number: int) -> None:
         try:
+            log = logs[number % len(logs)]
             start.wait()
             for turn in range(rounds):
                 event = NewEvent(
@@ -39,10 +44,11 @@ if __name__ == "__main__":
                     id=f"{os.getpid()}-{number}-{turn}",
                     details={"turn": turn},
                 )
-                done = append_signed([event], by=by)
+                done = append_signed([event], by=by, log=log)
                 receipt = done.receipts[0]
-                covered = done.checkpoint is not None and parse(done.checkpoint.note)[0].size
-                receipts[number].append([receipt.id, receipt.seq, covered])
+                tree = done.checkpoint and parse(done.checkpoint.note)[0]
+                signed = [tree.size, tree.root.hex()] if tree else [-1, ""]
+                receipts[number].append([receipt.id, receipt.seq, *signed, log.name])
                 if turn % 5 == 0:
                     with transaction.atomic():
                         record(LOG_EXPORTED, by=by, resource="log:main", details={"size": turn})

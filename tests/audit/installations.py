@@ -58,10 +58,17 @@ def manage(environment: Environment, *arguments: str, status: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def run(environment: Environment, code: str, *, status: int = 0) -> str:
+def run(environment: Environment, code: str, *arguments: str, status: int = 0) -> str:
     """Run Python in a process of its own, with Django set up; what it wrote."""
-    done = _run(environment, ["-c", _SET_UP + code])
+    done = _run(environment, ["-c", _SET_UP + code, *arguments])
     assert done.returncode == status, done.stderr
+    return done.stdout
+
+
+def run_file(environment: Environment, path: Path) -> str:
+    """As `run`, of a file that sets Django up itself."""
+    done = _run(environment, [str(path)])
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 

@@ -11,8 +11,10 @@ from tests.audit.installations import manage
 _WORKER = Path(__file__).with_name("append_in_threads.py")
 
 
-def submit(environment: dict[str, str], processes: int, threads: int, rounds: int) -> list[Any]:
-    command = [sys.executable, str(_WORKER), str(threads), str(rounds)]
+def submit(
+    environment: dict[str, str], processes: int, threads: int, rounds: int, *logs: str
+) -> list[Any]:
+    command = [sys.executable, str(_WORKER), str(threads), str(rounds), *logs]
     running = [
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         for _ in range(processes)
@@ -25,7 +27,7 @@ def submit(environment: dict[str, str], processes: int, threads: int, rounds: in
 def test_sixteen_threads_get_dense_places_of_their_own(installation: dict[str, str]) -> None:
     receipts = submit(installation, processes=1, threads=16, rounds=20)
     assert len({receipt[1] for receipt in receipts}) == 16 * 20
-    assert all(size > seq for _, seq, size in receipts)
+    assert all(size > seq for _, seq, size, *_ in receipts)
     # 16 threads recorded in 4 of their rounds; what was recorded is in the log as well.
     assert "384 of 384 entries verified" in manage(installation, "verify_log", "--full")
 
@@ -33,7 +35,7 @@ def test_sixteen_threads_get_dense_places_of_their_own(installation: dict[str, s
 def test_two_processes_append_to_one_log_without_a_fork(installation: dict[str, str]) -> None:
     receipts = submit(installation, processes=2, threads=4, rounds=20)
     assert len({receipt[1] for receipt in receipts}) == 2 * 4 * 20
-    assert all(size > seq for _, seq, size in receipts)
+    assert all(size > seq for _, seq, size, *_ in receipts)
     assert "192 of 192 entries verified" in manage(installation, "verify_log", "--full")
 
 

@@ -1,5 +1,6 @@
 """Rotating the key that signs checkpoints, and verifying what the keys before it signed."""
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,8 @@ from audit.actions import (
 )
 from audit.ledger.checkpoint import Checkpoint as SignedTree
 from audit.ledger.checkpoint import InvalidNoteError, parse, sign, verify_note
+from audit.ledger.judge import judge_file
+from audit.ledger.receipt import InvalidReceiptError, verify_signature
 from audit.ledger.verify import verify_bundle
 from audit.models import Checkpoint, Entry, Log
 from audit.queries import (
@@ -34,6 +37,7 @@ from audit.queries import (
     verifier_keys,
 )
 from tests.audit.builders import as_database_owner, event, sql, verified
+from tests.builders import Api
 
 pytestmark = pytest.mark.django_db
 MONTH = timedelta(days=30)
@@ -119,6 +123,37 @@ def test_a_bundle_made_before_verifies_with_the_key_of_the_past(analyst: User) -
     assert verify_bundle(after, trusted_vkey=verifier_keys()).valid
     assert after["log"]["vkey"] == verifier_key() != old
     assert not verify_bundle(after, trusted_vkey=old).valid
+
+
+def test_a_receipt_is_signed_by_the_active_key_from_the_rotation_on(
+    analyst: User, pipeline: User, api: Api
+) -> None:
+    grow(analyst)
+    old = verifier_key()
+
+    def sent() -> dict[str, Any]:
+        one = {"type": "READ", "actor": "service:etl", "resource": "dataset:shop:orders"}
+        answer = api(pipeline).post("/api/v1/events", json.dumps(one), "application/json")
+        verdict = judge_file(answer.content, trusted_vkey=answer.json()["vkey"])
+        assert verdict.valid, verdict.checks
+        return dict(answer.json())
+
+    before = sent()
+    done = rotate_signing_key(overlap=MONTH)
+    during = sent()  # both keys sign checkpoints: of a receipt one is enough
+    settle_signing_keys(retire_now=True)
+    after = sent()
+    for answer, active, other in (
+        (before, old, done.new_vkey),
+        (during, done.new_vkey, old),
+        (after, done.new_vkey, old),
+    ):
+        assert answer["vkey"] == active
+        verify_signature(answer["receipt"], [active])
+        with pytest.raises(InvalidReceiptError):
+            verify_signature(answer["receipt"], [other])
+    # Who held the first receipt before shows it now, to somebody who knows the keys of today.
+    assert judge_file(json.dumps(before).encode(), trusted_vkey=verifier_keys()).valid
 
 
 def test_evidence_names_a_key_that_signed_its_checkpoint(analyst: User) -> None:

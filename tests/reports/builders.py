@@ -13,6 +13,7 @@ import pytest
 from accounts.models import User
 from audit.actions import append, sequence
 from audit.intake import NewEvent
+from audit.logs import MAIN, LogRef
 from reports import files
 from reports.actions import request_report
 from reports.models import Certificate, Report
@@ -36,7 +37,7 @@ def certified(folder: Path, *, model: str = "") -> tuple[Certificate, Team]:
     return Certificate.objects.get(request=request), people
 
 
-def appended(number: int, *, by: User, resource: str = RESOURCE) -> None:
+def appended(number: int, *, by: User, resource: str = RESOURCE, log: LogRef = MAIN) -> None:
     """What pipelines reported about a resource."""
     kinds = ("CREATE", "READ", "TRANSFORM")
     append(
@@ -51,6 +52,7 @@ def appended(number: int, *, by: User, resource: str = RESOURCE) -> None:
             for at in range(number)
         ],
         by=by,
+        log=log,
     )
 
 

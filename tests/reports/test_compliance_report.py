@@ -10,11 +10,13 @@ from typing import Any
 
 import pikepdf
 import pytest
+from django.conf import LazySettings
 from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
 from accounts.roles import Role
+from audit.actions import create_log
 from audit.ledger.verify import verify_bundle
 from audit.queries import entry, event_of
 from reports import compliance_report
@@ -24,7 +26,7 @@ from reports.tasks import render_due_documents
 from tests.audit.builders import as_database_owner, sql
 from tests.builders import Api, sequenced, user
 from tests.reports import builders
-from tests.reports.builders import RESOURCE, appended, pipeline, rendered
+from tests.reports.builders import RESOURCE, appended, path_of, pipeline, rendered, text_of
 
 pytestmark = pytest.mark.django_db
 GUIDE_KEYS = [
@@ -66,6 +68,24 @@ def test_only_events_recorded_in_the_period_are_in_it(auditor: User, tmp_path: P
     before = today - timedelta(days=1)
     outside = rendered(auditor, start="2020-01-01", end=before.isoformat())
     assert json_of(outside, tmp_path)["total_events"] == 0
+
+
+def test_the_report_names_the_units_logs_that_know_the_resource_too(
+    auditor: User, admin: User, tmp_path: Path, settings: LazySettings
+) -> None:
+    settings.VESTIGE_KEYS = tmp_path / "keys"  # a unit's key outlives the rollback
+    settings.VESTIGE_KEYS.mkdir()
+    appended(2, by=pipeline())
+    for name, resource in (("eu", RESOURCE), ("us", "dataset:shop:other")):
+        log = create_log(name, title=name, by=admin)
+        appended(3, by=pipeline(), resource=resource, log=log)
+    row = rendered(auditor)
+    said = json_of(row, tmp_path)
+    named = [limit for limit in said["limits"] if "organisation unit" in limit]
+    assert len(named) == 1
+    assert named[0].startswith("The log eu of an organisation unit holds entries of this resource")
+    assert said["total_events"] == 2
+    assert "The log eu of an organisation unit" in text_of(path_of(row.pdf_file, tmp_path))
 
 
 def test_what_is_recorded_later_does_not_change_the_report(auditor: User, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Writes the whole log, entries included, into a folder that an auditor can verify anywhere."""
+"""Writes a whole log, entries included, into a folder that an auditor can verify anywhere."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from audit.actions import OPERATOR, note_export, sequence
 from audit.ledger.progress import Meter
 from audit.ledger.tiles import TILE_WIDTH
+from audit.management.options import add_log, log_given
 from audit.proofs import DamagedLogError
 from audit.publication import NothingToPublishError, PublicationRefusedError, publish
 from audit.queries import latest_checkpoint
@@ -33,11 +34,14 @@ class Command(BaseCommand):
             help="leave out the entries before the bundle (of 256) in which entry N lies",
         )
 
+        add_log(parser, "write this log, instead of the main one")
+
     def handle(self, *args: Any, **options: Any) -> None:
         folder = Path(options["folder"]).absolute()
         since = max(0, options["since"]) // TILE_WIDTH * TILE_WIDTH
-        sequence()
-        signed = latest_checkpoint()
+        log = log_given(options)
+        sequence(log)
+        signed = latest_checkpoint(log)
         size = signed.size if signed else 0
         if since and since >= size:
             raise CommandError(
@@ -50,11 +54,13 @@ class Command(BaseCommand):
             entries=size - since,
             size=size,
             by=OPERATOR,
+            log=log,
         )
         try:
             with Meter(sys.stderr, what="files") as meter:
                 made = publish(
                     FolderTarget(folder),
+                    log.id,
                     entries=True,
                     since=since,
                     whole=True,

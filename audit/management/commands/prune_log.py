@@ -7,6 +7,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from audit.actions import PruningRefusedError, plan_pruning, prune, start_pruning
 from audit.actions.acting import OPERATOR
+from audit.logs import LogRef
+from audit.management.options import add_log, log_given
 from audit.models import Pruning
 from audit.retention import running_prunings
 
@@ -17,31 +19,36 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="only show what may go")
         parser.add_argument("--plan", metavar="HASH", help="execute the plan with this hash")
+        add_log(parser, "prune this log, instead of the main one")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        log = log_given(options)
         try:
             if options["plan"]:
-                self._execute(options["plan"])
+                self._execute(log, options["plan"])
                 return
-            for pruning_id in [] if options["dry_run"] else running_prunings():
+            for pruning_id in [] if options["dry_run"] else running_prunings(log.id):
                 self._report(prune(pruning_id, self._progress))
-            plan = plan_pruning(by=OPERATOR)
+            plan = plan_pruning(by=OPERATOR, log_id=log.id)
         except PruningRefusedError as exc:
             raise CommandError(str(exc)) from exc
         if plan is None or not self._show(plan) or options["dry_run"]:
             return
         if not sys.stdin.isatty():
-            self.stdout.write(f"To delete them: python manage.py prune_log --plan {plan.plan_hash}")
+            where = "" if log.is_main else f" --log {log.name}"
+            self.stdout.write(
+                f"To delete them: python manage.py prune_log{where} --plan {plan.plan_hash}"
+            )
             return
         if (
             input("This cannot be undone. Type the first 8 digits of the hash to delete: ")
             == (plan.plan_hash[:8])
         ):
-            self._execute(plan.plan_hash)
+            self._execute(log, plan.plan_hash)
 
-    def _execute(self, plan_hash: str) -> None:
+    def _execute(self, log: LogRef, plan_hash: str) -> None:
         try:
-            started = start_pruning(plan_hash, by=OPERATOR)
+            started = start_pruning(plan_hash, by=OPERATOR, log_id=log.id)
         except PruningRefusedError as exc:
             raise CommandError(str(exc)) from exc
         self._report(prune(started.pk, self._progress))

@@ -20,7 +20,8 @@ from audit.actions import (
 )
 from audit.keylog import rotation_plan
 from audit.keys import KeyFileError
-from audit.logs import LogRef, LogUnknownError, all_logs, log_named
+from audit.logs import LogRef
+from audit.management.options import add_log, logs_given
 from audit.sealing import SealError
 
 
@@ -65,9 +66,7 @@ class Command(BaseCommand):
             action="store_true",
             help="end an overlap that is under way, and nothing else",
         )
-        parser.add_argument(
-            "--log", metavar="NAME", help="the signing key of this log only, instead of all logs'"
-        )
+        add_log(parser, "the signing key of this log only, instead of all logs'")
         parser.add_argument("--dry-run", action="store_true", help="say what would be done")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -77,21 +76,21 @@ class Command(BaseCommand):
             return
         try:
             if options["retire_now"]:
-                for log in _logs(options["log"]):
+                for log in logs_given(options):
                     self._say_destroyed(settle_signing_keys(retire_now=True, log=log))
                 return
             if not options["signing_key"]:
                 self._rotate_epoch(options)
             if not options["epoch"]:
                 self._rotate_signing_keys(options)
-        except (KeysUnreachableError, KeyFileError, SealError, LogUnknownError) as exc:
+        except (KeysUnreachableError, KeyFileError, SealError) as exc:
             self.stderr.write(str(exc))
             sys.exit(1)
 
     def _rotate_signing_keys(self, options: dict[str, Any]) -> None:
         """One log that cannot be now keeps none of the others from it."""
         refused = False
-        for log in _logs(options["log"]):
+        for log in logs_given(options):
             try:
                 self._rotate_signing_key(log, options)
             except RotationUnderWayError as exc:
@@ -140,7 +139,3 @@ class Command(BaseCommand):
 
     def _progress(self, done: int, total: int) -> None:
         self.stdout.write(f"{done:,} of {total:,} keys moved")
-
-
-def _logs(name: str | None) -> list[LogRef]:
-    return [log_named(name)] if name else all_logs()

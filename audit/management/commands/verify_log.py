@@ -9,7 +9,8 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from audit.actions import OPERATOR, request_verification, run_verification, verify_new_entries
 from audit.ledger.progress import Meter
-from audit.logs import LogRef, LogUnknownError, all_logs, log_named
+from audit.logs import LogRef
+from audit.management.options import add_log, logs_given
 from audit.models import Verification
 from audit.queries import head, latest_verification, stored_log_outcome
 
@@ -44,7 +45,7 @@ class Command(BaseCommand):
             help="also check that every event is canonical, that the entries of each resource are"
             " counted without a gap, every commitment to heads, and that sealed facts open",
         )
-        parser.add_argument("--log", metavar="NAME", help="this log only")
+        add_log(parser, "check this log only, instead of all")
         how = parser.add_mutually_exclusive_group()
         how.add_argument(
             "--resume",
@@ -58,12 +59,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            logs = [log_named(options["log"])] if options["log"] else all_logs()
-        except LogUnknownError as exc:
-            self.stderr.write(str(exc))
-            sys.exit(1)
-        holds = True
+        logs, holds = logs_given(options), True
         for log in logs:
             if len(logs) > 1:
                 self.stdout.write(f"Log {log.name}:")
