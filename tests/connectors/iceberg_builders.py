@@ -67,13 +67,12 @@ def make(
     root: Path,
     schema: Schema = SCHEMA,
     spec: PartitionSpec = UNPARTITIONED_PARTITION_SPEC,
-    **properties: str,
+    properties: Mapping[str, str] | None = None,
 ) -> Path:
     with catalog(root) as opened:
         opened.create_namespace_if_not_exists("shop")
-        opened.create_table(
-            "shop.orders", schema, partition_spec=spec, properties=properties
-        ).location()
+        given = dict(properties or {})
+        opened.create_table("shop.orders", schema, partition_spec=spec, properties=given)
     return root
 
 
@@ -90,10 +89,12 @@ def append(root: Path, rows: Sequence[Mapping[str, Any]], branch: str = "main") 
         )
 
 
-def table_with_person(root: Path, *, tag: bool = False, **options: Any) -> Path:
+def table_with_person(
+    root: Path, *, tag: bool = False, properties: Mapping[str, str] | None = None
+) -> Path:
     """Three snapshots on main with the person in two files, and two more branches: "audit" with
     another row of the person, "clean" from before anybody was written with the person."""
-    make(root, **options)
+    make(root, properties=properties)
     append(root, customers(200, 220))
     with table(root) as opened:
         head = opened.current_snapshot()

@@ -93,7 +93,7 @@ class Erasure:
         self._refuse_other_state()
         affected = self._affected()
         if not affected:
-            return Erased(self.plan.snapshot, 0, (), (), {"note": "no row in a current version"})
+            return self._nothing()
         done: list[_Replacement] = []
         try:
             for number, (entry, rows) in enumerate(affected.values()):
@@ -108,6 +108,14 @@ class Erasure:
             for path in [r.path for r in done if r.path]:
                 self.view.folder.remove(path)
             raise
+
+    def _nothing(self) -> Erased:
+        """Only the past holds the person, or nothing does. The mark lets the purge begin."""
+        erased = Erased(self.plan.snapshot, 0, (), (), {"note": "no row in a current version"})
+        if self.plan.objects:
+            facts = {"step": "erased", "erased": asdict(erased)}
+            commit(self.view.table, [set_mark(self.view.metadata, self.plan, **facts)])
+        return erased
 
     def _refuse_other_state(self) -> None:
         if self.plan.mode != "purge":

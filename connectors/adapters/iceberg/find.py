@@ -7,7 +7,7 @@ are there. Delete files may hold identifiers themselves, and so do the bounds in
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.transforms import IdentityTransform
@@ -34,6 +34,14 @@ class Target:
     versions: list[str]
     constants: Constants
     bytes: int
+
+
+@dataclass(frozen=True)
+class TableFindings(Findings):
+    """With what a plan needs and no record may show. `affected`: files with rows of the person,
+    by their whole paths, which may name the person."""
+
+    affected: frozenset[str] = field(default_factory=frozenset, repr=False)
 
 
 def nested_tables(view: TableView, entries: Sequence[FileEntry]) -> tuple[str, ...]:
@@ -123,10 +131,11 @@ class Search:
         self.objects: list[ObjectFinding] = []
         self.linked: dict[str, set[str]] = {}
         self.by_version = {str(s.snapshot_id): 0 for s in view.snapshots}
+        self.affected: set[str] = set()
         self.bytes = 0
         self.unread = 0
 
-    def run(self, progress: Progress) -> Findings:
+    def run(self, progress: Progress) -> TableFindings:
         """Raises StoreError when a file cannot be read."""
         started = time.monotonic()
         entries = self.view.folder.entries()
@@ -136,7 +145,7 @@ class Search:
             self._file(target)
         progress("find", len(targets), len(targets), self.bytes)
         self._metadata(entries, targets)
-        return Findings(
+        return TableFindings(
             objects=tuple(self.objects),
             rows_by_version=self.by_version,
             linked=other_identifiers(self.linked, self.person.needles),
@@ -144,6 +153,7 @@ class Search:
             files_searched=len(targets) - self.unread,
             bytes_searched=self.bytes,
             seconds=time.monotonic() - started,
+            affected=frozenset(self.affected),
         )
 
     def _file(self, target: Target) -> None:
@@ -159,6 +169,7 @@ class Search:
         for name, values in match.linked.items():
             self.linked.setdefault(name, set()).update(values)
         if match.rows:
+            self.affected.add(target.path)
             self._note(target.path, target.bytes, match.rows, target.versions, target.kind)
         if target.kind == "data":
             for version in target.versions:

@@ -70,12 +70,22 @@ class Purge:
     def expire(self, view: TableView) -> bool:
         """Commit a state without a past; False when another writer was first.
 
-        Raises StoreError when the plan's rows are still in a branch or tag.
+        Raises StoreError when the plan was not carried out yet.
         """
         mark = mark_of(view.metadata, self.plan)
         if mark and mark.get("step") == "purged":
             return True  # what the table keeps by now came after the purge, and stays
-        self._refuse_unfinished(view)
+        if not mark:
+            raise StoreError(
+                f"The plan was not carried out in the table {view.name} yet. Erase first, then "
+                "purge."
+            )
+        for snapshot in (*view.branches.values(), *view.tags.values()):
+            if view.has_delete_files(snapshot):
+                raise StoreError(
+                    f"The table {view.name} has delete files (merge-on-read) by now, which hide "
+                    "rows and keep them. Compact it, then search and plan again."
+                )
         drafts = Drafts(view)
         try:
             with drafts.writing():
@@ -83,20 +93,6 @@ class Purge:
         except PlanOutdatedError:
             return False
         return True
-
-    def _refuse_unfinished(self, view: TableView) -> None:
-        for snapshot in (*view.branches.values(), *view.tags.values()):
-            if view.has_delete_files(snapshot):
-                raise StoreError(
-                    f"The table {view.name} has delete files (merge-on-read) by now, which hide "
-                    "rows and keep them. Compact it, then search and plan again."
-                )
-            live = {masked(e.path, self.hidden) for e in view.live(snapshot)}
-            if unfinished := sorted(live & set(self.plan.objects)):
-                raise StoreError(
-                    f"A branch or tag of the table {view.name} still reads {unfinished[0]}, which "
-                    "the plan erases rows from. Erase first, then purge."
-                )
 
     def _expiring(self, view: TableView, drafts: Drafts) -> list[TableUpdate]:
         refs: dict[str, Snapshot] = {}

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from pyiceberg.avro.codecs import AvroCompressionCodec
 from pyiceberg.manifest import (
     DataFile,
     ManifestEntry,
@@ -29,6 +30,9 @@ from connectors.adapters.iceberg.catalog import UnknownOutcomeError
 from connectors.adapters.iceberg.location import local_file
 from connectors.adapters.iceberg.table import TableView
 from connectors.folders import sync_file
+
+# As Iceberg calls them, and Avro. Files may differ in it, so what cannot be written is deflated.
+_CODECS: Mapping[str, AvroCompressionCodec] = {"uncompressed": "null", "zstd": "zstandard"}
 
 
 @dataclass
@@ -119,9 +123,8 @@ class _Draft:
         first = self.view.metadata.next_sequence_number()
         later = len(drafts.snapshots) if self.view.metadata.format_version > 1 else 0
         self.sequence_number = first + later
-        self.codec = self.view.metadata.properties.get(
-            TableProperties.WRITE_AVRO_COMPRESSION, TableProperties.WRITE_AVRO_COMPRESSION_DEFAULT
-        )
+        wanted = self.view.metadata.properties.get(TableProperties.WRITE_AVRO_COMPRESSION, "")
+        self.codec = _CODECS.get(wanted, "deflate")
         self.totals = {"data-files": 0, "records": 0, "files-size": 0}
         self.changes: dict[str, int] = {}
         self._number = 0
@@ -140,7 +143,7 @@ class _Draft:
             schema=self.view.metadata.schema(),
             output_file=self.view.table.io.new_output(path),
             snapshot_id=self.id,
-            avro_compression=self.codec,  # type: ignore[arg-type]  # a name from the properties
+            avro_compression=self.codec,
         )
 
     def _count(self, file: DataFile, sign: int, kind: str = "") -> None:
@@ -208,7 +211,7 @@ class _Draft:
             snapshot_id=self.id,
             parent_snapshot_id=self.parent.snapshot_id,
             sequence_number=self.sequence_number,
-            avro_compression=self.codec,  # type: ignore[arg-type]  # a name from the properties
+            avro_compression=self.codec,
         ) as writer:
             writer.add_manifests(manifests)
         for written in self.drafts.written:

@@ -24,7 +24,7 @@ from connectors.adapters.base import (
 )
 from connectors.adapters.iceberg.catalog import opened
 from connectors.adapters.iceberg.erase import Erasure, lost_versions
-from connectors.adapters.iceberg.find import Search, nested_tables
+from connectors.adapters.iceberg.find import Search, TableFindings, nested_tables
 from connectors.adapters.iceberg.location import Allow, anywhere, parse_place
 from connectors.adapters.iceberg.person import Person
 from connectors.adapters.iceberg.purge import Purge, clear_sqlite_catalog
@@ -34,7 +34,7 @@ from connectors.adapters.iceberg.table import (
     schema_rows,
 )
 from connectors.adapters.iceberg.verify import scan_table
-from connectors.folders import locked_folder, masked
+from connectors.folders import locked_folder
 from connectors.people import same_identifier
 from connectors.references import CREDENTIAL_OPTIONS, Role, for_roles
 
@@ -142,13 +142,7 @@ class IcebergStore:
                     "Search again, then plan."
                 )
             paths = tuple(sorted({o.path for o in findings.objects}))
-            hidden = view.hidden_names(self.subject_columns)
-            affected = {
-                e.path
-                for s in view.snapshots
-                for e in view.live(s)
-                if masked(e.path, hidden) in paths
-            }
+            affected = findings.affected if isinstance(findings, TableFindings) else frozenset()
             return ErasePlan(
                 mode=mode,
                 snapshot=view.head,
