@@ -222,18 +222,17 @@ def test_rich_types_and_odd_values_stay_what_they_are(tmp_path: Path) -> None:
     rows = [r | {"extra": list(r["extra"]) if r["extra"] else None} for r in rows]
     append(tmp_path, rows)
     before = [r for r in rows_of_all(tmp_path) if r["customer_id"] != "anna"]
+    (source,) = (folder(tmp_path) / "data").glob("*.parquet")
+    old = pq.read_schema(source)
     opened = store(tmp_path, ("customer_id",))
     erase(opened, {"customer_id": ["anna"]})
     assert clean(opened, {"customer_id": ["anna"]})
     assert repr(rows_of_all(tmp_path)) == repr(before)  # as texts, NaN is NaN
+    (written,) = (folder(tmp_path) / "data").glob("*.parquet")
+    assert pq.read_schema(written).equals(old, check_metadata=True)
     with table(tmp_path) as loaded:
         (task,) = loaded.scan().plan_files()
-        assert task.file.record_count == 3
-        (written,) = (folder(tmp_path) / "data").glob("*.parquet")
-        assert [pq.read_schema(written).field(n).metadata for n in ("sum", "deep")] == [
-            {b"PARQUET:field_id": b"3"},
-            {b"PARQUET:field_id": b"10"},
-        ]
+    assert task.file.record_count == 3
 
 
 def test_a_table_without_rows_or_snapshots_is_fine(tmp_path: Path) -> None:

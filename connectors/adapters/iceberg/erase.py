@@ -21,11 +21,10 @@ from connectors.adapters.base import Erased, ErasePlan, PlanOutdatedError, Progr
 from connectors.adapters.iceberg.catalog import UnknownOutcomeError, commit
 from connectors.adapters.iceberg.person import Person
 from connectors.adapters.iceberg.rewrite import described, rewrite_without
-from connectors.adapters.iceberg.snapshots import Drafts
+from connectors.adapters.iceberg.snapshots import OURS, Drafts
 from connectors.adapters.iceberg.table import DataEntry, TableView
 
 MARKS = "vestige.erasures"
-OUTPUT = "vestige-"
 _MOST_MARKS = 64
 
 
@@ -159,7 +158,7 @@ class Erasure:
 
     def _replace(self, entry: DataEntry, rows: int) -> _Replacement:
         parent = entry.path.rpartition("/")[0]
-        name = f"{OUTPUT}{plan_id(self.plan)[:12]}-{uuid.uuid4()}.parquet"
+        name = f"{OURS}{plan_id(self.plan)[:12]}-{uuid.uuid4()}.parquet"
         path = f"{parent}/{name}" if parent else name
         folder = self.view.folder
         constants = self.view.identity_constants(entry.file)

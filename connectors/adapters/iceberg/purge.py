@@ -36,9 +36,9 @@ from pyiceberg.table.update import (
 
 from connectors.adapters.base import Erased, ErasePlan, PlanOutdatedError, Progress, StoreError
 from connectors.adapters.iceberg.catalog import commit
-from connectors.adapters.iceberg.erase import OUTPUT, mark_of, set_mark
+from connectors.adapters.iceberg.erase import mark_of, set_mark
 from connectors.adapters.iceberg.find import nested_tables
-from connectors.adapters.iceberg.snapshots import Drafts
+from connectors.adapters.iceberg.snapshots import OURS, Drafts
 from connectors.adapters.iceberg.table import TableView
 from connectors.clock import now
 from connectors.folders import FileEntry, masked, sync_file
@@ -156,11 +156,9 @@ class Purge:
                     self.left.append(masked(path, self.hidden))
 
     def _is_ours(self, path: str) -> bool:
-        """Named by the plan, or left by an attempt that did not commit."""
+        """Named by the plan, or left by an attempt that did not commit: we hold the lock."""
         name = path.rpartition("/")[2]
-        return masked(path, self.hidden) in self.plan.objects or (
-            name.startswith(OUTPUT) and name.endswith(".parquet")
-        )
+        return masked(path, self.hidden) in self.plan.objects or OURS in name
 
     def _drop_empty_folders(self, view: TableView, doomed: Iterable[FileEntry]) -> None:
         """A folder's name can hold an identifier too ("customer_id=00004")."""

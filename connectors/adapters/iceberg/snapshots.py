@@ -31,6 +31,7 @@ from connectors.adapters.iceberg.location import local_file
 from connectors.adapters.iceberg.table import TableView
 from connectors.folders import sync_file
 
+OURS = "vestige-"  # in the name of every file that is written here
 # As Iceberg calls them, and Avro. Files may differ in it, so what cannot be written is deflated.
 _CODECS: Mapping[str, AvroCompressionCodec] = {"uncompressed": "null", "zstd": "zstandard"}
 
@@ -118,7 +119,7 @@ class _Draft:
         self.view = drafts.view
         self.parent = parent
         self.id = self.view.metadata.new_snapshot_id()
-        self.commit = uuid.uuid4()
+        self.commit = f"{OURS}{uuid.uuid4()}"
         # Each snapshot of a commit comes after the one before it.
         first = self.view.metadata.next_sequence_number()
         later = len(drafts.snapshots) if self.view.metadata.format_version > 1 else 0

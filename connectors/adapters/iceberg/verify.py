@@ -22,7 +22,6 @@ from connectors.scan.folder import FolderScan
 from connectors.scan.identifiers import Identifiers
 from connectors.scan.manifests import Column, columns_of, single_value
 from connectors.scan.parquet import scan_bound
-from connectors.scan.raw import scan_raw
 from connectors.scan.record import Record
 from connectors.scan.texts import scan_text
 
@@ -108,7 +107,16 @@ def _scan_catalog(place: Place, entry: Entry, record: Record) -> None:
         for suffix in _BESIDE:
             path = Path(f"{place.base}{suffix}")
             with contextlib.suppress(FileNotFoundError):
-                scan_raw(path.read_bytes(), f"catalog: {path.name}", record)
+                _scan_database(path.read_bytes(), f"catalog: {path.name}", record)
+
+
+def _scan_database(data: bytes, path: str, record: Record) -> None:
+    """A database puts values side by side, so identifiers in it have no boundaries."""
+    lowered = data.lower()
+    for identifier in record.identifiers.without_control.distinctive:
+        forms = {form.lower().encode() for form in identifier.spellings}
+        if count := max(lowered.count(form) for form in forms):
+            record.hits([identifier], path, "raw bytes", count=count)
 
 
 def _scan_summaries(
