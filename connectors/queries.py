@@ -87,6 +87,8 @@ def _open_iceberg(
     place = parse_place(location)
     if place.kind == "sqlite":
         place = replace(place, base=str(allowed_path(place.base)))
+    elif place.socket:
+        place = replace(place, socket=str(allowed_path(place.socket)))
     else:
         _refuse_other_host(place.host, place.port)
     _refuse_other_secrets(options)

@@ -123,11 +123,11 @@ def test_identifiers_in_the_persons_own_rows_are_linked(lake: Path) -> None:
 def test_versions_are_snapshots_with_their_facts(lake: Path) -> None:
     opened = store(lake)
     versions = opened.versions()
-    assert [v.rows for v in versions] == [20, 41, 63, 31]
+    assert [v.rows for v in versions] == [20, 41, 31, 63]
     assert [v.operation for v in versions] == ["append"] * 4
-    assert [set(v.refs) for v in versions] == [{"clean"}, set(), {"main"}, {"audit"}]
-    first, second, third, fourth = versions
-    assert [second.parents, third.parents, fourth.parents] == [
+    assert [set(v.refs) for v in versions] == [{"clean"}, set(), {"audit"}, {"main"}]
+    first, second, audit, main = versions
+    assert [second.parents, main.parents, audit.parents] == [
         (first.id,),
         (second.id,),
         (first.id,),
@@ -151,7 +151,7 @@ def test_a_profile_counts_and_shows_no_values(lake: Path) -> None:
 
 def test_identifier_values_and_the_control_are_of_the_asked_snapshot(lake: Path) -> None:
     opened = store(lake)
-    first, *_, audit = opened.versions()
+    first, _, audit, _ = opened.versions()
     assert len(set(opened.identifier_values("customer_id", first.id))) == 20
     assert PERSON["customer_id"][0] in set(opened.identifier_values("customer_id", audit.id))
     assert set(opened.identifier_values("account.mail", audit.id)) >= {"inner3@shop.example"}
@@ -339,8 +339,10 @@ def test_a_corrupted_file_is_a_clear_error(lake: Path) -> None:
     manifest.write_bytes(good)
     newest = sorted((folder(lake) / "metadata").glob("*.metadata.json"))[-1]
     newest.write_text("{")
-    with pytest.raises(StoreError, match="current metadata file"):
+    with pytest.raises(StoreError, match="a file is damaged or was removed"):
         opened.find_subject(PERSON)
+    with pytest.raises(StoreError, match="current metadata file"):
+        opened.verify_erased(["nobody@nowhere.example"], None)
 
 
 def test_what_is_not_there_is_said(tmp_path: Path, lake: Path) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pydantic import ValidationError
 from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import (
@@ -20,6 +19,7 @@ from pyiceberg.exceptions import (
     NoSuchTableError,
     RESTError,
     UnauthorizedError,
+    ValidationError,
 )
 from pyiceberg.io import FileIO, InputFile, OutputFile
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
@@ -39,7 +39,7 @@ from connectors.adapters.base import (
     StoreError,
     StoreNotFoundError,
 )
-from connectors.adapters.iceberg.entry import catalog_fault, engine_url, read_entry, token
+from connectors.adapters.iceberg.entry import catalog_fault, catalog_name, engine_url, token
 from connectors.adapters.iceberg.location import Allow, Place, local_file
 from connectors.references import Role
 
@@ -130,7 +130,7 @@ def _catalog(
         if warehouse := options.get("warehouse"):
             given["warehouse"] = str(warehouse)
         return _LocalRestCatalog(files, "vestige", **given)
-    name = read_entry(place, options, role, allow).catalog_name
+    name = catalog_name(place, options, role)
     url = engine_url(place, options, role, writable=role == "writer")
     return _LocalSqlCatalog(
         files,
@@ -161,7 +161,13 @@ def _translated(place: Place) -> Iterator[None]:
         ) from None
     except (SQLAlchemyError, RequestException, RESTError) as exc:
         raise catalog_fault(place, exc) from None
-    except (OSError, ValueError, ValidationError, LookupError, TypeError) as exc:
+    except (
+        OSError,
+        ValueError,
+        ValidationError,
+        LookupError,
+        TypeError,
+    ) as exc:
         raise StoreError(
             f"The metadata of the table {place.shown_table} cannot be read: a file is damaged or "
             f"was removed ({type(exc).__name__})."

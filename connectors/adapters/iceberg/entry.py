@@ -40,7 +40,6 @@ class Entry:
     folder: Path
     metadata: Mapping[str, Any]
     texts: Sequence[tuple[str, str]]
-    catalog_name: str = ""
 
 
 def read_entry(place: Place, options: Mapping[str, Any], role: Role, allow: Allow) -> Entry:
@@ -48,10 +47,17 @@ def read_entry(place: Place, options: Mapping[str, Any], role: Role, allow: Allo
     if place.kind == "rest":
         return _rest_entry(place, options, role, allow)
     with engine(place, options, role, writable=False) as opened, opened.connect() as connection:
-        name, location = _row(connection, place, options)
+        _, location = _row(connection, place, options)
         texts = list(_rows(connection))
     metadata = read_metadata(allow(local_file(location)))
-    return Entry(_folder(metadata, allow), metadata, texts, name)
+    return Entry(_folder(metadata, allow), metadata, texts)
+
+
+def catalog_name(place: Place, options: Mapping[str, Any], role: Role) -> str:
+    """The name of the catalog in the database that has the table. Raises StoreError."""
+    with engine(place, options, role, writable=False) as opened, opened.connect() as connection:
+        name, _ = _row(connection, place, options)
+    return name
 
 
 def read_metadata(path: Path) -> Mapping[str, Any]:
@@ -109,10 +115,11 @@ def engine_url(place: Place, options: Mapping[str, Any], role: Role, *, writable
         "postgresql+psycopg",
         who.user or None,
         who.password or None,
-        place.host,
-        place.port,
+        place.host or None,
+        place.port or None,
         place.base,
-        {"connect_timeout": str(CONNECT_SECONDS), "application_name": "vestige"},
+        {"connect_timeout": str(CONNECT_SECONDS), "application_name": "vestige"}
+        | ({"host": place.socket} if place.socket else {}),
     )
 
 

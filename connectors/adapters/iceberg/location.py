@@ -2,6 +2,7 @@
 
     sqlite:////data/catalog.db#shop.orders
     postgresql://db.example:5432/catalog#shop.orders
+    postgresql:///catalog?host=/run/postgresql#shop.orders      (a local socket)
     https://catalog.example/iceberg#shop.orders      (the Iceberg REST protocol)
 
 A catalog says where a table's files are; they have to be on this machine. No sentence of this
@@ -13,7 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from connectors.adapters.base import StoreError
 from connectors.references import HOW_TO_SIGN_IN
@@ -44,6 +45,7 @@ class Place:
     table: str
     host: str = ""
     port: int = 0
+    socket: str = ""
 
     @property
     def shown_table(self) -> str:
@@ -54,7 +56,7 @@ class Place:
         """For messages: the catalog."""
         if self.kind == "sqlite":
             return f"the catalog {self.base}"
-        return f"the catalog at {self.host}:{self.port}"
+        return f"the catalog at {self.socket or f'{self.host}:{self.port}'}"
 
     @property
     def location(self) -> str:
@@ -63,7 +65,9 @@ class Place:
         if self.kind == "sqlite":
             return f"sqlite:///{quote(self.base)}#{table}"
         if self.kind == "postgresql":
-            return f"postgresql://{self.host}:{self.port}/{quote(self.base)}#{table}"
+            place = "" if self.socket else f"{self.host}:{self.port}"
+            query = f"?host={quote(self.socket)}" if self.socket else ""
+            return f"postgresql://{place}/{quote(self.base)}{query}#{table}"
         return f"{self.base}#{table}"
 
 
@@ -89,17 +93,30 @@ def parse_place(location: str) -> Place:
     names = tuple(unquote(parts.fragment).split("."))
     if len(names) < 2 or not all(n.strip() for n in names):
         raise StoreError(f"The location names no table. Append #namespace.table, as in {_EXAMPLE}.")
-    if parts.query:
-        raise StoreError("The location may have no parameters after a question mark.")
     *namespace, table = names
     if kind == "sqlite":
         return Place(kind, _sqlite_path(parts), tuple(namespace), table)
     host = (parts.hostname or "").lower()
+    if socket := _socket(kind, parts, host):
+        return Place(kind, _base(kind, parts, "", 0), tuple(namespace), table, socket=socket)
     if not host:
         raise StoreError(f"The location names no host. Write it as in {_EXAMPLE}.")
     port = port or _PORTS["postgresql" if kind == "postgresql" else parts.scheme]
     base = _base(kind, parts, host, port)
     return Place(kind, base, tuple(namespace), table, host, port)
+
+
+def _socket(kind: str, parts: SplitResult, host: str) -> str:
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    socket = query.pop("host", "") if kind == "postgresql" else ""
+    if query:
+        raise StoreError(
+            "The location has a parameter that may not stand there; allowed is host, the folder of "
+            "a PostgreSQL server's socket."
+        )
+    if socket and (host or not socket.startswith("/")):
+        raise StoreError("A socket is named by its absolute path, and beside no host.")
+    return socket
 
 
 def _base(kind: str, parts: SplitResult, host: str, port: int) -> str:
@@ -122,7 +139,7 @@ def _base(kind: str, parts: SplitResult, host: str, port: int) -> str:
 
 def _sqlite_path(parts: SplitResult) -> str:
     path = unquote(parts.path[1:])
-    if parts.netloc or not path.startswith("/") or "\x00" in path:
+    if parts.netloc or parts.query or not path.startswith("/") or "\x00" in path:
         raise StoreError(
             "Give the absolute path of the SQLite file after three slashes, as in "
             "sqlite:////data/catalog.db#shop.orders."

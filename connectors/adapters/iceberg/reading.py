@@ -38,12 +38,15 @@ class Versions:
         self.entries = {e.path: e for e in view.folder.entries()}
 
     def found(self) -> list[StoreVersion]:
-        """Oldest first. Raises StoreError when a manifest cannot be read."""
+        """Oldest first, and last the one that is current on the main branch. Raises StoreError
+        when a manifest cannot be read."""
+        current = self.view.metadata.current_snapshot_id
+        snapshots = sorted(self.view.snapshots, key=lambda s: s.snapshot_id == current)
         files = {s.snapshot_id: list(self.view.live(s)) for s in self.view.snapshots}
         readable = {n for n, live in files.items() if all(f.path in self.entries for f in live)}
         return [
             self._version(snapshot, files[snapshot.snapshot_id], readable)
-            for snapshot in self.view.snapshots
+            for snapshot in snapshots
             if snapshot.snapshot_id in readable
         ]
 

@@ -99,7 +99,7 @@ class IcebergStore:
             yield TableView(table, self.allow)
 
     def versions(self, *, digests: bool = True) -> Sequence[StoreVersion]:
-        """Every snapshot whose files are all there, oldest first.
+        """Every snapshot whose files are all there, oldest first, main's current one last.
 
         `digests`: read all files once to take their SHA-256 (about a second a gigabyte); without,
         objects and versions have none.

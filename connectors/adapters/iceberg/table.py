@@ -51,10 +51,11 @@ class DataEntry:
 
 @dataclass
 class TableView:
-    """One look at a table. Manifests are read once each."""
+    """One look at a table. Manifests and their lists are read once each."""
 
     table: Table
     allow: Allow
+    _manifests: dict[str, list[ManifestFile]] = field(default_factory=dict)
     _entries: dict[str, list[ManifestEntry]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -145,11 +146,14 @@ class TableView:
     # Files
 
     def manifests(self, snapshot: Snapshot) -> list[ManifestFile]:
-        self.relative(snapshot.manifest_list)
-        try:
-            return snapshot.manifests(self.table.io)
-        except _DAMAGE as exc:
-            raise self._unreadable("manifest list", snapshot.manifest_list, exc) from None
+        location = snapshot.manifest_list
+        if location not in self._manifests:
+            self.relative(location)
+            try:
+                self._manifests[location] = snapshot.manifests(self.table.io)
+            except _DAMAGE as exc:
+                raise self._unreadable("manifest list", location, exc) from None
+        return self._manifests[location]
 
     def entries(self, manifest: ManifestFile) -> list[ManifestEntry]:
         """Also those of removed files."""
