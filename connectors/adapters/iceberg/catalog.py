@@ -88,7 +88,6 @@ class _LocalRestCatalog(RestCatalog):
     def _create_session(self) -> Session:
         session = super()._create_session()
         session.max_redirects = 0  # an allowed host must not lead to another one
-        session.trust_env = False
         return session
 
     def _fetch_config(self) -> None:
