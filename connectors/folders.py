@@ -118,6 +118,13 @@ class LocalFolder:
         return removed
 
 
+def sync_file(path: Path) -> None:
+    """Make a file's content durable, and its name."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a new name durable: without this a power cut may forget the directory entry."""
     handle = os.open(folder, os.O_RDONLY)

@@ -70,7 +70,9 @@ class ConnectForm(forms.Form):
             "The absolute path, on this machine, of a Delta table's folder or of a folder with "
             "Parquet, CSV and JSON Lines files. For an SQL table its address, never with a "
             "password: sqlite:////data/shop.db#customers or "
-            "postgresql://host:5432/shop#public.customers."
+            "postgresql://host:5432/shop#public.customers. For an Iceberg table the address of "
+            "its catalog and the table: sqlite:////data/catalog.db#shop.orders or "
+            "https://host/iceberg#shop.orders."
         ),
         widget=forms.TextInput(attrs={"spellcheck": "false", "autocomplete": "off"}),
     )
@@ -88,7 +90,8 @@ class ConnectForm(forms.Form):
             "Of the kind's own, one a line, no secrets. For files for example encoding = cp1252 "
             "and unrelated_files = [products*.csv]. For databases user = shop_reader and "
             "password_env = SHOP_DB_PASSWORD (the variable that holds the password), the same with "
-            "writer_ and verifier_ before them, and child_tables = [orders, addresses]."
+            "writer_ and verifier_ before them, and child_tables = [orders, addresses]. For "
+            "Iceberg's REST catalogs token_env = LAKE_TOKEN."
         ),
     )
     name = forms.CharField(

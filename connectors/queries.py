@@ -21,7 +21,8 @@ from connectors.adapters.base import (
 )
 from connectors.adapters.delta import DeltaStore
 from connectors.adapters.files import FilesStore
-from connectors.adapters.sqltables import Address, SqlStore, parse_address
+from connectors.adapters.iceberg import IcebergStore, parse_place
+from connectors.adapters.sqltables import SqlStore, parse_address
 from connectors.comparing import Comparison, RowChanges, compare, row_changes
 from connectors.folders import LocationError, local_path
 from connectors.models import Connector
@@ -78,39 +79,56 @@ def _open_sql(
     elif address.socket:
         address = replace(address, socket=str(allowed_path(address.socket)))
     else:
-        _refuse_other_host(address)
+        _refuse_other_host(address.host, address.port)
     if directory := options.get("data_directory"):
         allowed_path(str(directory))
-    for name, value in options.items():
-        if name.endswith("password_file") and value:
-            _refuse_other_secret(name, str(value))
+    _refuse_other_secrets(options)
     key = hmac.new(lookup_key(), b"rows of a person", hashlib.sha256).digest()
     named = {k: v for k, v in options.items() if k != "table"}  # it stands in the location now
     store = SqlStore(address.location, subject_columns, named, role=role, key=key)
     return Opened(store, address.location, address.shown_table)
 
 
-def _refuse_other_host(address: Address) -> None:
-    allowed = [host.lower() for host in settings.VESTIGE_STORE_HOSTS]
-    if not {address.host, f"{address.host}:{address.port}"} & set(allowed):
+def _open_iceberg(
+    location: str, subject_columns: Iterable[str], options: Mapping[str, Any], role: StoreRole
+) -> Opened:
+    place = parse_place(location)
+    if place.kind == "sqlite":
+        place = replace(place, base=str(allowed_path(place.base)))
+    elif place.socket:
+        place = replace(place, socket=str(allowed_path(place.socket)))
+    else:
+        _refuse_other_host(place.host, place.port)
+    _refuse_other_secrets(options)
+    store = IcebergStore(place.location, subject_columns, options, role=role, allow=allowed_path)
+    return Opened(store, place.location, place.shown_table)
+
+
+def _refuse_other_host(host: str, port: int | None) -> None:
+    allowed = [name.lower() for name in settings.VESTIGE_STORE_HOSTS]
+    if not {host, f"{host}:{port}"} & set(allowed):
         raise LocationOutsideError(
-            f"This installation may not connect to port {address.port} of the host {address.host} "
+            f"This installation may not connect to port {port} of the host {host} "
             f"(allowed: {', '.join(allowed) or 'none'}). Have VESTIGE_STORE_HOSTS extended."
         )
 
 
-def _refuse_other_secret(option: str, file: str) -> None:
+def _refuse_other_secrets(options: Mapping[str, Any]) -> None:
     folder = Path(settings.VESTIGE_STORE_SECRETS)
-    if not Path(file).resolve().is_relative_to(folder.resolve()):
-        raise OptionError(
-            f'The file in the option "{option}" is not below {folder}. Put it there, or have '
-            "VESTIGE_STORE_SECRETS name another folder."
-        )
+    for name, value in options.items():
+        if not (name.endswith(("password_file", "token_file")) and value):
+            continue
+        if not Path(str(value)).resolve().is_relative_to(folder.resolve()):
+            raise OptionError(
+                f'The file in the option "{name}" is not below {folder}. Put it there, or have '
+                "VESTIGE_STORE_SECRETS name another folder."
+            )
 
 
 OPENERS: dict[str, Opener] = {
     Connector.Kind.DELTA.value: _open_delta,
     Connector.Kind.FILES.value: _open_files,
+    Connector.Kind.ICEBERG.value: _open_iceberg,
     Connector.Kind.SQL.value: _open_sql,
 }
 

@@ -26,8 +26,8 @@ class NewConnectorSerializer(serializers.Serializer[Any]):
         max_length=20,
         help_text=(
             '"delta": a Delta Lake table. "files": a folder of Parquet, CSV and JSON Lines files, '
-            'plain or packed with gzip. "sql": a table of a database. Others are named here as '
-            "they become available."
+            'plain or packed with gzip. "iceberg": an Apache Iceberg table, by its catalog. "sql": '
+            "a table of a database. Others are named here as they become available."
         ),
     )
     location = serializers.CharField(
@@ -35,7 +35,9 @@ class NewConnectorSerializer(serializers.Serializer[Any]):
         help_text=(
             "The absolute path of a folder, as the workers see it. For an SQL table its address "
             "without a password: sqlite:////data/shop.db#customers or "
-            "postgresql://host:5432/shop#public.customers."
+            "postgresql://host:5432/shop#public.customers. For an Iceberg table its catalog's: "
+            "sqlite:////data/catalog.db#shop.orders, postgresql://host:5432/catalog#shop.orders "
+            "or https://host/iceberg#shop.orders."
         ),
     )
     subject_columns = serializers.DictField(
@@ -52,7 +54,9 @@ class NewConnectorSerializer(serializers.Serializer[Any]):
             "Of the kind's own; no secrets: name them by reference. Delta and files: "
             "unrelated_columns. Delta: orphan_grace_minutes. Files: delimiter, quote, escape, "
             "encoding, text_columns, number_columns, unrelated_files. SQL: for example "
-            '{"user": "shop", "password_env": "SHOP_DB_PASSWORD", "child_tables": ["orders"]}.'
+            '{"user": "shop", "password_env": "SHOP_DB_PASSWORD", "child_tables": ["orders"]}. '
+            "Iceberg: orphan_grace_minutes, unrelated_columns, catalog, warehouse, token_env; for "
+            "a catalog in PostgreSQL user and password_env."
         ),
     )
     dataset = DatasetNameSerializer(required=False)

@@ -5,8 +5,11 @@ import re
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
+from connectors.scan.avro import AvroFormatError, is_avro
 from connectors.scan.containers import ContainerError, container_kind, members
+from connectors.scan.manifests import scan_avro
 from connectors.scan.parquet import ParquetFormatError, is_parquet, scan_parquet
+from connectors.scan.puffin import PuffinFormatError, is_puffin, scan_puffin
 from connectors.scan.raw import scan_raw
 from connectors.scan.record import Record
 from connectors.scan.texts import decoded, scan_text
@@ -24,6 +27,12 @@ class UnknownFormatError(ValueError):
     """No decoder knows these bytes."""
 
 
+# Their messages hold nothing of a file's content.
+_EXPLAINED = (
+    AvroFormatError, ContainerError, ParquetFormatError, PuffinFormatError, UnknownFormatError,
+)  # fmt: skip
+
+
 def scan_content(data: Bytes, path: str, record: Record, depth: int = 0) -> None:
     """Note every identifier in the bytes.
 
@@ -35,6 +44,10 @@ def scan_content(data: Bytes, path: str, record: Record, depth: int = 0) -> None
     head = bytes(data[:_HEAD])
     if is_parquet(head):
         scan_parquet(data, path, record)
+    elif is_avro(head):
+        scan_avro(data, path, record)
+    elif is_puffin(head):
+        scan_puffin(data, path, record)
     elif kind := container_kind(head):
         _scan_container(kind, data, path, record, depth)
     elif not head.startswith(_CHECKSUM) and not _VECTORS.search(path):
@@ -71,6 +84,6 @@ def scan_name(path: str, record: Record) -> None:
 
 def reason(exc: BaseException) -> str:
     """Why a file could not be read, in words that hold none of its content."""
-    if isinstance(exc, ParquetFormatError | ContainerError | UnknownFormatError):
+    if isinstance(exc, _EXPLAINED):
         return str(exc)
     return f"it cannot be decoded ({type(exc).__name__})"

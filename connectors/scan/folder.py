@@ -18,8 +18,8 @@ from connectors.scan.record import Record
 
 METHOD = (
     "every file below the folder read as it is, without the table's log or an index: Parquet "
-    "pages, dictionaries, statistics and notes, JSON, CSV, text, and packed files decoded; all "
-    "bytes and names searched"
+    "pages, dictionaries, statistics and notes, Avro records, JSON, CSV, text, and packed files "
+    "decoded; all bytes and names searched"
 )
 
 _AT_ONCE = 2  # files

@@ -96,6 +96,10 @@ class Identifier:
             forms |= {form.strip().casefold() for form in forms}
         return frozenset(forms)
 
+    def begins_with(self, prefix: str) -> bool:
+        """Whether a cut value may be this identifier's beginning, in any case."""
+        return self.text.lower().startswith(prefix.lower())
+
     def bounded(self, text: str, start: int, end: int) -> bool:
         """Whether text[start:end] stands for itself and is no part of a longer identifier."""
         before, after = text[max(start - 2, 0) : start], text[end : end + 2]
@@ -281,17 +285,21 @@ class Identifiers:
             if len(value) >= len(identifier.text):
                 continue
             for prefix in (value, value[:-1]):
-                if len(prefix) in CUTS and identifier.text.startswith(prefix):
+                if len(prefix) in CUTS and identifier.begins_with(prefix):
                     yield Cut(identifier, prefix)
                     break
 
     def cuts_within(self, text: str) -> Iterator[Cut]:
         """Cut identifiers in running text: a word that is nothing but their beginning."""
+        lowered = text.lower()
+        if len(lowered) != len(text):  # a few letters become two: then places would not fit
+            lowered = text
         for identifier in self.cuttable:
-            start = text.find(identifier.text[:_SHORTEST_CUT])
+            beginning = identifier.text[:_SHORTEST_CUT].lower()
+            start = lowered.find(beginning)
             while start >= 0:
                 if not _is_word(text[max(start - 1, 0) : start]):
                     run = _CUT_RUN.match(text, start)
                     word = run[0] if run else ""
                     yield from (c for c in self.cut(word) if c.identifier is identifier)
-                start = text.find(identifier.text[:_SHORTEST_CUT], start + 1)
+                start = lowered.find(beginning, start + 1)

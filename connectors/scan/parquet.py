@@ -12,16 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from connectors.scan.columns import ColumnScan, may_hold, scan_column, shares_prefix
 from connectors.scan.identifiers import Identifiers, Path
-from connectors.scan.physical import BYTES, Element, decoded_bound, plain_values
+from connectors.scan.physical import BYTES, Element, Value, decoded_bound, plain_values
 from connectors.scan.record import Record
-from connectors.scan.texts import scan_text
+from connectors.scan.texts import scan_named_path, scan_text
 from connectors.scan.thrift import Reader, ThriftError
 
 MAGIC = b"PAR1"
@@ -179,17 +178,10 @@ class _Chunk:
         name = ".".join(self.element.path)
         self._bounds(meta.get(12), f"footer statistics of {name}")
         if self.summary:
-            self._named_file(unquote(_text(self.chunk.get(1, b""))))
+            scan_named_path(_text(self.chunk.get(1, b"")), self.path, self.record)
             return
         self._column_index()
         self._pages(meta)
-
-    def _named_file(self, path: str) -> None:
-        for part in path.split("/"):
-            key, _, value = part.partition("=")
-            found = [*self.record.identifiers.within(part)]
-            found += self.record.identifiers.of_text(value, [key], declared=False) if value else []
-            self.record.hits(dict.fromkeys(found), self.path, "path of a file")
 
     def _bounds(self, statistics: Any, where: str) -> None:
         for field in (1, 2, 5, 6):  # max, min (old and new); the rest are counts
@@ -199,7 +191,7 @@ class _Chunk:
 
     def _bound(self, raw: bytes, where: str) -> None:
         value = decoded_bound(raw, self.element)
-        _scan_value(value, self.element.path, self.path, where, self.record)
+        scan_bound(value, self.element.path, self.path, where, self.record)
 
     def _column_index(self) -> None:
         offset, length = self.chunk.get(6), self.chunk.get(7)
@@ -253,8 +245,8 @@ class _Chunk:
         scan_column(values, column, self.path, where, self.record)
 
 
-def _scan_value(value: Any, column: Path, path: str, where: str, record: Record) -> None:
-    """A single bound of statistics."""
+def scan_bound(value: Value, column: Path, path: str, where: str, record: Record) -> None:
+    """A single value, such as a bound of statistics, which may be cut."""
     identifiers = record.identifiers
     if isinstance(value, str):
         found = identifiers.of_text(value, column, declared=True)

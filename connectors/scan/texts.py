@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
+from urllib.parse import unquote
 
 from connectors.scan.identifiers import Identifiers
 from connectors.scan.raw import ByteSearch
@@ -134,6 +135,16 @@ def _scan_line(line: str, path: str, where: str, record: Record) -> None:
     found += [i for i in identifiers.tokens(line) if i not in found]
     record.hits(found, path, where)
     record.cuts(identifiers.cuts_within(line), path, where)
+
+
+def scan_named_path(named: str, path: str, record: Record) -> None:
+    """A path that a file states: of other files, with the values of their partitions in it."""
+    for part in unquote(unquote(named)).split("/"):
+        key, _, value = part.partition("=")
+        found = [*record.identifiers.within(part)]
+        found += record.identifiers.of_text(value, [key], declared=False) if value else []
+        record.hits(dict.fromkeys(found), path, "path of a file")
+        record.cuts(record.identifiers.cuts_within(part), path, "path of a file")
 
 
 def _scan_csv(text: str, path: str, record: Record) -> None:

@@ -10,7 +10,7 @@ import psycopg
 
 from connectors.adapters.base import ErasePlan
 from connectors.adapters.sqltables import SqlStore
-from connectors.adapters.sqltables.address import Role
+from connectors.references import Role
 
 PERSON = {"customer_id": ["c-000042"], "email": ["ann.archer@mail.example"]}
 EVERY_NEEDLE = [value for values in PERSON.values() for value in values]

@@ -97,7 +97,6 @@ def test_the_dataset_and_the_name_follow_from_the_folder(table: Path, data_owner
 @pytest.mark.parametrize(
     ("change", "field", "reason"),
     [
-        ({"kind": "iceberg"}, "kind", "Apache Iceberg stores cannot be connected yet"),
         ({"kind": "oracle"}, "kind", 'There is no kind of store "oracle"'),
         ({"location": "/nowhere/at/all"}, "location", "There is no folder at /nowhere/at/all"),
         ({"location": "customers"}, "location", "is not an absolute path"),
@@ -308,7 +307,7 @@ def test_a_store_is_tested_and_then_connected_by_form(
         ({"location": "/nowhere"}, "location", "There is no folder at /nowhere"),
         ({"subject_columns": "customer_id"}, "subject_columns", "Line 1 is not"),
         ({"subject_columns": "phone = phone"}, "subject_columns", "has no column phone"),
-        ({"kind": "iceberg"}, "kind", "iceberg is not one of the available choices"),
+        ({"kind": "hudi"}, "kind", "hudi is not one of the available choices"),
     ],
 )
 def test_a_wrong_input_is_shown_at_its_field(

@@ -367,7 +367,8 @@ def test_a_name_inside_an_archive_is_searched(tmp_path: Path) -> None:
     [
         ("broken.parquet", b"PAR1 and then nothing", "breaks off"),
         ("secret.parquet", b"PARE....PARE....PARE", "encrypted"),
-        ("a.avro", b"Obj\x01\x00\x00", "format is unknown"),
+        ("a.avro", b"Obj\x01\x00\x00", "breaks off"),
+        ("a.orc", b"ORC\x00\x01\x00", "format is unknown"),
         ("a.gz", gzip.compress(b"x" * 5000, mtime=0)[:30], "cannot be unpacked"),
         ("a.zip", b"PK\x03\x04 broken", "cannot be unpacked"),
         ("a.zst", b"\x28\xb5\x2f\xfd\x00\x01", "cannot be unpacked"),

@@ -1,4 +1,4 @@
-"""Where a table is, without secrets, and who signs in there, by reference only.
+"""Where a table is, without secrets.
 
     sqlite:////data/shop.db#customers
     postgresql://db.example:5432/shop#public.customers
@@ -12,14 +12,12 @@ reach a log.
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from connectors.adapters.base import OptionError, StoreError
-
-Role = Literal["reader", "writer", "verifier"]
+from connectors.references import HOW_TO_SIGN_IN
 
 _DIALECTS = {
     "sqlite": "sqlite",
@@ -36,14 +34,6 @@ _SOCKETS = {"postgresql": "/var/run/postgresql", "mysql": "/run/mysqld/mysqld.so
 _SOCKET_PARAMETER = {"postgresql": "host", "mysql": "unix_socket"}
 _TLS = ("prefer", "require", "verify-ca", "verify-full")
 _NAME = re.compile(r'"(?:[^"]|"")+"|[^."]+')
-# Only what was meant to be a database's password: no other secret of this process can be sent.
-_VARIABLE = re.compile(r"(?!VESTIGE_)[A-Z_][A-Z0-9_]*PASSWORD", re.IGNORECASE)
-CREDENTIAL_OPTIONS = ("user", "password_env", "password_file")
-ROLES: tuple[Role, ...] = ("reader", "writer", "verifier")
-HOW_TO_SIGN_IN = (
-    "Passwords are given by reference: name the environment variable that holds it in the option "
-    '"password_env", or its file in "password_file", and the user in "user".'
-)
 
 
 @dataclass(frozen=True)
@@ -82,13 +72,6 @@ class Address:
             query += ("&" if query else "") + f"sslmode={self.tls}"
         mark = "?" if query else ""
         return f"{self.dialect}://{place}/{quote(self.database)}{mark}{query}#{quote(names)}"
-
-
-@dataclass(frozen=True)
-class Credential:
-    user: str = ""
-    password: str = field(default="", repr=False)
-    own: bool = False  # named for this role alone
 
 
 def _written(name: str) -> str:
@@ -180,43 +163,3 @@ def split_name(text: str) -> tuple[str | None, str]:
     if not 1 <= len(names) <= 2 or not all(n.strip() for n in names):
         raise StoreError('Name the table as "table" or "schema.table".')
     return (names[0], names[1]) if len(names) > 1 else (None, names[0])
-
-
-def credential(options: Mapping[str, Any], role: Role) -> Credential:
-    """Who signs in for this role; a role that has no user of its own signs in as the reader.
-
-    Raises OptionError, which never holds a secret.
-    """
-    prefix = "" if role == "reader" else f"{role}_"
-    own = any(options.get(f"{prefix}{name}") for name in CREDENTIAL_OPTIONS)
-    if not own:
-        prefix = ""
-    user = options.get(f"{prefix}user", "")
-    if not isinstance(user, str):
-        raise OptionError(f'The option "{prefix}user" is a name.')
-    return Credential(user, _password(options, prefix), own=own and role != "reader")
-
-
-def _password(options: Mapping[str, Any], prefix: str) -> str:
-    variable, file = options.get(f"{prefix}password_env"), options.get(f"{prefix}password_file")
-    if variable:
-        if not isinstance(variable, str) or not _VARIABLE.fullmatch(variable):
-            raise OptionError(
-                f'The option "{prefix}password_env" is the name of an environment variable that '
-                "ends with PASSWORD and does not begin with VESTIGE_, as SHOP_DB_PASSWORD does."
-            )
-        if variable not in os.environ:
-            raise OptionError(
-                f'The environment variable {variable}, which "{prefix}password_env" names, is not '
-                "set for this process. Set it for the web server and the workers."
-            )
-        return os.environ[variable]
-    if file:
-        try:
-            return Path(str(file)).read_text().rstrip("\r\n")
-        except (OSError, ValueError) as exc:
-            raise OptionError(
-                f'The file that "{prefix}password_file" names cannot be read '
-                f"({type(exc).__name__})."
-            ) from None
-    return ""

@@ -14,7 +14,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from connectors.adapters.base import OptionError, StoreError, StoreNotFoundError
-from connectors.adapters.sqltables.address import HOW_TO_SIGN_IN, Address, Credential
+from connectors.adapters.sqltables.address import Address
+from connectors.references import HOW_TO_SIGN_IN, Credential
 
 CONNECT_SECONDS = 10
 WAIT_SECONDS = 30  # for another's lock

@@ -25,14 +25,7 @@ from connectors.adapters.base import (
     StoreError,
     StoreVersion,
 )
-from connectors.adapters.sqltables.address import (
-    CREDENTIAL_OPTIONS,
-    HOW_TO_SIGN_IN,
-    ROLES,
-    Role,
-    credential,
-    parse_address,
-)
+from connectors.adapters.sqltables.address import parse_address
 from connectors.adapters.sqltables.engine import connected
 from connectors.adapters.sqltables.erase import erase_rows, fingerprint
 from connectors.adapters.sqltables.find import Search
@@ -46,17 +39,20 @@ from connectors.adapters.sqltables.verify_postgresql import read_postgresql
 from connectors.adapters.sqltables.verify_sqlite import read_sqlite
 from connectors.clock import now
 from connectors.people import Wanted, as_integer, identifier_text, same_identifier
+from connectors.references import (
+    CREDENTIAL_OPTIONS,
+    HOW_TO_SIGN_IN,
+    Role,
+    credential,
+    for_roles,
+)
 from connectors.scan.identifiers import Identifiers
 
 _LISTS = ("text_columns", "child_tables", "other_tables", "known_triggers", "unrelated_columns")
 _TEXTS = (
     "table",
     "data_directory",
-    *(
-        f"{'' if role == 'reader' else f'{role}_'}{name}"
-        for role in ROLES
-        for name in CREDENTIAL_OPTIONS
-    ),
+    *for_roles(*CREDENTIAL_OPTIONS),
 )
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import pymysql
 from sqlalchemy.exc import OperationalError
 
-from connectors.adapters.sqltables.address import Address, Credential
+from connectors.adapters.sqltables.address import Address
 from connectors.adapters.sqltables.engine import CONNECT_SECONDS, fault
 from connectors.adapters.sqltables.purge import MYSQL_TAILS
 from connectors.adapters.sqltables.verify import SHORT, Reading
+from connectors.references import Credential
 
 
 def read_mysql(

@@ -10,9 +10,10 @@ import psycopg
 from psycopg import sql
 
 from connectors.adapters.base import StoreError
-from connectors.adapters.sqltables.address import Address, Credential
+from connectors.adapters.sqltables.address import Address
 from connectors.adapters.sqltables.engine import CONNECT_SECONDS, WAIT_SECONDS, fault
 from connectors.adapters.sqltables.verify import SHORT, Reading
+from connectors.references import Credential
 
 _TABLES = """
     SELECT n.nspname, c.relname, c.oid, has_table_privilege(c.oid, 'SELECT')

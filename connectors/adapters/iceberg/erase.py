@@ -1,0 +1,230 @@
+"""Erasing a person from every branch: rewrite what holds them, then one commit for all branches.
+
+Resumable: until the commit nothing that a reader sees has changed, and the commit leaves the plan's
+mark in the table's properties, so running the same plan again after a crash at any point either
+finishes or finds itself done. Output files have fresh names in every attempt.
+"""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pyiceberg.manifest import DataFile
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.update import SetPropertiesUpdate
+
+from connectors.adapters.base import Erased, ErasePlan, PlanOutdatedError, Progress, StoreError
+from connectors.adapters.iceberg.catalog import UnknownOutcomeError, commit
+from connectors.adapters.iceberg.person import Person
+from connectors.adapters.iceberg.rewrite import described, rewrite_without
+from connectors.adapters.iceberg.snapshots import OURS, Drafts
+from connectors.adapters.iceberg.table import DataEntry, TableView
+
+MARKS = "vestige.erasures"
+_MOST_MARKS = 64
+
+
+def plan_id(plan: ErasePlan) -> str:
+    text = json.dumps(asdict(plan), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def mark_of(metadata: TableMetadata, plan: ErasePlan) -> Mapping[str, Any] | None:
+    """What the table remembers of this plan: its "step" ("erased" or "purged") and facts."""
+    return next((m for m in _marks(metadata) if m.get("plan") == plan_id(plan)), None)
+
+
+def set_mark(metadata: TableMetadata, plan: ErasePlan, **facts: Any) -> SetPropertiesUpdate:
+    """The newest marks are kept: an older plan has been outdated by them anyway."""
+    others = [m for m in _marks(metadata) if m.get("plan") != plan_id(plan)]
+    marks = [*others, {"plan": plan_id(plan), **facts}][-_MOST_MARKS:]
+    return SetPropertiesUpdate(updates={MARKS: json.dumps(marks, separators=(",", ":"))})
+
+
+def _marks(metadata: TableMetadata) -> list[dict[str, Any]]:
+    try:
+        marks = json.loads(metadata.properties.get(MARKS, "[]"))
+    except ValueError:
+        return []
+    return [m for m in marks if isinstance(m, dict)] if isinstance(marks, list) else []
+
+
+def lost_versions(view: TableView, affected: Collection[str]) -> tuple[str, ...]:
+    """The snapshots that end with a purge: all but those that a branch or tag points to, that read
+    no affected file, and whose manifests describe no removed file. Oldest first."""
+    kept = {
+        snapshot.snapshot_id
+        for snapshot in (*view.branches.values(), *view.tags.values())
+        if not view.is_dirty(snapshot)
+        and not any(entry.path in affected for entry in view.live(snapshot))
+    }
+    return tuple(str(s.snapshot_id) for s in view.snapshots if s.snapshot_id not in kept)
+
+
+@dataclass(frozen=True)
+class _Replacement:
+    entry: DataEntry
+    rows: int
+    kept: int
+    path: str | None  # of the new file; None when no row is left
+    file: DataFile | None
+
+
+class Erasure:
+    """One run of one plan."""
+
+    def __init__(
+        self, view: TableView, person: Person, plan: ErasePlan, progress: Progress
+    ) -> None:
+        self.view = view
+        self.person = person
+        self.plan = plan
+        self.progress = progress
+
+    def run(self) -> Erased:
+        """Raises PlanOutdatedError (nothing erased), ResidueError, StoreError."""
+        if mark := mark_of(self.view.metadata, self.plan):
+            return _remembered(mark, self.plan)
+        self._refuse_other_state()
+        affected = self._affected()
+        if not affected:
+            return self._nothing()
+        done: list[_Replacement] = []
+        try:
+            for number, (entry, rows) in enumerate(affected.values()):
+                written = sum(r.entry.file.file_size_in_bytes for r in done)
+                self.progress("rewrite", number, len(affected), written)
+                done.append(self._replace(entry, rows))
+            self.progress("rewrite", len(affected), len(affected), 0)
+            return self._commit(done)
+        except UnknownOutcomeError:
+            raise
+        except BaseException:
+            for path in [r.path for r in done if r.path]:
+                self.view.folder.remove(path)
+            raise
+
+    def _nothing(self) -> Erased:
+        """Only the past holds the person, or nothing does. The mark lets the purge begin."""
+        erased = Erased(self.plan.snapshot, 0, (), (), {"note": "no row in a current version"})
+        if self.plan.objects:
+            facts = {"step": "erased", "erased": asdict(erased)}
+            commit(self.view.table, [set_mark(self.view.metadata, self.plan, **facts)])
+        return erased
+
+    def _refuse_other_state(self) -> None:
+        if self.plan.mode != "purge":
+            raise StoreError(
+                f'The mode "{self.plan.mode}" is not available. Plan with mode "purge".'
+            )
+        if self.plan.blockers:
+            raise StoreError(f"The plan cannot be carried out: {' '.join(self.plan.blockers)}")
+        if self.view.head != self.plan.snapshot:
+            raise self._outdated()
+
+    def _outdated(self) -> PlanOutdatedError:
+        return PlanOutdatedError(
+            f"Other writers committed to the table {self.view.name} since the plan was made. "
+            "Nothing was erased: search and plan again."
+        )
+
+    def _affected(self) -> dict[str, tuple[DataEntry, int]]:
+        """Files of branches with rows of the person, by path, with the number of rows."""
+        branches = {e.path: e for s in self.view.branches.values() for e in self.view.live(s)}
+        tags = {e.path: e for s in self.view.tags.values() for e in self.view.live(s)}
+        every = {**tags, **branches}
+        affected = {}
+        for number, (path, entry) in enumerate(every.items()):
+            self.progress("find", number, len(every), 0)
+            constants = self.view.identity_constants(entry.file)
+            rows = self.person.match(self.view.folder.locate(path), path, constants).rows
+            if not rows:
+                continue
+            if path in tags or self.person.shown(path) not in self.plan.objects:
+                where = "which a tag keeps" if path in tags else "which the plan does not name"
+                raise PlanOutdatedError(
+                    f"Rows were found in {self.person.shown(path)}, {where}. Nothing was erased: "
+                    "search and plan again."
+                )
+            affected[path] = (entry, rows)
+        lost = lost_versions(self.view, set(affected))
+        if self.plan.objects and set(lost) != set(self.plan.versions_lost):
+            raise self._outdated()
+        return affected
+
+    def _replace(self, entry: DataEntry, rows: int) -> _Replacement:
+        parent = entry.path.rpartition("/")[0]
+        name = f"{OURS}{plan_id(self.plan)[:12]}-{uuid.uuid4()}.parquet"
+        path = f"{parent}/{name}" if parent else name
+        folder = self.view.folder
+        constants = self.view.identity_constants(entry.file)
+        rewritten = rewrite_without(
+            folder.locate(entry.path), folder.locate(path), entry.path, self.person, constants
+        )
+        kept = entry.file.record_count - rows
+        if rewritten.rows_removed != rows or rewritten.rows_kept != kept:
+            folder.remove(path)
+            raise StoreError(
+                f"The file {self.person.shown(entry.path)} holds another number of rows than its "
+                f"manifest says ({entry.file.record_count}). Nothing was changed; repair the table."
+            )
+        if not rewritten.rows_kept:
+            return _Replacement(entry, rows, 0, None, None)
+        location = f"{entry.file.file_path.rpartition('/')[0]}/{name}"
+        try:
+            file = described(folder.locate(path), location, entry.file, self.person)
+        except BaseException:
+            folder.remove(path)
+            raise
+        return _Replacement(entry, rows, kept, path, file)
+
+    def _commit(self, done: list[_Replacement]) -> Erased:
+        drafts = Drafts(self.view)
+        with drafts.writing():
+            return self._committed(drafts, done)
+
+    def _committed(self, drafts: Drafts, done: list[_Replacement]) -> Erased:
+        changes = {r.entry.path: r.file for r in done}
+        heads: dict[int, Snapshot] = {}
+        refs: dict[str, Snapshot] = {}
+        for name, snapshot in self.view.branches.items():
+            if not any(e.path in changes for e in self.view.live(snapshot)):
+                continue
+            if snapshot.snapshot_id not in heads:  # two branches may have the same head
+                heads[snapshot.snapshot_id] = drafts.replace_files(snapshot, changes)
+            refs[name] = heads[snapshot.snapshot_id]
+        main = heads.get(int(self.plan.snapshot))
+        shown = self.person.shown
+        erased = Erased(
+            new_version=str(main.snapshot_id) if main else self.plan.snapshot,
+            rows=sum(r.rows for r in done),
+            objects_removed=tuple(shown(r.entry.path) for r in done),
+            objects_added=tuple(shown(r.path) for r in done if r.path),
+            detail={
+                "branches": sorted(refs),
+                "rows_kept": sum(r.kept for r in done),
+                "bytes_rewritten": sum(r.entry.file.file_size_in_bytes for r in done),
+            },
+        )
+        facts = {"step": "erased", "erased": asdict(erased)}
+        mark = set_mark(self.view.metadata, self.plan, **facts)
+        commit(self.view.table, [*drafts.updates(refs), mark])
+        return erased
+
+
+def _remembered(mark: Mapping[str, Any], plan: ErasePlan) -> Erased:
+    """What an earlier attempt of this plan did, as the table's properties tell."""
+    facts = mark.get("erased")
+    if not facts:
+        return Erased(plan.snapshot, 0, (), (), {"note": "erased by an earlier attempt"})
+    return Erased(
+        new_version=facts["new_version"],
+        rows=facts["rows"],
+        objects_removed=tuple(facts["objects_removed"]),
+        objects_added=tuple(facts["objects_added"]),
+        detail=facts["detail"],
+    )

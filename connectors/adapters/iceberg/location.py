@@ -1,0 +1,168 @@
+"""Where a table's catalog is, without secrets, and which files a table may have.
+
+    sqlite:////data/catalog.db#shop.orders
+    postgresql://db.example:5432/catalog#shop.orders
+    postgresql:///catalog?host=/run/postgresql#shop.orders      (a local socket)
+    https://catalog.example/iceberg#shop.orders      (the Iceberg REST protocol)
+
+A catalog says where a table's files are; they have to be on this machine. No sentence of this
+module quotes a location: a password that somebody wrote into one must not reach a log.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+
+from connectors.adapters.base import StoreError
+from connectors.references import HOW_TO_SIGN_IN
+
+_KINDS = {
+    "sqlite": "sqlite",
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+    "https": "rest",
+    "http": "rest",
+}
+_PORTS = {"postgresql": 5432, "https": 443, "http": 80}
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_EXAMPLE = "sqlite:////data/catalog.db#shop.orders or https://host/iceberg#shop.orders"
+_LOCAL = re.compile(r"file:(?://(?:localhost)?)?(?=/)", re.IGNORECASE)
+
+# Gives the resolved path, or raises StoreError when this process may not use it.
+Allow = Callable[[str], Path]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A table in a catalog. `base`: the database's name, the SQLite file, or the REST address."""
+
+    kind: str  # sqlite | postgresql | rest
+    base: str
+    namespace: tuple[str, ...]
+    table: str
+    host: str = ""
+    port: int = 0
+    socket: str = ""
+
+    @property
+    def shown_table(self) -> str:
+        return ".".join((*self.namespace, self.table))
+
+    @property
+    def shown(self) -> str:
+        """For messages: the catalog."""
+        if self.kind == "sqlite":
+            return f"the catalog {self.base}"
+        return f"the catalog at {self.socket or f'{self.host}:{self.port}'}"
+
+    @property
+    def location(self) -> str:
+        """The one spelling of this place, by which a store is connected once."""
+        table = quote(self.shown_table)
+        if self.kind == "sqlite":
+            return f"sqlite:///{quote(self.base)}#{table}"
+        if self.kind == "postgresql":
+            place = "" if self.socket else f"{self.host}:{self.port}"
+            query = f"?host={quote(self.socket)}" if self.socket else ""
+            return f"postgresql://{place}/{quote(self.base)}{query}#{table}"
+        return f"{self.base}#{table}"
+
+
+def parse_place(location: str) -> Place:
+    """Raises StoreError with a sentence that says how to write it."""
+    text = location.strip()
+    if "@" in text and not text.startswith("sqlite"):
+        raise StoreError(
+            "The location holds a user name or a password. For a REST catalog name the variable "
+            f'that holds its token in the option "token_env". {HOW_TO_SIGN_IN}'
+        )
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise StoreError(f"The location is no address. Write it as in {_EXAMPLE}.") from None
+    kind = _KINDS.get(parts.scheme)
+    if kind is None:
+        raise StoreError(
+            "The location of an Iceberg table begins with its catalog: sqlite://, postgresql:// "
+            f"or https://, as in {_EXAMPLE}."
+        )
+    names = tuple(unquote(parts.fragment).split("."))
+    if len(names) < 2 or not all(n.strip() for n in names):
+        raise StoreError(f"The location names no table. Append #namespace.table, as in {_EXAMPLE}.")
+    *namespace, table = names
+    if kind == "sqlite":
+        return Place(kind, _sqlite_path(parts), tuple(namespace), table)
+    host = (parts.hostname or "").lower()
+    if socket := _socket(kind, parts, host):
+        return Place(kind, _base(kind, parts, "", 0), tuple(namespace), table, socket=socket)
+    if not host:
+        raise StoreError(f"The location names no host. Write it as in {_EXAMPLE}.")
+    port = port or _PORTS["postgresql" if kind == "postgresql" else parts.scheme]
+    base = _base(kind, parts, host, port)
+    return Place(kind, base, tuple(namespace), table, host, port)
+
+
+def _socket(kind: str, parts: SplitResult, host: str) -> str:
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    socket = query.pop("host", "") if kind == "postgresql" else ""
+    if query:
+        raise StoreError(
+            "The location has a parameter that may not stand there; allowed is host, the folder of "
+            "a PostgreSQL server's socket."
+        )
+    if socket and (host or not socket.startswith("/")):
+        raise StoreError("A socket is named by its absolute path, and beside no host.")
+    return socket
+
+
+def _base(kind: str, parts: SplitResult, host: str, port: int) -> str:
+    path = parts.path.strip("/")
+    if kind == "postgresql":
+        if not path or "/" in path:
+            raise StoreError(
+                "The location names no database. Write //host:port/database#namespace.table."
+            )
+        return unquote(path)
+    if parts.scheme == "http" and host not in _LOOPBACK:
+        raise StoreError(
+            "A catalog on another host is reached by https:// only: the address http:// would "
+            "send its token and its answers in the open."
+        )
+    place = f"[{host}]" if ":" in host else host
+    shown = "" if port == _PORTS[parts.scheme] else f":{port}"
+    return f"{parts.scheme}://{place}{shown}" + (f"/{path}" if path else "")
+
+
+def _sqlite_path(parts: SplitResult) -> str:
+    path = unquote(parts.path[1:])
+    if parts.netloc or parts.query or not path.startswith("/") or "\x00" in path:
+        raise StoreError(
+            "Give the absolute path of the SQLite file after three slashes, as in "
+            "sqlite:////data/catalog.db#shop.orders."
+        )
+    return os.path.normpath(path)
+
+
+def local_file(location: str) -> str:
+    """The path of a file that a catalog or a manifest names.
+
+    Iceberg does not encode paths: what stands behind "file:" is the path as it is. Raises
+    StoreError for other systems.
+    """
+    text = _LOCAL.sub("", location, count=1)
+    if not text.startswith("/") or "\x00" in text:
+        scheme = text.partition(":")[0] if "://" in text else "a relative path"
+        raise StoreError(
+            f"The table's files are not on this machine ({scheme}). Only tables in a folder that "
+            "this process can reach by its path can be connected."
+        )
+    return os.path.normpath(text)
+
+
+def anywhere(path: str) -> Path:
+    """The `Allow` of an installation that restricts nothing."""
+    return Path(path).resolve()

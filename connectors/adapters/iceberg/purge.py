@@ -1,0 +1,332 @@
+"""Removing what an Iceberg table keeps of its past.
+
+`expire_snapshots` of Iceberg's library deletes no files, and manifests describe removed files with
+their values. The order matters, and each step may be repeated, so a run that was killed is simply
+run again:
+
+1. one commit: each branch and tag whose manifests describe removed files gets a snapshot without
+   them, every other snapshot is expired, with its statistics, and the plan's mark is set;
+2. the metadata that is current now is made durable;
+3. everything below the folder that only older metadata leads to is deleted, data first and the
+   metadata that names it last, so that a killed run still knows what is past. A metadata file
+   without the plan's mark is from before the purge; once none is left, the purge is done, and
+   whatever the table keeps by then came later;
+4. the catalog's own file (SQLite) is rewritten without its free pages.
+
+Young files that no metadata ever named may belong to a writer who is about to commit: they are
+left, and reported, until they are an hour old, unless the plan names them.
+"""
+
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pyiceberg.serializers import FromInputFile
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.update import (
+    RemovePartitionStatisticsUpdate,
+    RemoveSnapshotsUpdate,
+    RemoveStatisticsUpdate,
+    TableUpdate,
+)
+
+from connectors.adapters.base import Erased, ErasePlan, PlanOutdatedError, Progress, StoreError
+from connectors.adapters.iceberg.catalog import commit
+from connectors.adapters.iceberg.erase import mark_of, set_mark
+from connectors.adapters.iceberg.find import nested_tables
+from connectors.adapters.iceberg.snapshots import OURS, Drafts
+from connectors.adapters.iceberg.table import TableView
+from connectors.clock import now
+from connectors.folders import FileEntry, masked, sync_file
+
+_METADATA_NAME = re.compile(r"\.metadata\.json(\.gz)?$")
+_NUMBER = re.compile(r"v?(\d+)[-.]")
+_WRITTEN_NAME = re.compile(r"\.(parquet|avro|orc|metadata\.json|stats|puffin)(\.gz|\.crc)?$")
+_LAST = 3
+
+
+class Purge:
+    """One run over one table. `hidden`: keys of paths that may hold identifiers."""
+
+    def __init__(
+        self,
+        plan: ErasePlan,
+        progress: Progress,
+        grace: timedelta,
+        hidden: Sequence[str],
+    ) -> None:
+        self.plan = plan
+        self.progress = progress
+        self.grace = grace
+        self.hidden = hidden
+        self.removed: list[str] = []
+        self.removed_bytes = 0
+        self.left: list[str] = []
+
+    def expire(self, view: TableView) -> bool:
+        """Commit a state without a past; False when another writer was first.
+
+        Raises StoreError when the plan was not carried out yet.
+        """
+        mark = mark_of(view.metadata, self.plan)
+        if mark and mark.get("step") == "purged":
+            return True  # what the table keeps by now came after the purge, and stays
+        if not mark:
+            raise StoreError(
+                f"The plan was not carried out in the table {view.name} yet. Erase first, then "
+                "purge."
+            )
+        for snapshot in (*view.branches.values(), *view.tags.values()):
+            if view.has_delete_files(snapshot):
+                raise StoreError(
+                    f"The table {view.name} has delete files (merge-on-read) by now, which hide "
+                    "rows and keep them. Compact it, then search and plan again."
+                )
+        drafts = Drafts(view)
+        try:
+            with drafts.writing():
+                commit(view.table, self._expiring(view, drafts))
+        except PlanOutdatedError:
+            return False
+        return True
+
+    def _expiring(self, view: TableView, drafts: Drafts) -> list[TableUpdate]:
+        refs: dict[str, Snapshot] = {}
+        clean: dict[int, Snapshot] = {}
+        for name, snapshot in {**view.branches, **view.tags}.items():
+            if not view.is_dirty(snapshot):
+                clean[snapshot.snapshot_id] = snapshot
+                continue
+            if snapshot.snapshot_id not in clean:
+                clean[snapshot.snapshot_id] = drafts.without_removed(snapshot)
+            refs[name] = clean[snapshot.snapshot_id]
+        kept = {s.snapshot_id for s in clean.values()}
+        past = [s.snapshot_id for s in view.snapshots if s.snapshot_id not in kept]
+        mark = mark_of(view.metadata, self.plan) or {}
+        erased: dict[str, Any] = mark.get("erased") or {}
+        facts = {**erased, "objects_removed": (), "objects_added": ()} if erased else None
+        updates = [*drafts.updates(refs), *_without_statistics(view.metadata, past)]
+        if past:
+            updates.append(RemoveSnapshotsUpdate.model_validate({"snapshot-ids": past}))
+        updates.append(set_mark(view.metadata, self.plan, step="purged", erased=facts))
+        return updates
+
+    def sweep(self, view: TableView, entries: Sequence[FileEntry]) -> None:
+        """Delete what cannot be reached. `entries` were listed before the table was read, so that
+        whatever a writer commits in between is reachable in the view."""
+        past = past_metadata(view, entries, self.plan)
+        if not past:
+            self._drop_empty_folders(view, ())
+            return
+        reachable = _reachable(view)
+        for path in sorted(reachable):
+            if path.startswith(f"{view.metadata_folder}/"):
+                sync_file(view.folder.locate(path))
+        known = _known(view, past.values()) | set(past)
+        doomed = sorted(
+            self._doomed(view, entries, reachable, known),
+            key=lambda entry: (_rank(view, entry.path), entry.path),
+        )
+        for number, entry in enumerate(doomed):
+            self.progress("purge", number, len(doomed), self.removed_bytes)
+            view.folder.remove(entry.path)
+            self.removed.append(masked(entry.path, self.hidden))
+            self.removed_bytes += entry.bytes
+        self.progress("purge", len(doomed), len(doomed), self.removed_bytes)
+        self._drop_empty_folders(view, doomed)
+
+    def _doomed(
+        self, view: TableView, entries: Sequence[FileEntry], reachable: set[str], known: set[str]
+    ) -> Iterator[FileEntry]:
+        others = nested_tables(view, entries)
+        for entry in entries:
+            path = _without_checksum(entry.path)
+            if path in reachable or entry.link or path.startswith(others):
+                continue
+            if path in known or self._is_ours(path):
+                yield entry
+            elif _WRITTEN_NAME.search(path) and not _is_metadata(view, path):
+                if now() - entry.modified > self.grace:
+                    yield entry
+                else:
+                    self.left.append(masked(path, self.hidden))
+
+    def _is_ours(self, path: str) -> bool:
+        """Named by the plan, or left by an attempt that did not commit: we hold the lock."""
+        name = path.rpartition("/")[2]
+        return masked(path, self.hidden) in self.plan.objects or OURS in name
+
+    def _drop_empty_folders(self, view: TableView, doomed: Iterable[FileEntry]) -> None:
+        """A folder's name can hold an identifier too ("customer_id=00004")."""
+        left = {e.path.rpartition("/")[0] for e in doomed} - {""}
+        partitions = {f for f in view.folder.folders() if "=" in f.rpartition("/")[2]}
+        view.folder.remove_empty_folders(left | partitions)
+
+    def result(self, view: TableView) -> Erased:
+        return Erased(
+            new_version=view.head,
+            rows=0,
+            objects_removed=tuple(self.removed),
+            objects_added=(),
+            detail={
+                "files_removed": len(self.removed),
+                "bytes_removed": self.removed_bytes,
+                "young_files_left": self.left,
+            },
+        )
+
+
+def _without_statistics(metadata: TableMetadata, past: Sequence[int]) -> list[TableUpdate]:
+    """Statistics files of expired snapshots hold what was in them."""
+    gone = set(past)
+    updates: list[TableUpdate] = [
+        RemoveStatisticsUpdate.model_validate({"snapshot-id": number})
+        for number in sorted({s.snapshot_id for s in metadata.statistics} & gone)
+    ]
+    updates += [
+        RemovePartitionStatisticsUpdate.model_validate({"snapshot-id": number})
+        for number in sorted({s.snapshot_id for s in metadata.partition_statistics} & gone)
+    ]
+    return updates
+
+
+def _reachable(view: TableView) -> set[str]:
+    """Every file that the current metadata leads to."""
+    reachable = {view.relative(view.table.metadata_location)}
+    for statistics in (*view.metadata.statistics, *view.metadata.partition_statistics):
+        reachable.add(view.relative(statistics.statistics_path))
+    for snapshot in view.snapshots:
+        reachable.add(view.relative(snapshot.manifest_list))
+        reachable |= {view.relative(m.manifest_path) for m in view.manifests(snapshot)}
+        reachable |= {entry.path for entry in view.live(snapshot)}
+    return reachable
+
+
+def past_metadata(
+    view: TableView, entries: Sequence[FileEntry], plan: ErasePlan
+) -> dict[str, TableMetadata | None]:
+    """Metadata files on disk from before the purge, by path; None for one that is damaged.
+
+    A writer who is about to commit has written one with a higher number than the current.
+    """
+    current_path = view.relative(view.table.metadata_location)
+    current = _version(current_path)
+    named = _inside(view, [log.metadata_file for log in view.metadata.metadata_log])
+    past: dict[str, TableMetadata | None] = {}
+    for entry in entries:
+        if entry.link or entry.path == current_path or not _is_metadata(view, entry.path):
+            continue
+        number = _version(entry.path)
+        older = number is not None and current is not None and number <= current
+        if not older and entry.path not in named:
+            continue
+        try:
+            file = view.table.io.new_input(str(view.folder.locate(entry.path)))
+            metadata = FromInputFile.table_metadata(file)
+        except (OSError, ValueError):
+            past[entry.path] = None  # what it named is left until it is old
+            continue
+        mark = mark_of(metadata, plan)
+        if not mark or mark.get("step") != "purged":
+            past[entry.path] = metadata
+    return past
+
+
+def _known(view: TableView, past: Iterable[TableMetadata | None]) -> set[str]:
+    """Every file that these metadata files lead to."""
+    known: set[str] = set()
+    seen: set[str] = set()
+    for metadata in past:
+        if metadata is None:
+            continue
+        for statistics in (*metadata.statistics, *metadata.partition_statistics):
+            known |= _inside(view, [statistics.statistics_path])
+        for snapshot in metadata.snapshots:
+            if snapshot.manifest_list not in seen:
+                seen.add(snapshot.manifest_list)
+                known |= _inside(view, _named_by(view, snapshot, seen))
+    return known
+
+
+def _named_by(view: TableView, snapshot: Snapshot, seen: set[str]) -> Iterator[str]:
+    """The paths in one snapshot's manifests, as far as they can still be read."""
+    yield snapshot.manifest_list
+    try:
+        manifests = view.manifests(snapshot)
+    except (StoreError, OSError, ValueError):
+        return
+    for manifest in manifests:
+        if manifest.manifest_path in seen:
+            continue
+        seen.add(manifest.manifest_path)
+        yield manifest.manifest_path
+        try:
+            yield from [entry.data_file.file_path for entry in view.entries(manifest)]
+        except (StoreError, OSError, ValueError):
+            continue
+
+
+def _inside(view: TableView, locations: Iterable[str]) -> set[str]:
+    paths = set()
+    for location in locations:
+        try:
+            paths.add(view.relative(location))
+        except StoreError:
+            continue  # of a table that was moved; it is none of this folder's
+    return paths
+
+
+def _is_metadata(view: TableView, path: str) -> bool:
+    folder, _, name = path.rpartition("/")
+    return folder == view.metadata_folder and bool(_METADATA_NAME.search(name))
+
+
+def _version(path: str) -> int | None:
+    """The number of a metadata file (00012-….metadata.json); None when it has none."""
+    found = _NUMBER.match(path.rpartition("/")[2])
+    return int(found[1]) if found else None
+
+
+def _rank(view: TableView, path: str) -> int:
+    """What goes first: data, then manifests, their lists, and last the files that name those."""
+    folder, _, name = path.rpartition("/")
+    if folder != view.metadata_folder:
+        return 0
+    if _is_metadata(view, path):
+        return _LAST
+    return 2 if name.startswith("snap-") else 1
+
+
+def _without_checksum(path: str) -> str:
+    """The file that Hadoop's checksum file `.name.crc` belongs to, else the path itself."""
+    parent, slash, name = path.rpartition("/")
+    if name.startswith(".") and name.endswith(".crc"):
+        return f"{parent}{slash}{name[1:-4]}"
+    return path
+
+
+def clear_sqlite_catalog(path: Path) -> None:
+    """Rewrite the catalog's file without free pages. Raises StoreError while it is in use."""
+    try:
+        connection = sqlite3.connect(
+            f"{path.as_uri()}?mode=rw", uri=True, timeout=30, isolation_level=None
+        )
+        try:
+            connection.execute("VACUUM")
+            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.Error as exc:
+        raise StoreError(
+            f"The catalog's file {path} could not be rewritten ({exc.__class__.__name__}). Close "
+            "the programs that use it, then purge again."
+        ) from None
+    if busy:
+        raise StoreError(
+            f"Another program still reads an older state of the catalog {path}. Close it, then "
+            "purge again."
+        )

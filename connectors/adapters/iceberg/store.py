@@ -1,0 +1,310 @@
+"""An Apache Iceberg table as a store."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pyiceberg.manifest import DataFileContent
+from pyiceberg.table.snapshots import Snapshot
+
+from connectors.adapters.base import (
+    Erased,
+    ErasePlan,
+    Findings,
+    Needles,
+    OptionError,
+    PlanOutdatedError,
+    Progress,
+    ScanReport,
+    StoreError,
+    StoreVersion,
+)
+from connectors.adapters.iceberg.catalog import opened
+from connectors.adapters.iceberg.erase import Erasure, lost_versions
+from connectors.adapters.iceberg.find import Search, TableFindings, nested_tables
+from connectors.adapters.iceberg.location import Allow, anywhere, parse_place
+from connectors.adapters.iceberg.person import Person
+from connectors.adapters.iceberg.purge import Purge, clear_sqlite_catalog
+from connectors.adapters.iceberg.reading import Digests, Versions, profile_of, values_of
+from connectors.adapters.iceberg.table import (
+    TableView,
+    schema_rows,
+)
+from connectors.adapters.iceberg.verify import scan_table
+from connectors.folders import locked_folder
+from connectors.people import same_identifier
+from connectors.references import CREDENTIAL_OPTIONS, Role, for_roles
+
+_DEFAULT_GRACE_MINUTES = 60
+_ATTEMPTS = 10
+_WRITABLE_FORMAT = 2
+_OPTIONS = frozenset(
+    {
+        "catalog",
+        "warehouse",
+        "orphan_grace_minutes",
+        "unrelated_columns",
+        *for_roles(*CREDENTIAL_OPTIONS, "token_env", "token_file"),
+    }
+)
+
+
+def _silent(_phase: str, _done: int, _total: int, _bytes: int) -> None:
+    return
+
+
+class IcebergStore:
+    """One table. `subject_columns`: the columns that hold identifiers of people; a dot leads into
+    structs.
+
+    Options, besides who signs in (user, password_env or password_file for PostgreSQL, token_env or
+    token_file for REST, the same with writer_ and verifier_ before them): `catalog` (its name,
+    where a database holds several); `warehouse` (that a REST catalog is asked for);
+    `orphan_grace_minutes` (how long files that no metadata ever named are left alone by a purge,
+    because a writer may be about to commit them; 60); `unrelated_columns` (columns whose texts may
+    equal a short identifier by chance).
+
+    `allow` says which paths may be used. Only the role "writer" may erase and purge. Raises
+    StoreError for the location, OptionError for an option.
+    """
+
+    kind = "iceberg"
+
+    def __init__(
+        self,
+        location: str,
+        subject_columns: Iterable[str],
+        options: Mapping[str, Any] | None = None,
+        *,
+        role: Role = "writer",
+        allow: Allow = anywhere,
+    ) -> None:
+        self.options = dict(options or {})
+        _check_options(self.options)
+        self.place = parse_place(location)
+        self.subject_columns = tuple(subject_columns)
+        self.role = role
+        self.allow = allow
+        self.grace = timedelta(
+            minutes=float(self.options.get("orphan_grace_minutes", _DEFAULT_GRACE_MINUTES))
+        )
+        self._digests: Digests = {}
+
+    @contextmanager
+    def _view(self) -> Iterator[TableView]:
+        with opened(self.place, self.options, self.role, self.allow) as table:
+            yield TableView(table, self.allow)
+
+    def versions(self, *, digests: bool = True) -> Sequence[StoreVersion]:
+        """Every snapshot whose files are all there, oldest first, main's current one last.
+
+        `digests`: read all files once to take their SHA-256 (about a second a gigabyte); without,
+        objects and versions have none.
+        """
+        with self._view() as view:
+            return Versions(view, self.subject_columns, self._digests, digests=digests).found()
+
+    def schema(self, version: str | None = None) -> Sequence[tuple[str, str]]:
+        """Of a snapshot, or the table's current one."""
+        with self._view() as view:
+            if version is None:
+                return schema_rows(view.metadata.schema())
+            return schema_rows(view.schema_of(view.snapshot(version)))
+
+    def profile(self, version: str | None = None) -> Mapping[str, Any]:
+        """Counts only, no values: rows, files, bytes, whole-row duplicates, and for each column
+        its type, NULLs and (where values can be compared) distinct values."""
+        with self._view() as view:
+            return profile_of(view, view.snapshot(version))
+
+    def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings:
+        """Search every physical file once. Raises StoreError for files that cannot be searched."""
+        with self._view() as view:
+            person = Person(view, self.subject_columns, needles)
+            return Search(view, person).run(progress or _silent)
+
+    def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
+        """Raises PlanOutdatedError when the table has gone on since the findings were made."""
+        if mode == "keep_history":
+            raise StoreError(
+                "Erasing while older snapshots stay readable (keep_history) is not available for "
+                'Iceberg tables. Plan with mode "purge".'
+            )
+        if mode != "purge":
+            raise StoreError(f'There is no mode "{mode}". Plan with mode "purge".')
+        with self._view() as view:
+            if {str(s.snapshot_id) for s in view.snapshots} != set(findings.rows_by_version):
+                raise PlanOutdatedError(
+                    f"The table {view.name} has other snapshots than those that were searched. "
+                    "Search again, then plan."
+                )
+            paths = tuple(sorted({o.path for o in findings.objects}))
+            affected = findings.affected if isinstance(findings, TableFindings) else frozenset()
+            return ErasePlan(
+                mode=mode,
+                snapshot=view.head,
+                objects=paths,
+                rows=sum(o.rows for o in findings.objects),
+                bytes=sum(o.bytes for o in findings.objects),
+                versions_lost=lost_versions(view, affected) if paths else (),
+                blockers=tuple(self._blockers(view, findings)) if paths else (),
+            )
+
+    def _blockers(self, view: TableView, findings: Findings) -> Iterator[str]:
+        """Why the person could not be erased, each with what to do."""
+        held = {v for o in findings.objects if o.rows for v in o.versions}
+        for name, snapshot in view.tags.items():
+            if str(snapshot.snapshot_id) in held:
+                yield (
+                    f'The tag "{name}" keeps a snapshot that holds the person. Drop the tag, or '
+                    "let it point to another snapshot."
+                )
+        heads: dict[str, Snapshot] = {**view.branches, **view.tags}
+        for name, snapshot in heads.items():
+            if view.has_delete_files(snapshot):
+                yield (
+                    f'"{name}" reads delete files (merge-on-read): rows that they hide would stay. '
+                    "Compact it with the engine that wrote it (rewrite_data_files with "
+                    "delete-file-threshold 1), then search again."
+                )
+        if view.metadata.format_version > _WRITABLE_FORMAT:
+            yield (
+                f"The table is of format version {view.metadata.format_version}, which cannot be "
+                "written here yet (1 and 2 can). Erase with the engine that wrote it."
+            )
+        if nested := nested_tables(view, view.folder.entries()):
+            yield (
+                f"Another Iceberg table lies inside this one's folder ({', '.join(nested)}). Move "
+                "it out: a purge could not tell its files from leftovers."
+            )
+        if not os.access(view.folder.root, os.W_OK):
+            yield (
+                f"The folder {view.folder.root} may not be written by this process. Its owner has "
+                "to permit it."
+            )
+
+    @contextmanager
+    def _locked(self) -> Iterator[TableView]:
+        if self.role != "writer":
+            raise StoreError(f"The table {self.place.shown_table} was opened for reading only.")
+        with self._view() as view, locked_folder(view.folder.root) as mine:
+            if not mine:
+                raise StoreError(
+                    f"Another erasure is at work in the table {view.name}. Run this one again "
+                    "when it is done."
+                )
+            yield view
+
+    def erase(self, plan: ErasePlan, needles: Needles, progress: Progress | None = None) -> Erased:
+        """Rewrite the files without the person, for all branches in one commit.
+
+        Raises PlanOutdatedError (nothing was changed), ResidueError, StoreError.
+        """
+        with self._locked() as view:
+            person = Person(view, self.subject_columns, needles)
+            return Erasure(view, person, plan, progress or _silent).run()
+
+    def purge_history(self, plan: ErasePlan, progress: Progress | None = None) -> Erased:
+        """Remove every snapshot but the clean heads, and all that only the past needs.
+
+        Raises StoreError.
+        """
+        if not plan.objects:  # nobody was found: nothing justifies losing the history
+            return Erased(plan.snapshot, 0, (), (), {"note": "nothing to purge"})
+        with self._locked() as first:
+            hidden = first.hidden_names(self.subject_columns)
+            purge = Purge(plan, progress or _silent, self.grace, hidden)
+            for _ in range(_ATTEMPTS):
+                with self._view() as view:
+                    if purge.expire(view):
+                        break
+            else:
+                raise StoreError(
+                    f"Other writers committed to the table {first.name} {_ATTEMPTS} times in a "
+                    "row. Run the purge again when the table is quieter."
+                )
+            entries = first.folder.entries()
+            with self._view() as view:
+                purge.sweep(view, entries)
+                result = purge.result(view)
+        if self.place.kind == "sqlite":
+            clear_sqlite_catalog(Path(self.place.base))
+        return result
+
+    def verify_erased(
+        self,
+        needles: Iterable[str],
+        control: tuple[str, str] | None,
+        progress: Progress | None = None,
+    ) -> ScanReport:
+        """Read every byte that is left; see `connectors.scan.identifiers` for what counts."""
+        return scan_table(
+            self.place,
+            self.options,
+            self.role,
+            self.allow,
+            self.subject_columns,
+            needles,
+            control,
+            progress or _silent,
+        )
+
+    def identifier_values(self, column: str, version: str) -> Iterable[str]:
+        """The distinct identifiers in a column of one snapshot, as text, in no order.
+
+        Raises StoreError when the snapshot is not retained or never had the column.
+        """
+        with self._view() as view:
+            snapshot = view.snapshot(version)
+            person = Person(view, [column], {})
+            if not person.ids[column]:
+                raise StoreError(f"The table {view.name} never had a column {column}.")
+            seen: set[str] = set()
+            for live in view.live(snapshot) if snapshot else ():
+                if live.content == DataFileContent.DATA:
+                    new = set(values_of(view, person, live, column)) - seen
+                    seen |= new
+                    yield from new
+
+    def control_subject(self, needles: Needles) -> tuple[str, str] | None:
+        """(column, identifier) of somebody else in a branch; None when nobody is left.
+
+        This is another person's identifier: it belongs in no log and no report.
+        """
+        with self._view() as view:
+            person = Person(view, self.subject_columns, needles)
+            files = {e.path: e for s in view.branches.values() for e in view.live(s)}
+            for _, live in sorted(files.items()):
+                for column in self.subject_columns:
+                    if live.content != DataFileContent.DATA:
+                        continue
+                    for text in values_of(view, person, live, column):
+                        if text and not _is_sought(text, person.needles):
+                            return column, text
+        return None
+
+
+def _is_sought(text: str, needles: Mapping[str, Sequence[str]]) -> bool:
+    return any(same_identifier(text, needle) for values in needles.values() for needle in values)
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Raises OptionError for a name that means nothing here: a secret might stand behind it."""
+    if unknown := sorted(set(options) - _OPTIONS):
+        raise OptionError(
+            f"There is no option {', '.join(unknown)} for Iceberg tables. There are: "
+            f"{', '.join(sorted(_OPTIONS))}. Secrets are given by reference."
+        )
+    columns = options.get("unrelated_columns", ())
+    if isinstance(columns, str) or not all(isinstance(c, str) for c in columns):
+        raise OptionError('The option "unrelated_columns" is a list of names, as in ["city"].')
+    minutes = options.get("orphan_grace_minutes", _DEFAULT_GRACE_MINUTES)
+    try:
+        fine = float(minutes) >= 0
+    except (TypeError, ValueError):
+        fine = False
+    if not fine:
+        raise OptionError('The option "orphan_grace_minutes" is a number of minutes, such as 60.')
