@@ -110,7 +110,13 @@ def test_a_token_comes_by_reference_and_a_wrong_one_is_said(
 
 def test_an_allowed_server_leads_nowhere_else(server: Server, tmp_path: Path) -> None:
     other = "http://127.0.0.1:9/iceberg"
-    server.config = {"uri": other, "py-io-impl": "os.path.Nothing"}
+    server.config = {
+        "uri": other,
+        "py-io-impl": "os.path.Nothing",
+        "credential": "id:secret",
+        "oauth2-server-uri": f"{other}/tokens",
+        "rest.sigv4-enabled": "true",
+    }
     assert len(store(server).versions()) == 4
     server.redirect = other
     for asked in (store(server).schema, lambda: store(server).verify_erased(["x"], None)):

@@ -44,6 +44,7 @@ from connectors.adapters.iceberg.location import Allow, Place, local_file
 from connectors.references import Role
 
 _FOREIGN_CODE = "write.py-location-provider.impl"
+_PATH_SETTINGS = ("prefix", "namespace-separator")
 
 
 class UnknownOutcomeError(StoreError):
@@ -82,7 +83,7 @@ class _LocalSqlCatalog(SqlCatalog):
 class _LocalRestCatalog(RestCatalog):
     def __init__(self, files: LocalFiles, name: str, **properties: str) -> None:
         self._files = files
-        self._address = properties["uri"]
+        self._given = properties
         super().__init__(name, **properties)
 
     def _create_session(self) -> Session:
@@ -91,8 +92,12 @@ class _LocalRestCatalog(RestCatalog):
         return session
 
     def _fetch_config(self) -> None:
+        """Of what the catalog asks for, only how its paths are written: other settings could send
+        requests to another host, or a secret."""
         super()._fetch_config()
-        self.uri = self._address  # nor may its configuration
+        asked = {name: v for name, v in self.properties.items() if name in _PATH_SETTINGS}
+        self.properties = {**asked, **self._given}
+        self.uri = self._given["uri"]
 
     def _load_file_io(
         self, properties: Properties = EMPTY_DICT, location: str | None = None

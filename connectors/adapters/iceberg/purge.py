@@ -122,9 +122,9 @@ class Purge:
         if not past:
             self._drop_empty_folders(view, ())
             return
-        reachable = _reachable(view)
+        reachable = _reachable(view) | (_logged(view) - set(past))
         for path in sorted(reachable):
-            if path.startswith(f"{view.metadata_folder}/"):
+            if path.startswith(f"{view.metadata_folder}/") and view.folder.exists(path):
                 sync_file(view.folder.locate(path))
         known = _known(view, past.values()) | set(past)
         doomed = sorted(
@@ -149,7 +149,7 @@ class Purge:
                 continue
             if path in known or self._is_ours(path):
                 yield entry
-            elif _WRITTEN_NAME.search(path) and not _is_metadata(view, path):
+            elif _WRITTEN_NAME.search(path):
                 if now() - entry.modified > self.grace:
                     yield entry
                 else:
@@ -206,6 +206,11 @@ def _reachable(view: TableView) -> set[str]:
     return reachable
 
 
+def _logged(view: TableView) -> set[str]:
+    """Former metadata files that the current one names; there may be none at the paths."""
+    return _inside(view, [log.metadata_file for log in view.metadata.metadata_log])
+
+
 def past_metadata(
     view: TableView, entries: Sequence[FileEntry], plan: ErasePlan
 ) -> dict[str, TableMetadata | None]:
@@ -215,7 +220,7 @@ def past_metadata(
     """
     current_path = view.relative(view.table.metadata_location)
     current = _version(current_path)
-    named = _inside(view, [log.metadata_file for log in view.metadata.metadata_log])
+    named = _logged(view)
     past: dict[str, TableMetadata | None] = {}
     for entry in entries:
         if entry.link or entry.path == current_path or not _is_metadata(view, entry.path):
