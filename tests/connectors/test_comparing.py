@@ -11,9 +11,11 @@ from deltalake import DeltaTable, write_deltalake
 from django.test import Client
 from hypothesis import given
 from hypothesis import strategies as st
+from pyiceberg.catalog.sql import SqlCatalog
 
 from accounts.models import User
 from connectors import queries
+from connectors.actions import create_connector
 from connectors.adapters.base import PhysicalObject, StoreError, StoreVersion
 from connectors.comparing import ColumnChange, RowChanges, compare, row_changes, sharing, steps
 from connectors.models import Connector
@@ -159,6 +161,37 @@ def test_partitioned_tables_and_new_columns_are_compared(tmp_path: Path, data_ow
     found = version_changes(connected(path, data_owner), "0", "1")
     assert found.rows == RowChanges(5, 0)
     assert found.comparison.columns == (ColumnChange("note", "", "string"),)
+
+
+@pytest.mark.django_db
+def test_snapshots_of_an_iceberg_table_are_compared(tmp_path: Path, data_owner: User) -> None:
+    catalog = SqlCatalog("t", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=tmp_path.as_uri())
+    catalog.create_namespace("shop")
+    table = catalog.create_table("shop.customers", customers(0, 20).to_arrow().schema)
+    table.append(customers(0, 20).to_arrow())
+    table.append(customers(20, 30).to_arrow())
+    table.delete("customer_id = 'c-000003'")
+    with table.update_schema() as change:
+        change.rename_column("bought", "times")
+    dearer = customers(20, 30).with_columns(price=pl.lit(1.0)).rename({"bought": "times"})
+    table.append(dearer.to_arrow())
+    first, second, third, last = (str(s.snapshot_id) for s in table.snapshots())
+    store = create_connector(
+        kind="iceberg",
+        location=f"sqlite:///{tmp_path}/catalog.db#shop.customers",
+        subject_columns={"customer_id": "customer"},
+        by=data_owner,
+    )
+
+    def rows(old: str, new: str, *key: str) -> RowChanges | None:
+        return version_changes(store, old, new, key=key).rows
+
+    assert rows(first, second) == RowChanges(10, 0)
+    assert rows(second, third) == RowChanges(0, 1)
+    assert rows(third, second, "customer_id") == RowChanges(1, 0, 0)
+    assert rows(third, last, "customer_id") == RowChanges(10, 0, 0)
+    found = version_changes(store, third, last).comparison
+    assert found.columns == (ColumnChange("bought", "long", ""), ColumnChange("times", "", "long"))
 
 
 @pytest.mark.django_db

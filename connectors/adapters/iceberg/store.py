@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from pyiceberg.manifest import DataFileContent
 from pyiceberg.table.snapshots import Snapshot
 
@@ -29,6 +30,7 @@ from connectors.adapters.iceberg.location import Allow, anywhere, parse_place
 from connectors.adapters.iceberg.person import Person
 from connectors.adapters.iceberg.purge import Purge, clear_sqlite_catalog
 from connectors.adapters.iceberg.reading import Digests, Versions, profile_of, values_of
+from connectors.adapters.iceberg.rows import rows_apart
 from connectors.adapters.iceberg.table import (
     TableView,
     schema_rows,
@@ -119,6 +121,13 @@ class IcebergStore:
         its type, NULLs and (where values can be compared) distinct values."""
         with self._view() as view:
             return profile_of(view, view.snapshot(version))
+
+    def rows_apart(self, version: str, other: str) -> Iterator[pl.DataFrame]:
+        """The rows of a snapshot in files that another does not read as well. Raises StoreError."""
+        with self._view() as view:
+            mine, theirs = view.snapshot(version), view.snapshot(other)
+            if mine is not None and theirs is not None:
+                yield from rows_apart(view, mine, theirs)
 
     def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings:
         """Search every physical file once. Raises StoreError for files that cannot be searched."""
