@@ -27,7 +27,6 @@ from connectors.adapters.base import (
     StoreError,
 )
 from connectors.adapters.files.find import Search
-from connectors.adapters.files.formats import suffix_of
 from connectors.adapters.files.journal import Entry, Journal
 from connectors.adapters.files.layout import (
     OURS,
@@ -39,6 +38,7 @@ from connectors.adapters.files.layout import (
     version_id,
 )
 from connectors.folders import FileEntry, LocalFolder, exchange, sync_folder
+from connectors.formats.formats import suffix_of
 
 _PLAN_DIGITS = 16
 

@@ -18,10 +18,8 @@ from connectors.adapters.base import (
     StoreError,
     StoreVersion,
 )
-from connectors.adapters.files.delimited import Dialect
 from connectors.adapters.files.erase import Erasure
 from connectors.adapters.files.find import Search, blockers_of
-from connectors.adapters.files.formats import format_of
 from connectors.adapters.files.layout import (
     Layout,
     Role,
@@ -30,9 +28,7 @@ from connectors.adapters.files.layout import (
     read_layout,
     version_id,
 )
-from connectors.adapters.files.person import Columns, Person
 from connectors.adapters.files.purge import Purge
-from connectors.adapters.files.reading import Reader, columns_of, require_columns
 from connectors.folders import (
     FileEntry,
     LocalFolder,
@@ -42,6 +38,10 @@ from connectors.folders import (
     locked_folder,
     masked,
 )
+from connectors.formats.delimited import Dialect
+from connectors.formats.formats import format_of
+from connectors.formats.person import Columns, Person
+from connectors.formats.reading import Reader, columns_of, require_columns
 from connectors.people import as_integer, identifier_text, same_identifier
 from connectors.scan.folder import FolderScan
 from connectors.scan.identifiers import Identifiers
