@@ -67,7 +67,8 @@ class ConnectForm(forms.Form):
         max_length=2000,
         help_text=(
             "The absolute path, on this machine, of a Delta table's folder or of a folder with "
-            "Parquet, CSV and JSON Lines files. For an SQL table its address, never with a "
+            "Parquet, CSV and JSON Lines files. For DVC the top folder of the git repository, with "
+            "#data/orders.csv behind it if only that output is meant. For an SQL table its address, never with a "
             "password: sqlite:////data/shop.db#customers or "
             "postgresql://host:5432/shop#public.customers."
         ),
@@ -85,7 +86,8 @@ class ConnectForm(forms.Form):
         required=False,
         help_text=(
             "Of the kind's own, one a line, no secrets. For files for example encoding = cp1252 "
-            "and unrelated_files = [products*.csv]. For databases user = shop_reader and "
+            "and unrelated_files = [products*.csv]. For DVC the same, and exclusive = [origin] for "
+            "remotes that no other repository uses. For databases user = shop_reader and "
             "password_env = SHOP_DB_PASSWORD (the variable that holds the password), the same with "
             "writer_ and verifier_ before them, and child_tables = [orders, addresses]."
         ),

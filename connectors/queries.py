@@ -13,6 +13,8 @@ from django.db.models import QuerySet
 from audit.keys import lookup_key
 from connectors.adapters.base import OptionError, Store, StoreError
 from connectors.adapters.delta import DeltaStore
+from connectors.adapters.dvc import DvcStore
+from connectors.adapters.dvc.store import parse_location
 from connectors.adapters.files import FilesStore
 from connectors.adapters.sqltables import Address, SqlStore, parse_address
 from connectors.folders import LocationError, local_path
@@ -61,6 +63,22 @@ def _open_files(
     return Opened(store, str(path), path.name)
 
 
+def _open_dvc(
+    location: str, subject_columns: Iterable[str], options: Mapping[str, Any], role: StoreRole
+) -> Opened:
+    folder, output = parse_location(location)
+    path = allowed_path(folder)
+    known = f"{path}#{output}" if output else str(path)
+    store = DvcStore(
+        known,
+        subject_columns,
+        options,
+        writable=role == "writer",
+        permit=lambda place: allowed_path(str(place)),
+    )
+    return Opened(store, known, f"{path.name}/{output}" if output else path.name)
+
+
 def _open_sql(
     location: str, subject_columns: Iterable[str], options: Mapping[str, Any], role: StoreRole
 ) -> Opened:
@@ -104,6 +122,7 @@ OPENERS: dict[str, Opener] = {
     Connector.Kind.DELTA.value: _open_delta,
     Connector.Kind.FILES.value: _open_files,
     Connector.Kind.SQL.value: _open_sql,
+    Connector.Kind.DVC.value: _open_dvc,
 }
 
 

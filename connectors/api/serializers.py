@@ -24,14 +24,15 @@ class NewConnectorSerializer(serializers.Serializer[Any]):
         max_length=20,
         help_text=(
             '"delta": a Delta Lake table. "files": a folder of Parquet, CSV and JSON Lines files, '
-            'plain or packed with gzip. "sql": a table of a database. Others are named here as '
-            "they become available."
+            'plain or packed with gzip. "sql": a table of a database. "dvc": a git repository '
+            "with data in DVC. Others are named here as they become available."
         ),
     )
     location = serializers.CharField(
         max_length=2000,
         help_text=(
-            "The absolute path of a folder, as the workers see it. For an SQL table its address "
+            "The absolute path of a folder, as the workers see it. For DVC the repository's top "
+            "folder, then #data/orders.csv for one output alone. For an SQL table its address "
             "without a password: sqlite:////data/shop.db#customers or "
             "postgresql://host:5432/shop#public.customers."
         ),
@@ -49,7 +50,8 @@ class NewConnectorSerializer(serializers.Serializer[Any]):
         help_text=(
             "Of the kind's own; no secrets: name them by reference. Delta and files: "
             "unrelated_columns. Delta: orphan_grace_minutes. Files: delimiter, quote, escape, "
-            "encoding, text_columns, number_columns, unrelated_files. SQL: for example "
+            "encoding, text_columns, number_columns, unrelated_files. DVC: as files, exclusive, "
+            "retired_remotes. SQL: for example "
             '{"user": "shop", "password_env": "SHOP_DB_PASSWORD", "child_tables": ["orders"]}.'
         ),
     )

@@ -9,6 +9,7 @@ from connectors.scan.containers import ContainerError, container_kind, members
 from connectors.scan.parquet import ParquetFormatError, is_parquet, scan_parquet
 from connectors.scan.raw import scan_raw
 from connectors.scan.record import Record
+from connectors.scan.sqlite import is_sqlite, scan_sqlite
 from connectors.scan.texts import decoded, scan_text
 
 Bytes = bytes | mmap.mmap
@@ -35,6 +36,8 @@ def scan_content(data: Bytes, path: str, record: Record, depth: int = 0) -> None
     head = bytes(data[:_HEAD])
     if is_parquet(head):
         scan_parquet(data, path, record)
+    elif is_sqlite(head):
+        scan_sqlite(bytes(data), path, record)
     elif kind := container_kind(head):
         _scan_container(kind, data, path, record, depth)
     elif not head.startswith(_CHECKSUM) and not _VECTORS.search(path):
