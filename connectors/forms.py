@@ -68,8 +68,8 @@ class ConnectForm(forms.Form):
         help_text=(
             "The absolute path, on this machine, of a Delta table's folder or of a folder with "
             "Parquet, CSV and JSON Lines files. For DVC the top folder of the git repository, with "
-            "#data/orders.csv behind it if only that output is meant. For an SQL table its address, never with a "
-            "password: sqlite:////data/shop.db#customers or "
+            "#data/orders.csv behind it if only that output is meant. For an SQL table its "
+            "address, never with a password: sqlite:////data/shop.db#customers or "
             "postgresql://host:5432/shop#public.customers."
         ),
         widget=forms.TextInput(attrs={"spellcheck": "false", "autocomplete": "off"}),

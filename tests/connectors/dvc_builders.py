@@ -155,7 +155,7 @@ def shop_with_person(folder: Path) -> Workshop:
     shop.commit("orders, parts and the report")
     shop.dvc("push", "-q", "--run-cache")
     shop.git("checkout", "-q", "-b", "side")
-    shop.write("data/parts/d.csv", WITH + OTHERS[0])
+    shop.write("data/parts/d.csv", WITH + OTHERS[1])
     shop.dvc("add", "-q", "data/parts")
     shop.commit("one more part")
     shop.dvc("push", "-q")

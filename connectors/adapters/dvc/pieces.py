@@ -77,10 +77,12 @@ class Pieces:
         return any(target.is_relative_to(root.resolve()) for root in roots)
 
     def of_places(self) -> Iterator[Piece]:
-        """Every file in the cache and in the remotes."""
+        """Every file in the cache and in the remotes that is no other output's alone."""
         for place in self.repository.contents.places:
             for entry in place.entries():
                 name = ObjectName.at(entry.path)
+                if name in self.repository.elsewhere and name not in self.repository.uses:
+                    continue
                 location = place.folder.locate(entry.path)
                 logical = self.logical(name, location) if name else entry.path
                 yield Piece(
@@ -103,10 +105,14 @@ class Pieces:
         return f"{name.path}.csv" if named else name.path
 
     def of_work_tree(self) -> Iterator[Piece]:
-        """Every file below the top folder but git's, the cache's and the remotes'."""
+        """Every file below the top folder but git's, the cache's, the remotes', and copies of
+        outputs that this connector does not cover."""
         root = self.repository.root
         left_out = {root / ".git", *(p.folder.root for p in self.repository.contents.places)}
+        others = self._other_outputs()
         for entry in _entries(root, left_out):
+            if any(entry.path == path or entry.path.startswith(f"{path}/") for path in others):
+                continue
             below = entry.path.removeprefix(".dvc/tmp/")
             if below == entry.path:
                 area = Area.WORK_TREE
@@ -115,6 +121,11 @@ class Pieces:
             else:
                 area = Area.TEMPORARY
             yield Piece(area, entry.path, entry.path, root / entry.path, entry)
+
+    def _other_outputs(self) -> list[str]:
+        history = self.repository.history
+        outputs = history.commits[history.head].outputs if history.head else {}
+        return [path for path in outputs if not self.repository.in_scope(path)]
 
     def of_site_caches(self) -> Iterator[Piece]:
         for folder in self.repository.site_caches():

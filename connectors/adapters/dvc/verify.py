@@ -10,7 +10,6 @@ import mmap
 import polars as pl
 
 from connectors.adapters.base import Progress, ScanReport, StoreError
-from connectors.adapters.dvc.names import ObjectName
 from connectors.adapters.dvc.pieces import Area, Piece, Pieces, scan_piece
 from connectors.adapters.dvc.repository import Repository
 from connectors.clock import now
@@ -51,7 +50,6 @@ class Verification:
                 self.pieces.of_site_caches(),
             )
             for piece in source
-            if not self._is_elsewhere(piece)
         ]
         for number, piece in enumerate(files):
             progress("scan", number, len(files) + 1, self.bytes)
@@ -73,21 +71,6 @@ class Verification:
             started_at=started,
             finished_at=now(),
             method=_METHOD,
-        )
-
-    def _is_elsewhere(self, piece: Piece) -> bool:
-        """Whether it belongs to outputs alone that this connector does not cover."""
-        if not self.repository.scope:
-            return False
-        if piece.area is Area.OBJECT and piece.entry:
-            name = ObjectName.at(piece.entry.path)
-            return name in self.repository.elsewhere and name not in self.repository.uses
-        head = self.repository.history.head
-        outputs = self.repository.history.commits[head].outputs if head else {}
-        return piece.area is Area.WORK_TREE and any(
-            piece.path == path or piece.path.startswith(f"{path}/")
-            for path in outputs
-            if not self.repository.in_scope(path)
         )
 
     def _git(self) -> None:
