@@ -66,14 +66,7 @@ class ConnectForm(forms.Form):
     kind = forms.ChoiceField(label="Kind of store")
     location = forms.CharField(
         max_length=2000,
-        help_text=(
-            "The absolute path, on this machine, of a Delta table's folder or of a folder with "
-            "Parquet, CSV and JSON Lines files. For an SQL table its address, never with a "
-            "password: sqlite:////data/shop.db#customers or "
-            "postgresql://host:5432/shop#public.customers. For an Iceberg table the address of "
-            "its catalog and the table: sqlite:////data/catalog.db#shop.orders or "
-            "https://host/iceberg#shop.orders."
-        ),
+        help_text="As the workers see it. How each kind is written stands beside this form.",
         widget=forms.TextInput(attrs={"spellcheck": "false", "autocomplete": "off"}),
     )
     subject_columns = SubjectColumnsField(
@@ -87,11 +80,8 @@ class ConnectForm(forms.Form):
     options = OptionsField(
         required=False,
         help_text=(
-            "Of the kind's own, one a line, no secrets. For files for example encoding = cp1252 "
-            "and unrelated_files = [products*.csv]. For databases user = shop_reader and "
-            "password_env = SHOP_DB_PASSWORD (the variable that holds the password), the same with "
-            "writer_ and verifier_ before them, and child_tables = [orders, addresses]. For "
-            "Iceberg's REST catalogs token_env = LAKE_TOKEN."
+            "Of the kind's own, one a line, as in encoding = cp1252. No secrets: passwords are "
+            "named by reference. Which there are stands beside this form."
         ),
     )
     name = forms.CharField(

@@ -20,6 +20,8 @@ from connectors.adapters.base import (
     StoreVersion,
 )
 from connectors.adapters.delta import DeltaStore
+from connectors.adapters.dvc import DvcStore
+from connectors.adapters.dvc.store import parse_location
 from connectors.adapters.files import FilesStore
 from connectors.adapters.iceberg import IcebergStore, parse_place
 from connectors.adapters.sqltables import SqlStore, parse_address
@@ -68,6 +70,22 @@ def _open_files(
     path = allowed_path(location)
     store = FilesStore(str(path), subject_columns, options, writable=role == "writer")
     return Opened(store, str(path), path.name)
+
+
+def _open_dvc(
+    location: str, subject_columns: Iterable[str], options: Mapping[str, Any], role: StoreRole
+) -> Opened:
+    folder, output = parse_location(location)
+    path = allowed_path(folder)
+    known = f"{path}#{output}" if output else str(path)
+    store = DvcStore(
+        known,
+        subject_columns,
+        options,
+        writable=role == "writer",
+        permit=lambda place: allowed_path(str(place)),
+    )
+    return Opened(store, known, f"{path.name}/{output}" if output else path.name)
 
 
 def _open_sql(
@@ -130,6 +148,7 @@ OPENERS: dict[str, Opener] = {
     Connector.Kind.FILES.value: _open_files,
     Connector.Kind.ICEBERG.value: _open_iceberg,
     Connector.Kind.SQL.value: _open_sql,
+    Connector.Kind.DVC.value: _open_dvc,
 }
 
 

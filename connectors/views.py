@@ -20,9 +20,11 @@ from connectors.actions import (
 from connectors.adapters.base import StoreError, StoreVersion
 from connectors.comparing import sharing, steps
 from connectors.forms import CompareForm, ConnectForm
+from connectors.kinds import KINDS
 from connectors.models import Connector
 from connectors.queries import (
     VersionChanges,
+    available_kinds,
     connectors_visible_to,
     version_changes,
     versions_of,
@@ -160,6 +162,7 @@ def connect(request: HttpRequest) -> HttpResponse:
             form.add_fault(exc.field, str(exc))
     context = {
         "form": form,
+        "kinds": [(label, KINDS[name]) for name, label in available_kinds().items()],
         "tested": tested,
         "tested_text": f"It keeps {_versions_text(tested.versions)} and has every column you named."
         if tested

@@ -5,8 +5,10 @@ Adapters are plain Python: they know neither Django nor each other. A person is 
 aware UTC datetimes, sizes are bytes, paths are relative to the store's root.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -93,6 +95,12 @@ class ErasePlan:
     bytes: int
     versions_lost: tuple[str, ...]
     blockers: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """16 hex digits that stand for this plan and no other."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

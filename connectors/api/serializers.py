@@ -3,6 +3,7 @@ from typing import Any
 from rest_framework import serializers
 
 from connectors.adapters.base import StoreVersion
+from connectors.kinds import kinds_told, locations_told, options_told
 from connectors.models import Connector
 from connectors.queries import VersionChanges
 
@@ -22,23 +23,9 @@ class DatasetNameSerializer(serializers.Serializer[Any]):
 class NewConnectorSerializer(serializers.Serializer[Any]):
     """A store to connect."""
 
-    kind = serializers.CharField(
-        max_length=20,
-        help_text=(
-            '"delta": a Delta Lake table. "files": a folder of Parquet, CSV and JSON Lines files, '
-            'plain or packed with gzip. "iceberg": an Apache Iceberg table, by its catalog. "sql": '
-            "a table of a database. Others are named here as they become available."
-        ),
-    )
+    kind = serializers.CharField(max_length=20, help_text=kinds_told())
     location = serializers.CharField(
-        max_length=2000,
-        help_text=(
-            "The absolute path of a folder, as the workers see it. For an SQL table its address "
-            "without a password: sqlite:////data/shop.db#customers or "
-            "postgresql://host:5432/shop#public.customers. For an Iceberg table its catalog's: "
-            "sqlite:////data/catalog.db#shop.orders, postgresql://host:5432/catalog#shop.orders "
-            "or https://host/iceberg#shop.orders."
-        ),
+        max_length=2000, help_text=f"As the workers see it. {locations_told()}"
     )
     subject_columns = serializers.DictField(
         child=serializers.CharField(max_length=100),
@@ -50,14 +37,7 @@ class NewConnectorSerializer(serializers.Serializer[Any]):
     )
     options = serializers.DictField(
         required=False,
-        help_text=(
-            "Of the kind's own; no secrets: name them by reference. Delta and files: "
-            "unrelated_columns. Delta: orphan_grace_minutes. Files: delimiter, quote, escape, "
-            "encoding, text_columns, number_columns, unrelated_files. SQL: for example "
-            '{"user": "shop", "password_env": "SHOP_DB_PASSWORD", "child_tables": ["orders"]}. '
-            "Iceberg: orphan_grace_minutes, unrelated_columns, catalog, warehouse, token_env; for "
-            "a catalog in PostgreSQL user and password_env."
-        ),
+        help_text=f"Of the kind's own; no secrets: name them by reference. {options_told()}",
     )
     dataset = DatasetNameSerializer(required=False)
     name = serializers.CharField(max_length=255, required=False, allow_blank=True)

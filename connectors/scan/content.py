@@ -12,6 +12,7 @@ from connectors.scan.parquet import ParquetFormatError, is_parquet, scan_parquet
 from connectors.scan.puffin import PuffinFormatError, is_puffin, scan_puffin
 from connectors.scan.raw import scan_raw
 from connectors.scan.record import Record
+from connectors.scan.sqlite import is_sqlite, scan_sqlite
 from connectors.scan.texts import decoded, scan_text
 
 Bytes = bytes | mmap.mmap
@@ -32,6 +33,13 @@ _EXPLAINED = (
     AvroFormatError, ContainerError, ParquetFormatError, PuffinFormatError, UnknownFormatError,
 )  # fmt: skip
 
+_FORMATS = (
+    (is_parquet, scan_parquet),
+    (is_avro, scan_avro),
+    (is_puffin, scan_puffin),
+    (is_sqlite, scan_sqlite),
+)
+
 
 def scan_content(data: Bytes, path: str, record: Record, depth: int = 0) -> None:
     """Note every identifier in the bytes.
@@ -42,12 +50,8 @@ def scan_content(data: Bytes, path: str, record: Record, depth: int = 0) -> None
         return
     scan_raw(data, path, record)
     head = bytes(data[:_HEAD])
-    if is_parquet(head):
-        scan_parquet(data, path, record)
-    elif is_avro(head):
-        scan_avro(data, path, record)
-    elif is_puffin(head):
-        scan_puffin(data, path, record)
+    if scan := next((scan for knows, scan in _FORMATS if knows(head)), None):
+        scan(data, path, record)
     elif kind := container_kind(head):
         _scan_container(kind, data, path, record, depth)
     elif not head.startswith(_CHECKSUM) and not _VECTORS.search(path):

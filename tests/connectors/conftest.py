@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from connectors.adapters.delta import purge
+from tests.connectors.dvc_builders import Workshop, shop_with_person
 
 PATIENCE = purge._TICK_SECONDS
 
@@ -15,3 +18,16 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def patient(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The waits as they are in use."""
     monkeypatch.setattr(purge, "_TICK_SECONDS", PATIENCE)
+
+
+@pytest.fixture(scope="session")
+def dvc_template(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """Made once, for it takes seconds: `dvc_shop` is a copy."""
+    return shop_with_person(tmp_path_factory.mktemp("dvc") / "template")
+
+
+@pytest.fixture
+def dvc_shop(dvc_template: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    shop = dvc_template.copy(tmp_path / "shop")
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(shop.site))
+    return shop

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from connectors.adapters.base import ErasePlan, PlanOutdatedError, StoreError
-from connectors.adapters.files import FilesStore, columnar, erase, textfile
+from connectors.adapters.files import FilesStore, erase
 from connectors.adapters.files.journal import Journal
 from connectors.folders import LocalFolder, exchange, locked_folder
+from connectors.formats import columnar, textfile
 from tests.connectors.builders import KilledError, killed_at
 from tests.connectors.folders import (
     EVERY_NEEDLE,

@@ -9,12 +9,9 @@ right before the swap; and as the swap exchanges the two files, what was really 
 at afterwards, and put back if it is not what we read.
 """
 
-import hashlib
-import json
 import os
 import shutil
 import uuid
-from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,7 +24,6 @@ from connectors.adapters.base import (
     StoreError,
 )
 from connectors.adapters.files.find import Search
-from connectors.adapters.files.formats import suffix_of
 from connectors.adapters.files.journal import Entry, Journal
 from connectors.adapters.files.layout import (
     OURS,
@@ -39,13 +35,7 @@ from connectors.adapters.files.layout import (
     version_id,
 )
 from connectors.folders import FileEntry, LocalFolder, exchange, sync_folder
-
-_PLAN_DIGITS = 16
-
-
-def plan_id(plan: ErasePlan) -> str:
-    text = json.dumps(asdict(plan), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:_PLAN_DIGITS]
+from connectors.formats.formats import suffix_of
 
 
 def outdated(folder: LocalFolder) -> PlanOutdatedError:
@@ -63,7 +53,7 @@ class Erasure:
         self.folder = search.layout.folder
         self.plan = plan
         self.progress = progress
-        self.journal = Journal(self.folder.root, plan_id(plan))
+        self.journal = Journal(self.folder.root, plan.id)
         self.applied: list[Entry] = []
         self.done_bytes = 0
 
@@ -172,7 +162,7 @@ class Erasure:
 
     def _beside(self, location: Path) -> Path:
         """A name of ours in the same folder, which says nothing of the file's own name."""
-        mark = f"{plan_id(self.plan)}-{uuid.uuid4().hex[:8]}"
+        mark = f"{self.plan.id}-{uuid.uuid4().hex[:8]}"
         return location.with_name(f"{OURS}{mark}{suffix_of(location.name)}")
 
     def _drop_checksums(self) -> None:

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress, StoreError
 from connectors.adapters.files.layout import Layout, Role, digest_of, leaf, version_id
-from connectors.adapters.files.person import Columns, FileMatch, Person
-from connectors.adapters.files.reading import Names, Reader, columns_of, match_in
 from connectors.folders import FileEntry, hive_values
+from connectors.formats.person import Columns, FileMatch, Person
+from connectors.formats.reading import Names, Reader, columns_of, match_in
 from connectors.people import other_identifiers
 from connectors.scan.content import scan_content
 from connectors.scan.record import Record

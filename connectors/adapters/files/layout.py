@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from connectors.adapters.base import StoreError, StoreNotFoundError
-from connectors.adapters.files.formats import format_of
 from connectors.folders import FileEntry, LocalFolder
+from connectors.formats.formats import format_of
 
 OURS = ".vestige-"  # how the names of everything that we write beside the data begin
 JOURNAL = ".journal"

@@ -6,7 +6,6 @@ files that are no more. The journal goes last, so that a purge that was killed i
 """
 
 from connectors.adapters.base import Erased, ErasePlan, Progress, StoreError
-from connectors.adapters.files.erase import plan_id
 from connectors.adapters.files.journal import Journal
 from connectors.adapters.files.layout import Layout, Role, checked_file, version_id
 from connectors.folders import FileEntry, masked
@@ -33,7 +32,7 @@ class Purge:
         current = version_id(self.layout.leaves().values())
         if not self.plan.objects:
             return Erased(current, 0, (), (), {"note": "nothing to purge"})
-        journal = Journal(self.folder.root, plan_id(self.plan))
+        journal = Journal(self.folder.root, self.plan.id)
         untouched = not journal.exists and current == self.plan.snapshot and self.plan.rows
         if untouched or (journal.exists and not journal.done):
             raise StoreError(

@@ -1,7 +1,6 @@
 """A folder of plain files as a store."""
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,10 +17,8 @@ from connectors.adapters.base import (
     StoreError,
     StoreVersion,
 )
-from connectors.adapters.files.delimited import Dialect
 from connectors.adapters.files.erase import Erasure
 from connectors.adapters.files.find import Search, blockers_of
-from connectors.adapters.files.formats import format_of
 from connectors.adapters.files.layout import (
     Layout,
     Role,
@@ -30,23 +27,24 @@ from connectors.adapters.files.layout import (
     read_layout,
     version_id,
 )
-from connectors.adapters.files.person import Columns, Person
 from connectors.adapters.files.purge import Purge
-from connectors.adapters.files.reading import Reader, columns_of, require_columns
 from connectors.folders import (
     FileEntry,
     LocalFolder,
     LocationError,
-    hive_values,
     local_path,
     locked_folder,
     masked,
 )
-from connectors.people import as_integer, identifier_text, same_identifier
+from connectors.formats.delimited import Dialect
+from connectors.formats.formats import format_of
+from connectors.formats.person import Columns, Person
+from connectors.formats.profiles import DataFile, profile_of, schema_of, somebody_else
+from connectors.formats.reading import Reader, require_columns
 from connectors.scan.folder import FolderScan
 from connectors.scan.identifiers import Identifiers
 
-_MOST_DISTINCT = 1_000_000  # values that a profile counts before it gives up
+_DATA = (Role.DATA, Role.UNRELATED)  # what makes up the version
 
 
 def _silent(_phase: str, _done: int, _total: int, _bytes: int) -> None:
@@ -120,7 +118,7 @@ class FilesStore:
                 rows=rows,
                 bytes=sum(o.bytes for o in objects),
                 digest=identity if digests else None,
-                schema=tuple(self._schema(layout)),
+                schema=tuple(schema_of(self._files(layout, *_DATA))),
             )
         ]
 
@@ -143,7 +141,7 @@ class FilesStore:
         """The union of the files' columns and partition keys; a column that has several types
         lists them. Raises StoreError for a file that has no column to find people by."""
         layout = self._layout_of(version)
-        schema = self._schema(layout)
+        schema = schema_of(self._files(layout, *_DATA))
         known = {name for name, _ in schema}
         if any(c in known or c.split(".")[0] in known for c in self.subject_columns):
             for entry in layout.of(Role.DATA):
@@ -154,56 +152,15 @@ class FilesStore:
                         require_columns(file, entry.path, shown, self.subject_columns)
         return schema
 
-    def _schema(self, layout: Layout) -> list[tuple[str, str]]:
-        kinds: dict[str, dict[str, None]] = {}
-        for entry in layout.data:
-            for name, kind in self.reader.open(entry.path).columns():
-                kinds.setdefault(name, {}).update(dict.fromkeys(kind.split("|")))
-            for key in hive_values(entry.path):
-                kinds.setdefault(key, {"string": None})
-        for found in kinds.values():
-            if len(found) > 1:
-                found.pop("null", None)
-        return [(name, "|".join(found)) for name, found in kinds.items()]
+    def _files(self, layout: Layout, *roles: Role) -> Iterator[DataFile]:
+        for entry in layout.of(*roles):
+            yield DataFile(entry.path, entry.bytes, self.reader.open(entry.path))
 
     def profile(self, version: str | None = None) -> Mapping[str, Any]:
-        """Counts only, no values: rows, files, bytes, whole-row duplicates, and for each column
-        its type, empty values and distinct values (None where there are too many to count)."""
+        """Counts only, no values; see `connectors.formats.profiles.profile_of`."""
         layout = self._layout_of(version)
-        schema = self._schema(layout)
-        names = [name for name, _ in schema]
-        filled: Counter[str] = Counter()
-        distinct: dict[str, set[int] | None] = {name: set() for name in names}
-        whole: set[int] | None = set()
-        rows = 0
-        for entry in layout.data:
-            partition = hive_values(entry.path)
-            for values in self.reader.open(entry.path).rows(names):
-                rows += 1
-                found = {
-                    n: repr(list(v)) if v else repr([partition[n]])
-                    for n, v in zip(names, values, strict=True)
-                    if v or partition.get(n) is not None
-                }
-                filled.update(found.keys())
-                for name, text in found.items():
-                    distinct[name] = _with(distinct[name], text)
-                whole = _with(whole, repr(sorted(found.items())))
-        return {
-            "version": version or version_id(layout.leaves().values()),
-            "rows": rows,
-            "files": len(layout.data),
-            "bytes": sum(e.bytes for e in layout.data),
-            "duplicates": rows - len(whole) if whole is not None else None,
-            "columns": {
-                name: {
-                    "type": kind,
-                    "nulls": rows - filled[name],
-                    "distinct": None if (seen := distinct[name]) is None else len(seen),
-                }
-                for name, kind in schema
-            },
-        }
+        known = version or version_id(layout.leaves().values())
+        return {"version": known, **profile_of(list(self._files(layout, *_DATA)))}
 
     def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings:
         """Search every file once. Raises StoreError for files that cannot be read or searched."""
@@ -320,25 +277,10 @@ class FilesStore:
 
         Raises StoreError when the version is not the current one, or no file has the column.
         """
-        layout = self._layout_of(version)
-        seen: set[str] = set()
-        known = False
-        for entry in layout.of(Role.DATA):
-            file = self.reader.open(entry.path)
-            partition = hive_values(entry.path).get(column)
-            known = known or partition is not None or bool(columns_of(file, [column]))
-            for text in self._texts(entry, column, partition):
-                if text not in seen:
-                    seen.add(text)
-                    yield text
-        if not known:
+        files = list(self._files(self._layout_of(version), Role.DATA))
+        if not any(file.has(column) for file in files):
             raise StoreError(f"No file of the folder {self.folder.root} has a column {column}.")
-
-    def _texts(self, entry: FileEntry, column: str, partition: str | None) -> Iterator[str]:
-        for (values,) in self.reader.open(entry.path).rows([column]):
-            for value in values or ([partition] if partition else []):
-                if text := identifier_text(value):
-                    yield text
+        yield from dict.fromkeys(text for file in files for text in file.texts(column))
 
     def control_subject(self, needles: Needles) -> tuple[str, str] | None:
         """(column, identifier) of somebody else; None when nobody is left.
@@ -346,29 +288,7 @@ class FilesStore:
         This is another person's identifier: it belongs in no log and no report.
         """
         person = Person(self.columns, needles)
-        for entry in self._layout().of(Role.DATA):
-            partition = hive_values(entry.path)
-            for column in person.columns.subject:
-                for text in self._texts(entry, column, partition.get(column)):
-                    if not _is_sought(text, person.values):
-                        return column, text
-        return None
-
-
-def _is_sought(text: str, values: Iterable[str]) -> bool:
-    number = as_integer(text)
-    return any(
-        same_identifier(text, value) or (number is not None and number == as_integer(value))
-        for value in values
-    )
-
-
-def _with(seen: set[int] | None, text: str) -> set[int] | None:
-    """The set with one more value's hash; None once it is too large."""
-    if seen is None:
-        return None
-    seen.add(hash(text))
-    return seen if len(seen) <= _MOST_DISTINCT else None
+        return somebody_else(self._files(self._layout(), Role.DATA), person)
 
 
 def _names(options: Mapping[str, Any], name: str) -> tuple[str, ...]:

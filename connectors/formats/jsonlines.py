@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from connectors.adapters.files.formats import Values
-from connectors.adapters.files.lines import Encoding, Range, encoding_of, open_lines
-from connectors.adapters.files.textfile import TextFile
+from connectors.formats.formats import Values
+from connectors.formats.lines import Encoding, Range, encoding_of, open_lines
+from connectors.formats.textfile import TextFile
 
 _SAMPLED_ROWS = 1000
 

@@ -3,14 +3,16 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from connectors.adapters.base import StoreError
-from connectors.adapters.files.columnar import ParquetFile
-from connectors.adapters.files.delimited import DelimitedFile, Dialect
-from connectors.adapters.files.formats import RowFile, format_of
-from connectors.adapters.files.jsonlines import JsonLinesFile
-from connectors.adapters.files.person import FileMatch, Person
-from connectors.folders import LocalFolder, hive_values, masked
+from connectors.folders import hive_values, masked
+from connectors.formats.columnar import ParquetFile
+from connectors.formats.delimited import DelimitedFile, Dialect
+from connectors.formats.formats import RowFile, format_of
+from connectors.formats.jsonlines import JsonLinesFile
+from connectors.formats.person import FileMatch, Person
 from connectors.scan.content import scan_name
 from connectors.scan.identifiers import MIN_WHOLE_TEXT
 from connectors.scan.record import Record
@@ -18,11 +20,17 @@ from connectors.scan.record import Record
 _WORD = re.compile(r"[^\W_]+(?:[.@%+-][^\W_]+)*|[^\W_]+")
 
 
+class Located(Protocol):
+    """Where the bytes of a path are: in a folder, or in a store that names them otherwise."""
+
+    def locate(self, path: str) -> Path: ...
+
+
 @dataclass(frozen=True)
 class Reader:
-    """Opens the files of one folder as its connector describes them."""
+    """Opens the files of one store as its connector describes them."""
 
-    folder: LocalFolder
+    folder: Located
     dialect: Dialect
     subject_columns: tuple[str, ...]
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from connectors.adapters.base import StoreError
-from connectors.adapters.files.formats import Values
-from connectors.adapters.files.lines import (
+from connectors.formats.formats import Values
+from connectors.formats.lines import (
     Encoding,
     Range,
     TextLines,
     encoding_of,
     open_lines,
 )
-from connectors.adapters.files.textfile import TextFile
+from connectors.formats.textfile import TextFile
 
 _DELIMITERS = ",;\t|"
 _QUOTES = "\"'"

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from connectors.adapters.base import ResidueError, StoreError
-from connectors.adapters.files.formats import Values
-from connectors.adapters.files.person import FileMatch, Person
+from connectors.formats.formats import Values
+from connectors.formats.person import FileMatch, Person
 from connectors.people import column_expression
 from connectors.scan.parquet import leaves
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from connectors.adapters.base import StoreError
-from connectors.adapters.files.formats import is_packed, open_bytes
+from connectors.formats.formats import is_packed, open_bytes
 
 _SAMPLE = 1 << 20
 _CHUNK = 1 << 20

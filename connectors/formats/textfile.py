@@ -6,15 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from connectors.adapters.base import ResidueError, StoreError
-from connectors.adapters.files.formats import UNPACKING_ERRORS, Values
-from connectors.adapters.files.lines import (
+from connectors.formats.formats import UNPACKING_ERRORS, Values
+from connectors.formats.lines import (
     Range,
     TextLines,
     add_range,
     content_digest,
     copy_without,
 )
-from connectors.adapters.files.person import FileMatch, Person, Verdict
+from connectors.formats.person import FileMatch, Person, Verdict
 
 
 class TextFile(ABC):

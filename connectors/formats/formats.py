@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
-from connectors.adapters.files.person import FileMatch, Person
+from connectors.formats.person import FileMatch, Person
 
 Kind = Literal["parquet", "csv", "jsonl"]
 Values = tuple[Sequence[Any], ...]

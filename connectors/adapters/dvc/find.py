@@ -1,0 +1,311 @@
+"""Finding a person: every object once, and everything else that the repository keeps.
+
+Kinds of findings: `data` (an object that commits point to), `orphan` (one that none does), `log`
+(run cache, temporary files, site caches) are erased. The others block a plan until somebody has
+looked, each with what to do: see `blockers.BLOCKING`.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+import polars as pl
+
+from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress, StoreError
+from connectors.adapters.dvc.names import ObjectName, name_of
+from connectors.adapters.dvc.pieces import Area, Piece, Pieces, is_unrelated, scan_piece
+from connectors.adapters.dvc.places import Place
+from connectors.adapters.dvc.repository import Repository, Uses
+from connectors.adapters.dvc.staging import Staging
+from connectors.formats.delimited import Dialect
+from connectors.formats.formats import format_of
+from connectors.formats.person import Columns, FileMatch, Person
+from connectors.formats.reading import Names, Reader, match_in
+from connectors.people import other_identifiers
+from connectors.scan.record import Record
+
+
+class Search:
+    """One search of one repository."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        staged: Staging,
+        columns: Columns,
+        needles: Needles,
+        dialect: Dialect,
+        unrelated: Sequence[str] = (),
+        exclusive: Iterable[str] = (),
+    ) -> None:
+        self.repository = repository
+        self.staged = staged
+        self.person = Person(columns, needles)
+        self.names = Names(self.person)
+        self.unrelated = unrelated
+        self.exclusive = set(exclusive)
+        self.pieces = Pieces(repository, columns.subject)
+        self.reader = Reader(staged, dialect, columns.subject)
+        self.heads = repository.head_objects()
+        self.committed = committed(repository)
+        self.linked: dict[str, set[str]] = {}
+        self.rows: dict[ObjectName, int] = {}  # of the person
+        self.doomed: set[ObjectName] = set()
+        self._findings: dict[tuple[str, str], ObjectFinding] = {}  # by path and kind
+        self.bytes = 0
+
+    def run(self, progress: Progress) -> Findings:
+        """Raises StoreError when an object is damaged, or has no column that names people."""
+        started = time.monotonic()
+        contents = self.repository.contents
+        for number, name in enumerate(sorted(contents.objects)):
+            progress("find", number, len(contents.objects), self.bytes)
+            self._object(name)
+            self.bytes += contents.sizes[name]
+        progress("find", len(contents.objects), len(contents.objects), self.bytes)
+        self._run_cache()
+        for piece in self._pieces():
+            self._piece(piece)
+        self._uncommitted()
+        return Findings(
+            objects=tuple(self._findings.values()),
+            rows_by_version=self._rows_by_version(),
+            linked=other_identifiers(self.linked, self.person.needles),
+            method=self._method(),
+            files_searched=len(contents.objects),
+            bytes_searched=self.bytes,
+            seconds=time.monotonic() - started,
+        )
+
+    def _object(self, name: ObjectName) -> None:
+        uses = self.repository.uses.get(name)
+        if uses is None:
+            if name not in self.repository.elsewhere:
+                self._orphan(name)
+        elif name.is_folder:
+            self._folder(name, uses)
+        else:
+            self._data(name, uses)
+        if name in self.doomed and name in self.repository.elsewhere:
+            self._note(name, 0, "elsewhere")
+
+    def _folder(self, name: ObjectName, uses: Uses) -> None:
+        """A folder's listing holds file names."""
+        self.staged.locate(self.staged.path(name, ""))
+        members = self.repository.members(name) or []
+        if any(self.names.names_person(m.path) for m in members):
+            self._doom(name, 0, uses)
+
+    def _data(self, name: ObjectName, uses: Uses) -> None:
+        found = [self.match(name, path) for path in self._ways_to_read(name, uses)]
+        matches = [match for match in found if match is not None]
+        if not matches:
+            self._bytes(name, uses)
+            return
+        match = max(matches, key=lambda m: m.person)
+        for column, values in match.linked.items():
+            self.linked.setdefault(column, set()).update(values)
+        shown = self._called(name, uses)
+        named = any(self.names.names_person(p) for p in uses.paths)
+        counts = {
+            "alike": match.alike,
+            # Older versions go as a whole; what a branch points to must be looked at.
+            "mention": match.mentions if name in self.heads else 0,
+            "named": match.rows - match.person if named and name in self.heads else 0,
+        }
+        for kind, rows in counts.items():
+            if rows:
+                self._note(name, rows, kind, shown)
+        if match.person or match.mentions:
+            self._doom(name, match.person, uses)
+
+    def _ways_to_read(self, name: ObjectName, uses: Uses) -> Iterator[str]:
+        """Paths under which the object holds rows: one, unless partition keys make a difference."""
+        seen = set()
+        for path in uses.paths:
+            folders = path.rpartition("/")[0] if "=" in path else ""
+            if folders not in seen:
+                seen.add(folders)
+                yield path
+
+    def match(self, name: ObjectName, path: str) -> FileMatch | None:
+        """What the object holds as rows; None when it holds none."""
+        staged = self.staged.path(name, path)
+        if format_of(path, self.staged.locate(staged)) is None:
+            return None
+        if is_unrelated(path, self.unrelated):
+            return None
+        return match_in(self.reader, staged, self.person, self.names.shown(path))
+
+    def is_all_theirs(self, member_path: str, name: ObjectName) -> bool:
+        """Whether a file of a folder goes as a whole: named after the person, nobody else in it."""
+        if not self.names.may_name_person(member_path):
+            return False
+        match = self.match(name, member_path)
+        return match is not None and match.person == match.rows
+
+    def _bytes(self, name: ObjectName, uses: Uses) -> None:
+        """What holds no rows is searched as the scan will read it."""
+        path = next(iter(uses.paths))
+        piece = Piece(Area.OBJECT, name.path, path, self.repository.contents.locate(name))
+        seen, fine = self.seen_in(piece)
+        if not fine:
+            self._note(name, 0, "opaque", self._called(name, uses))
+        if seen and name in self.heads:
+            self._note(name, 0, "other", self._called(name, uses))
+        elif seen:
+            self._doom(name, 0, uses)
+
+    def _orphan(self, name: ObjectName) -> None:
+        contents = self.repository.contents
+        location = contents.locate(name)
+        assert location  # noqa: S101 (it was listed)
+        if name_of(location, legacy=name.legacy).md5 != name.md5.removesuffix(".dir"):
+            raise StoreError(
+                f"The object {name.path} is damaged: its content is not what its name says. Remove "
+                "it."
+            )
+        logical = self.pieces.logical(name, location)
+        seen, fine = self.seen_in(Piece(Area.OBJECT, name.path, logical, location))
+        if not fine:
+            self._note(name, 0, "opaque")
+        if not seen:
+            return
+        if all(self._is_exclusive(place) for place in contents.objects[name]):
+            self.doomed.add(name)
+            self._note(name, 0, "orphan")
+        else:
+            self._note(name, 0, "shared")
+
+    def _is_exclusive(self, place: Place) -> bool:
+        """The cache inside the repository is, unless the connector says more."""
+        inside = place.folder.root.is_relative_to(self.repository.root)
+        return inside or place.label.removeprefix("remote ") in self.exclusive
+
+    def _doom(self, name: ObjectName, rows: int, uses: Uses) -> None:
+        self.doomed.add(name)
+        self.rows[name] = rows
+        if uses.versions:  # else only the work tree points to it, and `_uncommitted` says so
+            self._note(name, rows, "data", self._called(name, uses))
+
+    def _note(self, name: ObjectName, rows: int, kind: str, shown: str = "") -> None:
+        uses = self.repository.uses.get(name)
+        size = self.repository.contents.sizes[name]
+        self._keep(shown or name.path, size, rows, kind, tuple(uses.versions) if uses else ())
+
+    def _keep(
+        self, path: str, size: int, rows: int, kind: str, versions: tuple[str, ...] = ()
+    ) -> None:
+        self._findings[path, kind] = ObjectFinding(path, size, rows, versions, kind)
+
+    def _called(self, name: ObjectName, uses: Uses) -> str:
+        """The object's path and what it is called, without any identifier."""
+        return f"{name.path} ({self.names.shown(next(iter(uses.paths)))})"
+
+    def _run_cache(self) -> None:
+        """Entries that name an erased object, or the person in a command or a parameter."""
+        hashes = [name.md5.encode() for name in self.doomed]
+        for place, entry in self.repository.contents.runs:
+            piece = Piece(Area.STORE, entry.path, entry.path, place.folder.locate(entry.path))
+            body = piece.read()
+            if any(h in body for h in hashes) or self.seen_in(piece)[0]:
+                self._keep(entry.path, entry.bytes, 0, "log")
+
+    def _pieces(self) -> Iterator[Piece]:
+        runs = {entry.path for _, entry in self.repository.contents.runs}
+        for piece in self.pieces.of_places():
+            if piece.area is Area.STORE and piece.logical not in runs:
+                yield piece
+        yield from self.pieces.of_work_tree()
+        yield from self.pieces.of_site_caches()
+        yield from self.pieces.of_git()
+
+    def _piece(self, piece: Piece) -> None:
+        if piece.area is Area.WORK_TREE and self._is_output(piece.path):
+            self._copy(piece)
+            return
+        if piece.entry and piece.entry.link:
+            if not self.pieces.leads_inside(piece):
+                self._keep(self.names.shown(piece.path), piece.entry.bytes, 0, "link")
+            return
+        seen, fine = self.seen_in(piece)
+        if kind := self.kind(piece, seen=seen, fine=fine):
+            size = piece.entry.bytes if piece.entry else len(piece.read())
+            self._keep(self.names.shown(piece.path), size, 0, kind)
+
+    def kind(self, piece: Piece, *, seen: bool, fine: bool) -> str:
+        """What is to be done with something that holds no rows; empty: nothing."""
+        if piece.area in (Area.TEMPORARY, Area.SITE_CACHE):
+            return "" if fine and not seen else "log"  # DVC makes them anew
+        if not seen:
+            return "" if fine else "opaque"
+        if piece.area is Area.STORE:
+            place = next(p for p in self.repository.contents.places if piece.is_in(p))
+            return "log" if self._is_exclusive(place) else "shared"
+        return "work tree" if piece.area is Area.WORK_TREE else "git"
+
+    def _is_output(self, path: str) -> bool:
+        return path in self.committed or any(
+            path == p or path.startswith(f"{p}/") for p in self.repository.uncommitted
+        )
+
+    def _copy(self, piece: Piece) -> None:
+        """A copy in the work tree that is what HEAD says needs no look of its own."""
+        name = self.committed.get(piece.path)
+        assert piece.location is not None and piece.entry is not None  # noqa: S101, PT018
+        if not piece.location.exists():
+            return  # a link to an object that is not there
+        if name and name_of(piece.location, legacy=name.legacy).md5 == name.md5:
+            return
+        seen, fine = self.seen_in(piece)
+        if seen or not fine or (name in self.doomed):
+            self._keep(self.names.shown(piece.path), piece.entry.bytes, 0, "uncommitted")
+
+    def _uncommitted(self) -> None:
+        """Pointers that nobody has committed, and that lead to the person."""
+        for output in self.repository.uncommitted.values():
+            names = {output.name, *(f.name for f in self.repository.files(output) or ())}
+            if names & self.doomed:
+                self._keep(self.names.shown(output.pointer), 0, 0, "uncommitted")
+
+    def seen_in(self, piece: Piece) -> tuple[bool, bool]:
+        """(whether it names the person, whether all of it could be read)."""
+        record = Record(self.person.names)
+        fine = True
+        try:
+            scan_piece(piece, piece.read(), record, self.unrelated)
+        # Whatever damage raises, a panic inside polars too: what was not read is not clean.
+        except (Exception, pl.exceptions.PanicException):  # noqa: BLE001
+            fine = False
+        seen = bool(record.counts) or self.names.names_person(piece.logical)
+        return seen, fine and not record.unreadable
+
+    def _rows_by_version(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        of_output: dict[ObjectName, int] = {}
+        for commit in self.repository.retained():
+            for output in self.repository.outputs(commit):
+                if output.name not in of_output:
+                    files = self.repository.files(output) or []
+                    of_output[output.name] = sum(self.rows.get(f.name, 0) for f in files)
+            found[commit.id] = sum(of_output[o.name] for o in self.repository.outputs(commit))
+        return found
+
+    def _method(self) -> str:
+        contents = self.repository.contents
+        kinds = Counter("folders" if n.is_folder else "files" for n in contents.objects)
+        return (
+            f"each object read once (columns {', '.join(self.person.columns.searched)}): "
+            f"{kinds['files']} files, {kinds['folders']} folders in {len(contents.places)} places; "
+            "run cache, temporary files, work tree and every git object searched as bytes; clones, "
+            "forks and what a host keeps of them are out of reach"
+        )
+
+
+def committed(repository: Repository) -> dict[str, ObjectName]:
+    """Path → object of every file that HEAD's outputs have in the work tree."""
+    head = repository.history.head
+    if not head:
+        return {}
+    outputs = repository.outputs(repository.history.commits[head])
+    return {f.path: f.name for o in outputs for f in repository.files(o) or ()}

@@ -1,0 +1,227 @@
+"""What git says about the data: which commit points to which objects.
+
+A commit is a version of the data if it points to other objects than all of its parents did. Trees
+and pointers are read once each, however many commits share them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from connectors.adapters.base import StoreError
+from connectors.adapters.dvc.git import Git, GitObject, ObjectReader, Ref
+from connectors.adapters.dvc.pointers import Output, PointerError, is_pointer, outputs_of
+from connectors.adapters.dvc.settings import CONFIG
+
+_BRANCHES = "refs/heads/"
+_FETCHED = "refs/remotes/"
+_TREE_MODE = "40000"
+Outputs = Mapping[str, Output]  # by path
+
+
+class TreeEntry(NamedTuple):
+    mode: str
+    name: str
+    id: str
+
+
+@dataclass(frozen=True)
+class Commit:
+    id: str
+    parents: tuple[str, ...]
+    time: datetime
+    outputs: Outputs
+    faults: tuple[str, ...] = ()  # pointers that cannot be read
+
+
+@dataclass(frozen=True)
+class History:
+    """`commits`: parents first. `refs`: every ref but HEAD. `version_of`: commit → the commit that
+    brought the outputs it points to, "" where there are none."""
+
+    commits: Mapping[str, Commit]
+    refs: tuple[Ref, ...]
+    checked_out: str | None
+    head: str | None
+    version_of: Mapping[str, str]
+    configurations: tuple[bytes, ...]
+
+    def versions(self) -> list[Commit]:
+        return [c for c in self.commits.values() if self.version_of[c.id] == c.id]
+
+    def branches(self) -> dict[str, Commit]:
+        """Branch (refs/heads/…) → its newest commit."""
+        return {r.name: self.commits[r.commit] for r in self.refs if r.name.startswith(_BRANCHES)}
+
+    def fetched(self) -> dict[str, Commit]:
+        """Branches of other repositories, as they were when they were fetched last."""
+        return {r.name: self.commits[r.commit] for r in self.refs if r.name.startswith(_FETCHED)}
+
+    def refs_of(self, version: str) -> tuple[str, ...]:
+        """What points to a version: branches and tags, in git's short form."""
+        return tuple(
+            r.name.removeprefix("refs/").removeprefix("heads/")
+            for r in self.refs
+            if self.version_of[r.commit] == version
+        )
+
+    def parents_of(self, version: str) -> tuple[str, ...]:
+        parents = (self.version_of[p] for p in self.commits[version].parents)
+        return tuple(dict.fromkeys(p for p in parents if p))
+
+    def ancestors(self, commit: str) -> set[str]:
+        found, waiting = set(), [commit]
+        while waiting:
+            current = waiting.pop()
+            if current not in found:
+                found.add(current)
+                waiting += self.commits[current].parents
+        return found
+
+
+def read_history(git: Git, scope: str = "") -> History:
+    """`scope`: the path of the one output that counts; empty for all. Raises StoreError."""
+    refs = git.refs()
+    with git.reader() as reader:
+        trees = _Trees(reader)
+        commits: dict[str, Commit] = {}
+        version_of: dict[str, str] = {}
+        configurations: dict[bytes, None] = {}
+        for seconds, name, parents in git.commits():
+            tree = _tree_of(_read(reader, name))
+            outputs, faults = trees.outputs(tree)
+            known = tuple(p for p in parents if p in commits)  # a shallow clone has not all
+            commit = Commit(
+                name, known, datetime.fromtimestamp(seconds, UTC), outputs, tuple(faults)
+            )
+            commits[name] = commit
+            version_of[name] = _version(commit, commits, version_of, scope)
+            if configuration := trees.file(tree, CONFIG):
+                configurations[configuration] = None
+    return History(
+        commits,
+        tuple(r for r in refs if r.commit in commits),
+        git.checked_out(),
+        git.head(),
+        version_of,
+        tuple(configurations),
+    )
+
+
+def _version(
+    commit: Commit, commits: Mapping[str, Commit], version_of: Mapping[str, str], scope: str
+) -> str:
+    mine = _contents(commit.outputs, scope)
+    for parent in commit.parents:
+        if _contents(commits[parent].outputs, scope) == mine:
+            return version_of[parent]
+    return commit.id if mine else ""
+
+
+def _contents(outputs: Outputs, scope: str) -> dict[str, object]:
+    return {p: o.name for p, o in outputs.items() if not scope or p == scope}
+
+
+def _read(reader: ObjectReader, name: str) -> GitObject:
+    found = reader.read(name)
+    if found is None:
+        raise StoreError(
+            f"The git repository lacks the object {name}. Fetch it, or look with git fsck what "
+            "else is missing."
+        )
+    return found
+
+
+def _tree_of(commit: GitObject) -> str:
+    return commit.body[: commit.body.index(b"\n")].split()[1].decode()
+
+
+@dataclass
+class _Trees:
+    """Trees and pointers, each read once."""
+
+    reader: ObjectReader
+    _entries: dict[str, list[TreeEntry]] = field(default_factory=dict)
+    _pointers: dict[str, list[tuple[str, str, str]]] = field(default_factory=dict)
+    _parsed: dict[tuple[str, str, str], "list[Output] | str"] = field(default_factory=dict)
+    _outputs: dict[str, tuple[Outputs, list[str]]] = field(default_factory=dict)
+
+    def outputs(self, tree: str) -> tuple[Outputs, list[str]]:
+        """(outputs kept outside git by path, paths of pointers that cannot be read)."""
+        if tree not in self._outputs:
+            outputs: dict[str, Output] = {}
+            faults = []
+            for path, blob, stages in self._pointers_in(tree):
+                found = self._outputs_of(path, blob, stages)
+                if isinstance(found, str):
+                    faults.append(f"{path}: {found}")
+                    continue
+                # What is in git itself (`cache: false`) is no object of the cache.
+                outputs.update({o.path: o for o in found if not self._has(tree, o.path)})
+            self._outputs[tree] = (outputs, faults)
+        return self._outputs[tree]
+
+    def _outputs_of(self, path: str, blob: str, stages: str) -> "list[Output] | str":
+        key = (path, blob, stages)
+        if key not in self._parsed:
+            declared = _read(self.reader, stages).body if stages else None
+            try:
+                self._parsed[key] = outputs_of(path, _read(self.reader, blob).body, declared)
+            except PointerError as exc:
+                self._parsed[key] = str(exc)
+        return self._parsed[key]
+
+    def _pointers_in(self, tree: str, folder: str = "") -> Iterable[tuple[str, str, str]]:
+        """(path, blob, blob of the dvc.yaml beside a dvc.lock or "")."""
+        if tree not in self._pointers:
+            self._pointers[tree] = list(self._pointers_below(tree))
+        return [(f"{folder}{path}", blob, stages) for path, blob, stages in self._pointers[tree]]
+
+    def _pointers_below(self, tree: str) -> Iterator[tuple[str, str, str]]:
+        entries = self._tree(tree)
+        stages = next((e.id for e in entries if e.name == "dvc.yaml"), "")
+        for entry in entries:
+            if entry.mode == _TREE_MODE:
+                yield from self._pointers_in(entry.id, f"{entry.name}/")
+            elif entry.mode.startswith("100") and is_pointer(entry.name):
+                yield entry.name, entry.id, stages if entry.name == "dvc.lock" else ""
+
+    def file(self, tree: str, path: str) -> bytes | None:
+        entry = self._at(tree, path)
+        return _read(self.reader, entry.id).body if entry else None
+
+    def _has(self, tree: str, path: str) -> bool:
+        return self._at(tree, path) is not None
+
+    def _at(self, tree: str, path: str) -> TreeEntry | None:
+        found: TreeEntry | None = None
+        current = tree
+        for part in path.split("/"):
+            found = next((e for e in self._tree(current) if e.name == part), None)
+            if found is None:
+                return None
+            current = found.id
+        return found
+
+    def _tree(self, tree: str) -> list[TreeEntry]:
+        if tree not in self._entries:
+            read = self.reader.read(tree)
+            self._entries[tree] = list(tree_entries(read)) if read else []
+        return self._entries[tree]
+
+
+def tree_entries(tree: GitObject) -> Iterator[TreeEntry]:
+    """The entries of a tree; none for other objects. The id's length follows from the tree's."""
+    if tree.kind != "tree":
+        return
+    width, position = len(tree.id) // 2, 0
+    while position < len(tree.body):
+        end = tree.body.index(b"\0", position)
+        mode, _, name = tree.body[position:end].partition(b" ")
+        position = end + 1 + width
+        yield TreeEntry(
+            mode.decode(),
+            name.decode(errors="surrogateescape"),
+            tree.body[end + 1 : position].hex(),
+        )

@@ -1,0 +1,189 @@
+"""Everything that a repository keeps, as single files and git objects.
+
+The final scan reads all of them. The search reads with it what holds no rows; the objects of the
+cache and remotes it searches by row.
+"""
+
+import fnmatch
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from connectors.adapters.dvc.git import GitObject
+from connectors.adapters.dvc.history import tree_entries
+from connectors.adapters.dvc.names import ObjectName
+from connectors.adapters.dvc.places import Place
+from connectors.adapters.dvc.repository import Repository
+from connectors.folders import FileEntry, LocalFolder
+from connectors.scan.content import Bytes, UnknownFormatError, scan_content, scan_name
+from connectors.scan.raw import scan_raw
+from connectors.scan.record import Record
+
+_LOCKS = frozenset({"lock", "rwlock", "rwlock.lock", "btime"})
+_GIT_STORAGE = re.compile(
+    r"objects/(?:[0-9a-f]{2}/[0-9a-f]{38,62}|pack/pack-[0-9a-f]+\.\w+|pack/multi-pack-index.*"
+    r"|info/commit-graph.*)"
+)
+_GIT_INDEX = re.compile(r"(?:worktrees/[^/]+/)?index")
+_SAMPLE = 1 << 16
+
+
+class Area(StrEnum):
+    OBJECT = "object"  # of the cache or of a remote
+    STORE = "store"  # anything else that lies there
+    WORK_TREE = "work tree"
+    TEMPORARY = "temporary"  # below .dvc/tmp
+    SITE_CACHE = "site cache"
+    GIT_FILE = "git file"
+    GIT_OBJECT = "git object"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """`path`: as reports call it. `logical`: what tells its format, and what patterns match."""
+
+    area: Area
+    path: str
+    logical: str
+    location: Path | None = None
+    entry: FileEntry | None = None
+    object: GitObject | None = None
+
+    def is_in(self, place: Place) -> bool:
+        return bool(self.location and self.location.is_relative_to(place.folder.root))
+
+    def read(self) -> bytes:
+        """Raises OSError."""
+        if self.object is not None:
+            return self.object.body
+        assert self.location  # noqa: S101 (every piece has one of the two)
+        return self.location.read_bytes()
+
+
+class Pieces:
+    """`columns`: the subject columns, by which a file without a name is known as CSV."""
+
+    def __init__(self, repository: Repository, columns: Sequence[str]) -> None:
+        self.repository = repository
+        self.columns = [c.encode().lower() for c in columns]
+
+    def leads_inside(self, piece: Piece) -> bool:
+        """Whether a symbolic link leads to what is read anyhow, as DVC's links to its cache do."""
+        assert piece.location is not None  # noqa: S101 (a git object is no link)
+        target = piece.location.resolve()
+        roots = [self.repository.root, *(p.folder.root for p in self.repository.contents.places)]
+        return any(target.is_relative_to(root.resolve()) for root in roots)
+
+    def of_places(self) -> Iterator[Piece]:
+        """Every file in the cache and in the remotes that is no other output's alone."""
+        for place in self.repository.contents.places:
+            for entry in place.entries():
+                name = ObjectName.at(entry.path)
+                if name in self.repository.elsewhere and name not in self.repository.uses:
+                    continue
+                location = place.folder.locate(entry.path)
+                logical = self.logical(name, location) if name else entry.path
+                yield Piece(
+                    Area.OBJECT if name else Area.STORE,
+                    f"{place.label}: {entry.path}",
+                    logical,
+                    location,
+                    entry,
+                )
+
+    def logical(self, name: ObjectName, location: Path) -> str:
+        """A path under which some commit has the object; else one that tells its format."""
+        used = self.repository.uses.get(name)
+        if used:
+            return next(iter(used.paths))
+        with location.open("rb") as file:
+            head = file.read(_SAMPLE).lower()
+        first = head.split(b"\n")[0]
+        named = not first.lstrip().startswith(b"{") and any(c in first for c in self.columns)
+        return f"{name.path}.csv" if named else name.path
+
+    def of_work_tree(self) -> Iterator[Piece]:
+        """Every file below the top folder but git's, the cache's, the remotes', and copies of
+        outputs that this connector does not cover."""
+        root = self.repository.root
+        left_out = {root / ".git", *(p.folder.root for p in self.repository.contents.places)}
+        others = self._other_outputs()
+        for entry in _entries(root, left_out):
+            if any(entry.path == path or entry.path.startswith(f"{path}/") for path in others):
+                continue
+            below = entry.path.removeprefix(".dvc/tmp/")
+            if below == entry.path:
+                area = Area.WORK_TREE
+            elif below in _LOCKS:
+                continue  # DVC's own marks of who is at work
+            else:
+                area = Area.TEMPORARY
+            yield Piece(area, entry.path, entry.path, root / entry.path, entry)
+
+    def _other_outputs(self) -> list[str]:
+        history = self.repository.history
+        outputs = history.commits[history.head].outputs if history.head else {}
+        return [path for path in outputs if not self.repository.in_scope(path)]
+
+    def of_site_caches(self) -> Iterator[Piece]:
+        for folder in self.repository.site_caches():
+            for entry in LocalFolder(folder).entries():
+                path = f"site cache: {entry.path}"
+                yield Piece(Area.SITE_CACHE, path, entry.path, folder / entry.path, entry)
+
+    def of_git(self) -> Iterator[Piece]:
+        """Git's own files, and then every object, decompressed."""
+        folder = LocalFolder(self.repository.root / ".git")
+        for entry in folder.entries():
+            if not _GIT_STORAGE.fullmatch(entry.path):
+                path = f".git/{entry.path}"
+                yield Piece(Area.GIT_FILE, path, path, folder.locate(entry.path), entry)
+        names = self.repository.git.names_of_objects()
+        for found in self.repository.git.every_object():
+            path = f"git {found.kind} {found.id[:12]}"
+            if name := names.get(found.id):
+                path = f"{path}: {name}"
+            yield Piece(Area.GIT_OBJECT, path, name or path, object=found)
+
+
+def _entries(root: Path, left_out: set[Path]) -> Iterator[FileEntry]:
+    """As `LocalFolder.entries`, without some folders."""
+    folder = LocalFolder(root)
+    inside = sorted(p.relative_to(root).as_posix() for p in left_out if p.is_relative_to(root))
+    for entry in folder.entries():
+        if not any(entry.path.startswith(f"{top}/") for top in inside):
+            yield entry
+
+
+def scan_piece(piece: Piece, body: Bytes, record: Record, unrelated: Sequence[str]) -> None:
+    """Note every identifier in one piece and in its name.
+
+    What is in no format that anybody can decode is searched as bytes, if the connector says that it
+    names nobody (`unrelated`: patterns of paths). Raises what damage raises.
+    """
+    scan_name(piece.logical, record)
+    if piece.object is not None and piece.object.kind == "tree":
+        for entry in tree_entries(piece.object):
+            scan_name(entry.name, record)
+        return
+    if piece.area is Area.GIT_FILE and _GIT_INDEX.fullmatch(piece.path.removeprefix(".git/")):
+        scan_raw(body, piece.path, record)
+        return
+    try:
+        scan_content(body, _labelled(piece), record)
+    except UnknownFormatError:
+        if not is_unrelated(piece.logical, unrelated):
+            raise
+
+
+def is_unrelated(path: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+
+
+def _labelled(piece: Piece) -> str:
+    """The name in reports, ending as the logical name ends, which tells CSV from other text."""
+    if piece.path.endswith(piece.logical):
+        return piece.path
+    return f"{piece.path}: {piece.logical}"

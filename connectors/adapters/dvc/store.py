@@ -1,0 +1,375 @@
+"""A DVC repository, or one output of it, as a store."""
+
+import posixpath
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from connectors.adapters.base import (
+    Erased,
+    ErasePlan,
+    Findings,
+    Needles,
+    PhysicalObject,
+    PlanOutdatedError,
+    Progress,
+    ScanReport,
+    StoreError,
+    StoreNotFoundError,
+    StoreVersion,
+)
+from connectors.adapters.dvc.blockers import blockers_of, hindrances, unreachable
+from connectors.adapters.dvc.erase import Erasure, planned_objects, snapshot
+from connectors.adapters.dvc.find import Search
+from connectors.adapters.dvc.history import Commit
+from connectors.adapters.dvc.locks import locked
+from connectors.adapters.dvc.names import Member, ObjectName
+from connectors.adapters.dvc.pieces import is_unrelated
+from connectors.adapters.dvc.purge import Purge
+from connectors.adapters.dvc.repository import Repository, opened, read_repository
+from connectors.adapters.dvc.staging import Staging, staging
+from connectors.adapters.dvc.verify import Verification
+from connectors.folders import LocationError, local_path, masked
+from connectors.formats.delimited import Dialect
+from connectors.formats.formats import format_of
+from connectors.formats.person import Columns, Person
+from connectors.formats.profiles import DataFile, profile_of, schema_of, somebody_else
+from connectors.formats.reading import Reader, require_columns
+from connectors.scan.identifiers import Identifiers
+
+_ERASED = ("data", "orphan", "log")
+_MOST_NAMES = 3  # of changed outputs that a version's line shows
+
+
+def parse_location(location: str) -> tuple[str, str]:
+    """(folder, path of the output or "") of "/data/repository#data/orders.csv".
+
+    Raises StoreError for an output that is no path inside the repository.
+    """
+    folder, mark, output = location.partition("#")
+    path = posixpath.normpath(output) if output else ""
+    if mark and (not output or path.startswith(("/", "..")) or path == "."):
+        raise StoreError(
+            'After the "#" stands the path of an output from the top of the repository, as in '
+            "/data/repository#data/orders.csv."
+        )
+    return folder, path
+
+
+class DvcStore:
+    """`location`: the repository's top folder, then "#" and an output's path if it is to be that
+    one alone. `subject_columns`: as for plain files.
+
+    Options: `delimiter`, `quote`, `escape`, `encoding`, `text_columns`, `number_columns`,
+    `unrelated_columns` as for plain files; `unrelated_files` (patterns of outputs and other files
+    that name nobody: their rows are not searched, and they may be in any format);
+    `retired_remotes` (names of remotes that do not exist any more); `exclusive` (names of remotes,
+    or "cache", that no other repository uses). A store that is not `writable` refuses to erase and
+    to purge.
+    """
+
+    kind = "dvc"
+
+    def __init__(
+        self,
+        location: str,
+        subject_columns: Iterable[str],
+        options: Mapping[str, Any] | None = None,
+        *,
+        writable: bool = True,
+        permit: Callable[[Path], object] = lambda _: None,
+    ) -> None:
+        """`permit` raises StoreError for a folder, of the cache or a remote, that may not be
+        opened. Raises StoreError for the location, ValueError for an option."""
+        self.writable = writable
+        self.permit = permit
+        folder, self.output = parse_location(location)
+        try:
+            self.root = local_path(folder)
+        except LocationError as exc:
+            raise StoreError(str(exc)) from exc
+        options = options or {}
+        self.subject_columns = tuple(subject_columns)
+        self.columns = Columns(
+            self.subject_columns,
+            text=_names(options, "text_columns"),
+            numbers=_names(options, "number_columns"),
+        )
+        self.unrelated_files = _names(options, "unrelated_files")
+        self.unrelated_columns = _names(options, "unrelated_columns")
+        self.retired_remotes = _names(options, "retired_remotes")
+        self.exclusive = _names(options, "exclusive")
+        self.dialect = Dialect.of(options)
+
+    def _read(self) -> Repository:
+        repository = read_repository(self.root, self.output, self.retired_remotes, self.permit)
+        known = {p for c in repository.history.commits.values() for p in c.outputs}
+        if self.output and self.output not in known:
+            shown = ", ".join(sorted({masked(p, self.subject_columns) for p in known})) or "none"
+            raise StoreNotFoundError(
+                f"The repository {self.root} has no output {self.output}. Its outputs are: {shown}."
+            )
+        return repository
+
+    def versions(self, *, digests: bool = True) -> Sequence[StoreVersion]:
+        """One for each commit that points to other data than its parents do, and whose data is all
+        there. Rows are counted in files that say how many they have, with `digests` in all."""
+        repository = self._read()
+        counts: dict[ObjectName, int | None] = {}
+        with staging(repository.contents) as staged:
+            return [
+                self._version(repository, commit, staged, counts, read=digests)
+                for commit in repository.retained()
+            ]
+
+    def _version(
+        self,
+        repository: Repository,
+        commit: Commit,
+        staged: Staging,
+        counts: dict[ObjectName, int | None],
+        *,
+        read: bool,
+    ) -> StoreVersion:
+        objects, lines = [], []
+        for file in _files(repository, commit):
+            if file.name not in counts:
+                counts[file.name] = self._count(staged, file, read=read)
+            size = repository.contents.sizes[file.name]
+            shown = masked(file.path, self.subject_columns)
+            digest = f"md5:{file.name.md5}"
+            objects.append(PhysicalObject(shown, size, counts[file.name], digest))
+            lines.append(f"{file.path}\n{size}\n{digest}\n")
+        rows = [o.rows for o in objects if o.rows is not None]
+        return StoreVersion(
+            id=commit.id,
+            created_at=commit.time,
+            operation=self._operation(repository, commit),
+            parents=repository.history.parents_of(commit.id),
+            refs=repository.history.refs_of(commit.id),
+            objects=tuple(objects),
+            rows=sum(rows) if rows else None,
+            bytes=sum(o.bytes for o in objects),
+            digest=sha256("".join(sorted(lines)).encode(errors="surrogateescape")).hexdigest(),
+            schema=tuple(schema_of(self._data(repository, commit, staged))) if read else (),
+        )
+
+    def _operation(self, repository: Repository, commit: Commit) -> str:
+        """Which outputs the commit changed; its message may name people."""
+        before: dict[str, ObjectName] = {}
+        for parent in commit.parents:
+            found = repository.history.commits[parent].outputs
+            before |= {path: output.name for path, output in found.items()}
+        now = {o.path: o.name for o in repository.outputs(commit)}
+        paths = [masked(p, self.subject_columns) for p, n in now.items() if before.get(p) != n]
+        more = f" and {len(paths) - _MOST_NAMES} more" if len(paths) > _MOST_NAMES else ""
+        return f"commit: {', '.join(paths[:_MOST_NAMES]) or 'outputs removed'}{more}"
+
+    def _count(self, staged: Staging, file: Member, *, read: bool) -> int | None:
+        path = staged.path(file.name, file.path)
+        kind = format_of(file.path, staged.locate(path)) if read or _is_parquet(file.path) else None
+        if kind is None or (is_unrelated(file.path, self.unrelated_files) and not read):
+            return None
+        return self._reader(staged).open(path, shown=self._shown(file)).count()
+
+    def _shown(self, file: Member) -> str:
+        return masked(file.path, self.subject_columns)
+
+    def _reader(self, staged: Staging) -> Reader:
+        return Reader(staged, self.dialect, self.subject_columns)
+
+    def _data(self, repository: Repository, commit: Commit, staged: Staging) -> list[DataFile]:
+        """The files of a version that hold rows."""
+        reader = self._reader(staged)
+        found = []
+        for file in _files(repository, commit):
+            path = staged.path(file.name, file.path)
+            if format_of(file.path, staged.locate(path)):
+                size = repository.contents.sizes[file.name]
+                found.append(DataFile(file.path, size, reader.open(path, shown=self._shown(file))))
+        return found
+
+    def _commit(self, repository: Repository, version: str | None) -> Commit:
+        """A version, by default what is checked out. Raises StoreError."""
+        retained = {c.id: c for c in repository.retained()}
+        newest = repository.newest()
+        wanted = version or (newest.id if newest else "")
+        if not wanted:
+            raise StoreNotFoundError(
+                f"No commit of the repository {self.root} points to data. Add some with dvc add, "
+                "and commit."
+            )
+        if wanted not in retained:
+            raise StoreError(
+                f"The repository {self.root} has no version {wanted} whose data is all there. "
+                "Fetch its data (dvc fetch), or take another version."
+            )
+        return retained[wanted]
+
+    def schema(self, version: str | None = None) -> Sequence[tuple[str, str]]:
+        """The union of the files' columns and partition keys; a column that has several types
+        lists them. Raises StoreError for a file that has no column to find people by."""
+        repository = self._read()
+        with staging(repository.contents) as staged:
+            files = self._data(repository, self._commit(repository, version), staged)
+            schema = schema_of(files)
+            known = {name for name, _ in schema}
+            if any(c in known or c.split(".")[0] in known for c in self.subject_columns):
+                for data in files:
+                    self._require_columns(data)
+        return schema
+
+    def _require_columns(self, data: DataFile) -> None:
+        # JSON Lines may have a key in later rows only.
+        if ".json" in data.path or ".ndjson" in data.path or not data.file.columns():
+            return
+        if not is_unrelated(data.path, self.unrelated_files):
+            shown = masked(data.path, self.subject_columns)
+            require_columns(data.file, data.path, shown, self.subject_columns)
+
+    def profile(self, version: str | None = None) -> Mapping[str, Any]:
+        """Counts only, no values; see `connectors.formats.profiles.profile_of`."""
+        repository = self._read()
+        commit = self._commit(repository, version)
+        with staging(repository.contents) as staged:
+            return {"version": commit.id, **profile_of(self._data(repository, commit, staged))}
+
+    @contextmanager
+    def _search(self, repository: Repository, needles: Needles) -> Iterator[Search]:
+        with staging(repository.contents) as staged:
+            yield Search(
+                repository, staged, self.columns, needles, self.dialect, self.unrelated_files,
+                self.exclusive,
+            )  # fmt: skip
+
+    def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings:
+        """Search every object once, and everything else that the repository keeps.
+
+        Raises StoreError for objects that are damaged or cannot be searched.
+        """
+        with self._search(self._read(), needles) as search:
+            return search.run(progress or _silent)
+
+    def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
+        """Raises PlanOutdatedError when the versions are not those that were searched."""
+        if mode == "keep_history":
+            raise StoreError(
+                "Older commits name their data by its hash, so they cannot keep it without the "
+                'person. Plan with mode "purge".'
+            )
+        if mode != "purge":
+            raise StoreError(f'There is no mode "{mode}". Plan with mode "purge".')
+        repository = self._read()
+        if {c.id for c in repository.retained()} != set(findings.rows_by_version):
+            raise PlanOutdatedError(
+                f"The repository {self.root} has other versions than when it was searched. Search "
+                "again, then plan."
+            )
+        planned = [o for o in findings.objects if o.kind in _ERASED]
+        plan = ErasePlan(
+            mode=mode,
+            snapshot=snapshot(repository),
+            objects=tuple(sorted({o.path for o in planned})),
+            rows=sum(o.rows for o in planned),
+            bytes=sum(o.bytes for o in planned),
+            versions_lost=_lost(repository, {v for o in planned for v in o.versions}),
+        )
+        blockers = [
+            *unreachable(repository),
+            *blockers_of(findings.objects),
+            *hindrances(repository, planned_objects(plan)),
+        ]
+        return ErasePlan(**{**vars(plan), "blockers": tuple(dict.fromkeys(blockers))})
+
+    @contextmanager
+    def _locked(self) -> Iterator[Repository]:
+        if not self.writable:
+            raise StoreError(f"The repository {self.root} was opened for reading only.")
+        opened(self.root)  # says so when there is none
+        with locked(self.root):
+            yield self._read()
+
+    def erase(self, plan: ErasePlan, needles: Needles, progress: Progress | None = None) -> Erased:
+        """Commit data without the person on every branch whose newest data holds them.
+
+        Raises PlanOutdatedError (a ref changed), ResidueError, StoreError; what was not reached is
+        as it was, and the same plan goes on from there.
+        """
+        with self._locked() as repository, self._search(repository, needles) as search:
+            return Erasure(search, plan, progress or _silent).run()
+
+    def purge_history(self, plan: ErasePlan, progress: Progress | None = None) -> Erased:
+        """Delete the planned objects in the cache and in every remote. Raises StoreError."""
+        with self._locked() as repository:
+            return Purge(repository, plan, progress or _silent).run()
+
+    def verify_erased(
+        self,
+        needles: Iterable[str],
+        control: tuple[str, str] | None,
+        progress: Progress | None = None,
+    ) -> ScanReport:
+        """Read every byte that is left; see `connectors.scan.identifiers` for what counts."""
+        identifiers = Identifiers(
+            needles,
+            identity_columns=self.subject_columns,
+            unrelated_columns=self.unrelated_columns,
+            control=control,
+        )
+        scan = Verification(self._read(), identifiers, self.unrelated_files)
+        return scan.run(progress or _silent, with_control=control is not None)
+
+    def identifier_values(self, column: str, version: str) -> Iterable[str]:
+        """The distinct identifiers in a column, as text. Raises StoreError when the version's data
+        is not there, or no file of it has the column."""
+        repository = self._read()
+        commit = self._commit(repository, version)
+        with staging(repository.contents) as staged:
+            files = self._data(repository, commit, staged)
+            if not any(data.has(column) for data in files):
+                raise StoreError(f"No file of the version {version} has a column {column}.")
+            yield from dict.fromkeys(text for data in files for text in data.texts(column))
+
+    def control_subject(self, needles: Needles) -> tuple[str, str] | None:
+        """(column, identifier) of somebody else in the newest data; None when nobody is left.
+
+        This is another person's identifier: it belongs in no log and no report.
+        """
+        repository = self._read()
+        person = Person(self.columns, needles)
+        retained = repository.retained()
+        newest = repository.newest()
+        ordered = [c for c in retained if newest and c.id == newest.id] + retained[::-1]
+        with staging(repository.contents) as staged:
+            for commit in ordered:
+                data = self._data(repository, commit, staged)
+                rows = [d for d in data if not is_unrelated(d.path, self.unrelated_files)]
+                if found := somebody_else(rows, person):
+                    return found
+        return None
+
+
+def _silent(_phase: str, _done: int, _total: int, _bytes: int) -> None:
+    return
+
+
+def _files(repository: Repository, commit: Commit) -> Iterator[Member]:
+    for output in repository.outputs(commit):
+        yield from repository.files(output) or ()
+
+
+def _lost(repository: Repository, versions: Collection[str]) -> tuple[str, ...]:
+    return tuple(c.id for c in repository.retained() if c.id in versions)
+
+
+def _is_parquet(path: str) -> bool:
+    return path.lower().endswith((".parquet", ".parq", ".pq"))
+
+
+def _names(options: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    given = options.get(name, ())
+    if isinstance(given, str) or not all(isinstance(item, str) for item in given):
+        raise ValueError(f'"{name}" is a list of names, for example ["{name.split("_")[0]}"]')
+    return tuple(given)

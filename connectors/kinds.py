@@ -1,0 +1,89 @@
+"""What is told of each kind of store, on the page where one is connected and in the API."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class KindHelp:
+    """`what` it is; `locations`: how the place of one is written; `options` that it takes, as
+    (`name = example`, what it means)."""
+
+    what: str
+    locations: tuple[str, ...]
+    options: tuple[tuple[str, str], ...] = ()
+
+
+_UNRELATED = ("unrelated_columns = [city]", "columns whose texts may equal an identifier by chance")
+_GRACE = (
+    "orphan_grace_minutes = 60",
+    "how long a purge leaves files that may belong to a writer who is about to commit",
+)
+_DIALECT = (
+    ("encoding = cp1252", "of CSV files; also delimiter, quote, escape, where not found out"),
+    ("text_columns = [note]", "free text in which people may be named"),
+    ("number_columns = [customer_id]", 'identifiers whose texts are numbers: "4" is "00004"'),
+    ("unrelated_files = [products*.csv]", "files with rows that name nobody"),
+)
+_SIGN_IN = (
+    "user = shop_reader",
+    "and password_env = SHOP_DB_PASSWORD, the variable that holds the password, or password_file; "
+    "the same with writer_ and verifier_ before them",
+)
+
+KINDS: dict[str, KindHelp] = {
+    "delta": KindHelp("a Delta Lake table", ("/data/lake/customers",), (_GRACE, _UNRELATED)),
+    "iceberg": KindHelp(
+        "an Apache Iceberg table, by its catalog",
+        (
+            "sqlite:////data/catalog.db#shop.orders",
+            "postgresql://host:5432/catalog#shop.orders",
+            "https://host/iceberg#shop.orders",
+        ),
+        (
+            ("token_env = LAKE_TOKEN", "the variable that holds a REST catalog's token"),
+            ("warehouse = lake", "that a REST catalog is asked for"),
+            ("catalog = default", "its name, where a database holds several"),
+            _SIGN_IN,
+            _GRACE,
+            _UNRELATED,
+        ),
+    ),
+    "dvc": KindHelp(
+        "a git repository with data in DVC",
+        ("/data/repositories/churn", "/data/repositories/churn#data/orders.csv"),
+        (
+            ("exclusive = [origin]", "remotes that no other repository uses"),
+            ("retired_remotes = [old]", "remotes of earlier commits that are gone"),
+            *_DIALECT,
+            _UNRELATED,
+        ),
+    ),
+    "files": KindHelp(
+        "a folder of Parquet, CSV and JSON Lines files, plain or packed with gzip",
+        ("/data/exports",),
+        (*_DIALECT, _UNRELATED),
+    ),
+    "sql": KindHelp(
+        "a table of a database, its address without a password",
+        ("sqlite:////data/shop.db#customers", "postgresql://host:5432/shop#public.customers"),
+        (
+            _SIGN_IN,
+            ("child_tables = [orders, addresses]", "tables whose rows go with the person's"),
+        ),
+    ),
+}
+
+
+def kinds_told() -> str:
+    return " ".join(f'"{name}": {kind.what}.' for name, kind in KINDS.items())
+
+
+def locations_told() -> str:
+    return " ".join(f'"{name}": {" or ".join(kind.locations)}.' for name, kind in KINDS.items())
+
+
+def options_told() -> str:
+    return " ".join(
+        f'"{name}": {", ".join(option.partition(" ")[0] for option, _ in kind.options)}.'
+        for name, kind in KINDS.items()
+    )
