@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, transaction
 from django.test import Client
+from django.utils.html import escape
 from pytest_django import Settings
 
 from accounts.models import User
@@ -18,8 +19,9 @@ from connectors.actions import (
     disable_connector,
 )
 from connectors.adapters.base import StoreError
+from connectors.kinds import KINDS
 from connectors.models import Connector
-from connectors.queries import enabled_connectors, open_store
+from connectors.queries import available_kinds, enabled_connectors, open_store
 from tests.builders import Api, sequenced
 from tests.connectors.builders import (
     COLUMNS,
@@ -366,3 +368,14 @@ def test_erasing_through_a_connector_needs_no_more_than_its_row(
     control = verifier.control_subject(PERSON)
     assert verifier.verify_erased([v for vs in PERSON.values() for v in vs], control).clean
     assert store(table, COLUMNS).versions()[-1].rows == 200
+
+
+def test_every_kind_says_how_it_is_written(browser: Client, data_owner: User) -> None:
+    assert set(KINDS) == set(available_kinds())
+    browser.force_login(data_owner)
+    page = browser.get("/stores/connect/").content.decode()
+    for kind in KINDS.values():
+        for location in kind.locations:
+            assert location in page
+        for option, _ in kind.options:
+            assert escape(option) in page
