@@ -245,6 +245,31 @@ def test_a_commit_during_the_erasure_wins_and_loses_nothing(
     assert rows_of(lake).height == 60 + 3
 
 
+def test_a_commit_in_the_instant_of_ours_wins_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the branches and the exchange of the catalog's row."""
+    lake = table_with_person(tmp_path)
+    opened = store(lake)
+    plan = planned(opened)
+    real = SqlCatalog._write_metadata
+
+    def late(*args: object, **kwargs: object) -> None:
+        real(*args, **kwargs)  # type: ignore[arg-type]
+        monkeypatch.setattr(SqlCatalog, "_write_metadata", staticmethod(real))
+        append(lake, customers(900, 903))
+
+    monkeypatch.setattr(SqlCatalog, "_write_metadata", staticmethod(late))
+    with pytest.raises(PlanOutdatedError, match="in the meantime"):
+        opened.erase(plan, PERSON)
+    assert rows_of(lake).height == 63 + 3
+    assert not [p for p in disk(folder(lake)) if "vestige-" in p]
+    erase_and_purge(lake, planned(opened))
+    assert clean(opened)
+    # What the beaten attempt had written for the catalog is gone as well.
+    assert len(list((folder(lake) / "metadata").glob("*.metadata.json"))) == 1
+
+
 def test_writers_that_commit_during_the_purge_lose_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
