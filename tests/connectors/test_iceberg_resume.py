@@ -150,13 +150,13 @@ def test_killed_at_any_step_and_run_again_the_erasure_ends_the_same(
 
 
 def ends_of_runs(steps: list[str]) -> list[int]:
-    """Of equal steps in a row (a file after another is removed): the first, second and last."""
+    """Of equal steps in a row (a file after another is removed): the first and the last."""
     runs: list[list[int]] = []
     for number, name in enumerate(steps):
         if not number or steps[number - 1] != name:
             runs.append([])
         runs[-1].append(number)
-    return sorted({n for run in runs for n in (*run[:2], run[-1])})
+    return sorted({n for run in runs for n in (run[0], run[-1])})
 
 
 def _kind(path: str) -> str:
@@ -176,7 +176,7 @@ erase_and_purge(lake, plan)
 """
 
 
-@pytest.mark.parametrize("step", [2, 11, 20])
+@pytest.mark.parametrize("step", [4, 20])
 def test_a_worker_killed_by_the_system_is_resumed(tmp_path: Path, step: int) -> None:
     lake = table_with_person(tmp_path)
     expected = {b: without_person(rows_of(lake, b)).to_dicts() for b in BRANCHES}
