@@ -26,6 +26,7 @@ from tests.connectors.iceberg_builders import (
     erase,
     folder,
     location,
+    make,
     table_with_person,
 )
 
@@ -107,9 +108,9 @@ def test_the_form_offers_iceberg_and_says_how_to_write_it(
     ],
 )  # fmt: skip
 def test_what_cannot_be_connected_is_refused_by_field(
-    lake: Path, data_owner: User, api: Api, change: dict[str, Any], field: str, reason: str
+    tmp_path: Path, data_owner: User, api: Api, change: dict[str, Any], field: str, reason: str
 ) -> None:
-    answer = post(api, data_owner, wanted(lake) | change)
+    answer = post(api, data_owner, wanted(make(tmp_path)) | change)
     assert answer.status_code == 400, answer.content
     (error,) = answer.json()["errors"]
     assert error["field"] == field
