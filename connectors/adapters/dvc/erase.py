@@ -53,6 +53,7 @@ class Erasure:
         self.progress = progress
         self.doomed = planned_objects(plan)
         self.scratch = self.repository.root / SCRATCH
+        self.mark = f".vestige-{plan.id}-"
         self.moved = self._moved()  # branch → where it was
 
     def run(self) -> Erased:
@@ -66,11 +67,11 @@ class Erasure:
         waiting = self._waiting()
         if waiting and (found := list(hindrances(self.repository, self.doomed))):
             raise StoreError(f"The erasure cannot begin: {' '.join(found)}")
-        shutil.rmtree(self.scratch, ignore_errors=True)  # of a dead attempt
+        self._drop_unfinished()
         self.scratch.mkdir(parents=True)
         try:
             rows = self._rows()
-            rewriter = Rewriter(self.search, self.doomed, self.scratch)
+            rewriter = Rewriter(self.search, self.doomed, self.scratch, self.mark)
             self._branches(waiting, rewriter)
             later = self._follow()
             self._drop_temporary()
@@ -167,13 +168,21 @@ class Erasure:
             commits = later.history.commits
             new, old = later.history.branches()[branch], commits[self.moved[branch]]
             try:
-                WorkTree(later, old, new).follow()
+                WorkTree(later, old, new, self.mark).follow()
             except OSError as exc:
                 raise StoreError(
                     f"The work tree of {before.root} could not be brought up to date: "
                     f"{exc.strerror}. Check free space and access, then run the erasure again."
                 ) from exc
         return later
+
+    def _drop_unfinished(self) -> None:
+        """What an attempt of this plan that was killed had begun to write."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        pieces = self.search.pieces
+        for piece in (*pieces.of_places(), *pieces.of_work_tree()):
+            if piece.location and piece.location.name.startswith(self.mark):
+                piece.location.unlink(missing_ok=True)
 
     def _drop_temporary(self) -> None:
         """Files that DVC keeps for itself, and half-written objects, if they name the person."""

@@ -11,8 +11,6 @@ from connectors.adapters.base import StoreError
 from connectors.adapters.dvc.names import ObjectName, is_run
 from connectors.folders import FileEntry, LocalFolder, sync_folder
 
-OURS = ".vestige-"  # how the names of everything begin that we have not finished writing
-
 
 @dataclass(frozen=True)
 class Place:
@@ -28,16 +26,16 @@ class Place:
     def has(self, name: ObjectName) -> bool:
         return self.folder.exists(name.path)
 
-    def add(self, name: ObjectName, source: Path) -> None:
+    def add(self, name: ObjectName, source: Path, mark: str) -> None:
         """Write an object completely or not at all; one that is there already stays.
 
-        Raises OSError.
+        `mark`: what its name begins with until it is whole. Raises OSError.
         """
         target = self.folder.locate(name.path)
         if target.exists():
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{OURS}{uuid.uuid4().hex}")
+        partial = target.with_name(f"{mark}{uuid.uuid4().hex}")
         try:
             shutil.copyfile(source, partial)
             partial.chmod(0o444)  # DVC protects what lies in a cache

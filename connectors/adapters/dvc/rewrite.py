@@ -16,13 +16,17 @@ from connectors.formats.formats import suffix_of
 
 
 class Rewriter:
-    """`doomed`: the planned objects. `scratch`: a folder of ours on the repository's disk."""
+    """`doomed`: the planned objects. `scratch`: a folder of ours on the repository's disk. `mark`:
+    how the names of unfinished files begin."""
 
-    def __init__(self, search: Search, doomed: Collection[ObjectName], scratch: Path) -> None:
+    def __init__(
+        self, search: Search, doomed: Collection[ObjectName], scratch: Path, mark: str
+    ) -> None:
         self.search = search
         self.repository = search.repository
         self.doomed = doomed
         self.scratch = scratch
+        self.mark = mark
         self.added: list[ObjectName] = []
         self.bytes = 0
         self._done: dict[tuple[ObjectName, str], tuple[ObjectName, int]] = {}
@@ -87,7 +91,7 @@ class Rewriter:
 
     def _add(self, name: ObjectName, source: Path, old: ObjectName) -> None:
         for place in self._places(old):
-            place.add(name, source)
+            place.add(name, source, self.mark)
         source.unlink()
         self.added.append(name)
 

@@ -12,18 +12,20 @@ from pathlib import Path
 from connectors.adapters.base import StoreError
 from connectors.adapters.dvc.history import Commit
 from connectors.adapters.dvc.names import ObjectName, name_of
-from connectors.adapters.dvc.places import OURS
 from connectors.adapters.dvc.pointers import Output
 from connectors.adapters.dvc.repository import Repository
 from connectors.folders import sync_folder
 
 
 class WorkTree:
-    def __init__(self, repository: Repository, old: Commit, new: Commit) -> None:
+    """`mark`: how the names of unfinished files begin."""
+
+    def __init__(self, repository: Repository, old: Commit, new: Commit, mark: str) -> None:
         self.repository = repository
         self.root = repository.root
         self.old = old
         self.new = new
+        self.mark = mark
 
     def follow(self) -> None:
         """Raises StoreError where somebody changed what would be replaced, OSError."""
@@ -62,7 +64,7 @@ class WorkTree:
         """Put the new object where a copy of, or a link to, the old one is."""
         source = self.repository.contents.locate(new)
         assert source is not None  # noqa: S101 (it was added a moment ago)
-        beside = location.with_name(f"{OURS}{uuid.uuid4().hex}")
+        beside = location.with_name(f"{self.mark}{uuid.uuid4().hex}")
         cached = self.repository.contents.places[0].folder.locate(old.path)
         try:
             if location.is_symlink():
@@ -88,7 +90,7 @@ class WorkTree:
         if body not in (before.body, after.body):
             raise _changed()
         if body != after.body:
-            beside = location.with_name(f"{OURS}{uuid.uuid4().hex}")
+            beside = location.with_name(f"{self.mark}{uuid.uuid4().hex}")
             try:
                 beside.write_bytes(after.body)
                 shutil.copymode(location, beside)

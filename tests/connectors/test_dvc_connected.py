@@ -1,0 +1,167 @@
+"""A DVC repository as a connected store: by REST, by page, and through the workflow."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from accounts.models import User
+from compliance.actions.erasure import execute
+from compliance.models import Request
+from compliance.queries import current_plan
+from compliance.states import State
+from connectors.models import Connector
+from lineage.models import Version
+from tests.builders import Api
+from tests.compliance.builders import (
+    approved,
+    connected,
+    planned,
+    purchases,
+    team,
+    tell_training,
+    work_off,
+)
+from tests.connectors.dvc_builders import Workshop, begun
+
+pytestmark = pytest.mark.django_db
+
+
+def wanted(shop: Workshop, **more: Any) -> dict[str, Any]:
+    return {
+        "kind": "dvc",
+        "location": str(shop.root),
+        "subject_columns": {"customer_id": "customer", "email": "email"},
+        **more,
+    }
+
+
+def post(api: Api, user: User, body: dict[str, Any]) -> Any:
+    return api(user).post("/api/v1/connectors", body, content_type="application/json")
+
+
+def test_a_repository_is_connected_and_synced_by_rest(
+    dvc_shop: Workshop, data_owner: User, api: Api
+) -> None:
+    answer = post(api, data_owner, wanted(dvc_shop, options={"exclusive": ["store"]}))
+    assert answer.status_code == 201, answer.content
+    made = answer.json()
+    assert (made["kind"], made["dataset"]["node"]) == ("dvc", "dataset:stores:repo")
+    synced = api(data_owner).post(f"/api/v1/connectors/{made['id']}/sync")
+    assert synced.status_code in (200, 202), synced.content
+    versions = Version.objects.filter(dataset__name="repo")
+    assert versions.count() == 4
+    assert versions.get(version=dvc_shop.git("rev-parse", "main")).rows == 29
+    one = post(api, data_owner, wanted(dvc_shop, location=f"{dvc_shop.root}#data/parts"))
+    assert one.status_code == 201, one.content
+    assert one.json()["dataset"]["node"] == "dataset:stores:repo/data/parts"
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "reason"),
+    [
+        ({"options": {"exclusive": "store"}}, "options", "is a list of names"),
+        ({"subject_columns": {"phone": "phone"}}, "subject_columns", "has no column phone"),
+        ({"location": "/nowhere/at/all"}, "location", "There is no DVC repository at"),
+    ],
+)
+def test_a_repository_that_cannot_be_searched_is_not_connected(
+    dvc_shop: Workshop, data_owner: User, api: Api, change: dict[str, Any], field: str, reason: str
+) -> None:
+    answer = post(api, data_owner, wanted(dvc_shop) | change)
+    assert answer.status_code == 400
+    assert [e["field"] for e in answer.json()["errors"]] == [field]
+    assert reason in answer.json()["detail"]
+
+
+def test_a_remote_outside_the_allowed_folders_is_not_opened(
+    dvc_shop: Workshop, data_owner: User, api: Api, settings: Any
+) -> None:
+    settings.VESTIGE_STORE_ROOTS = [str(dvc_shop.root)]
+    answer = post(api, data_owner, wanted(dvc_shop))
+    assert answer.status_code == 400
+    assert "is outside the folders that this installation may connect" in answer.json()["detail"]
+    settings.VESTIGE_STORE_ROOTS = [str(dvc_shop.folder)]
+    assert post(api, data_owner, wanted(dvc_shop)).status_code == 201
+
+
+def test_a_repository_is_tested_and_connected_by_form(
+    dvc_shop: Workshop, data_owner: User, browser: Client
+) -> None:
+    form = {
+        "kind": "dvc",
+        "location": f"{dvc_shop.root}#data/parts",
+        "subject_columns": "customer_id = customer",
+        "dataset_name": "parts",
+        "options": "exclusive = [store]",
+    }
+    browser.force_login(data_owner)
+    assert "DVC" in browser.get("/stores/connect/").content.decode()
+    tested = browser.post("/stores/connect/", {**form, "test": "1"}).content.decode()
+    assert "It keeps 2 versions and has every column you named." in tested
+    answer = browser.post("/stores/connect/", {**form, "connect": "1"})
+    made = Connector.objects.get()
+    assert answer["Location"] == f"/stores/{made.pk}/"
+    assert made.options == {"exclusive": ["store"]}
+    assert "commit: data/parts" in browser.get(f"/stores/{made.pk}/").content.decode()
+
+
+@pytest.fixture
+def purchases_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    """Two versions of a file of purchases, the person in both."""
+    shop = begun(tmp_path / "shop")
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(shop.site))
+    for month in (1, 2):
+        purchases(month).write_csv(shop.root / "purchases.csv")
+        shop.dvc("add", "-q", "purchases.csv")
+        shop.commit(f"month {month}")
+    shop.dvc("push", "-q")
+    return shop
+
+
+def test_a_person_is_erased_in_dvc_by_the_workflow(purchases_shop: Workshop) -> None:
+    connected(purchases_shop.root, kind="dvc")
+    people = team()
+    old, new = (purchases_shop.git("rev-parse", c) for c in ("main^", "main"))
+    tell_training("7", old)
+    request = approved(people)
+    plan = current_plan(request)
+    assert plan
+    (step,) = plan.body["steps"]
+    assert (step["kind"], step["rows"], step["rows_by_version"]) == ("dvc", 2, {old: 1, new: 1})
+    assert step["versions_lost"] == [old, new]
+    assert [m["version"] for m in plan.body["affected_models"]] == ["7"]
+    done = run(request, people.analyst)
+    assert done.state == State.RESPONDING, done.reason
+    assert (purchases_shop.root / "purchases.csv").read_text().count("\n") == 3
+    assert all(v.purged_at for v in Version.objects.filter(version__in=[old, new]))
+    after = Version.objects.get(dataset__name="purchases", purged_at=None)
+    assert (after.version, after.rows) == (purchases_shop.git("rev-parse", "main"), 2)
+
+
+def run(request: Request, by: User) -> Request:
+    execute(request, by=by)
+    return work_off(request)
+
+
+def test_a_commit_after_the_approval_fails_the_step_visibly(purchases_shop: Workshop) -> None:
+    connected(purchases_shop.root, kind="dvc")
+    people = team()
+    request = approved(people)
+    purchases_shop.write("README.md", b"new\n")
+    late = purchases_shop.commit("a text")
+    failed = run(request, people.analyst)
+    assert failed.state == State.BLOCKED
+    assert "changed since the plan was made" in failed.reason
+    assert purchases_shop.git("rev-parse", "main") == late
+
+
+def test_what_blocks_is_told_before_anybody_approves(purchases_shop: Workshop) -> None:
+    connected(purchases_shop.root, kind="dvc")
+    local = purchases_shop.root / ".dvc" / "config.local"
+    local.write_text("['remote \"cloud\"']\nurl = s3://bucket/path\n")
+    plan = current_plan(planned(team().analyst))
+    assert plan
+    (blocker,) = plan.body["steps"][0]["blockers"]
+    assert blocker.startswith("The remote cloud (s3://bucket/path) cannot be reached")
