@@ -8,7 +8,8 @@ import pytest
 
 from tests.connectors.dvc_builders import Workshop, begun, objects
 from tests.journeys.conftest import Installation
-from tests.journeys.test_erasure_by_rest import running, until, verify
+from tests.journeys.erasing import Erasure
+from tests.journeys.test_erasure_by_rest import running
 from tests.journeys.test_erasure_in_files import CUSTOMER, EMAIL, purchases
 
 pytestmark = [pytest.mark.journey, pytest.mark.enable_socket]
@@ -50,47 +51,11 @@ def test_a_person_is_erased_in_a_dvc_repository(running: Installation, tmp_path:
     assert theirs
     before = objects(shop.remote)
 
-    owner, dpo, analyst = (running.client(r) for r in ("data_owner", "dpo", "analyst"))
-    made = owner.post(
-        "/api/v1/connectors",
-        json={
-            "kind": "dvc",
-            "location": str(shop.root),
-            "subject_columns": {"customer_id": "customer", "email": "email"},
-            "dataset": {"namespace": "shop", "name": shop.folder.name},
-        },
-    )
-    assert made.status_code == 201, made.text
-    node = made.json()["dataset"]["node"]
-    synced = owner.post(f"/api/v1/connectors/{made.json()['id']}/sync")
-    assert synced.status_code == 200, synced.text
-
-    filed = analyst.post(
-        "/api/v1/requests",
-        json={
-            "rights": ["erasure"],
-            "subject": {"type": "customer", "value": CUSTOMER},
-            "scope": [node],
-        },
-    )
-    assert filed.status_code == 201, filed.text
-    reference = filed.json()["reference"]
-    analyst.post(f"/api/v1/requests/{reference}/verify", json={"method": "two held attributes"})
-    assert analyst.post(f"/api/v1/requests/{reference}/plan").status_code == 202
-    plan = until(analyst, reference, "review")["plan"]
-    (step,) = plan["steps"]
+    case = Erasure(running, CUSTOMER)
+    step = case.planned(case.connect("dvc", str(shop.root), shop.folder.name))
     assert step["rows_by_version"][shop.git("rev-parse", "main")] == len(theirs)
     assert len(step["versions_lost"]) == 4
-    assert not step["blockers"]
-    for approver in (dpo, owner):
-        answer = approver.post(
-            f"/api/v1/requests/{reference}/approve", json={"plan_hash": plan["hash"]}
-        )
-        assert answer.status_code == 200, answer.text
-    assert analyst.post(f"/api/v1/requests/{reference}/execute").status_code == 202
-    done = until(analyst, reference, "completed")
-    assert [o["phase"] for o in done["outcomes"]] == ["done"]
-    assert all(o["scan"]["control_found"] for o in done["outcomes"])
+    case.carry_out()
 
     # Read with other code than the scanner's: nothing of theirs, and all else as it was.
     for path in [p for p in shop.folder.rglob("*") if p.is_file() and ".git/" not in str(p)]:
@@ -111,8 +76,4 @@ def test_a_person_is_erased_in_a_dvc_repository(running: Installation, tmp_path:
     clone.dvc("pull", "-q")
     assert (clone.root / "purchases.csv").read_text() == "".join(kept)
 
-    certificate = analyst.get(f"/api/v1/requests/{reference}/certificate.pdf")
-    assert certificate.status_code == 200, certificate.text
-    (tmp_path / "certificate.pdf").write_bytes(certificate.content)
-    valid = verify(tmp_path / "certificate.pdf")
-    assert valid.returncode == 0, valid.stdout + valid.stderr
+    case.certified(tmp_path)

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from tests.journeys.conftest import ROOT, Installation
-from tests.journeys.test_erasure_by_rest import running, until, verify
+from tests.journeys.erasing import Erasure
+from tests.journeys.test_erasure_by_rest import running
 
 pytestmark = [pytest.mark.journey, pytest.mark.enable_socket]
 __all__ = ["running"]  # the fixture: both installations
@@ -52,46 +53,10 @@ def test_a_person_is_erased_in_a_folder_of_files(running: Installation, tmp_path
     assert set(theirs["bought_on"].str.head(4)) == {"1997", "1998"}
     text = (folder / "year=1997" / "purchases.csv").read_text()
 
-    owner, dpo, analyst = (running.client(r) for r in ("data_owner", "dpo", "analyst"))
-    made = owner.post(
-        "/api/v1/connectors",
-        json={
-            "kind": "files",
-            "location": str(folder),
-            "subject_columns": {"customer_id": "customer", "email": "email"},
-            "dataset": {"namespace": "shop", "name": folder.name},
-        },
-    )
-    assert made.status_code == 201, made.text
-    node = made.json()["dataset"]["node"]
-    synced = owner.post(f"/api/v1/connectors/{made.json()['id']}/sync")
-    assert synced.status_code == 200, synced.text
-
-    filed = analyst.post(
-        "/api/v1/requests",
-        json={
-            "rights": ["erasure"],
-            "subject": {"type": "customer", "value": CUSTOMER},
-            "scope": [node],
-        },
-    )
-    assert filed.status_code == 201, filed.text
-    reference = filed.json()["reference"]
-    analyst.post(f"/api/v1/requests/{reference}/verify", json={"method": "two held attributes"})
-    assert analyst.post(f"/api/v1/requests/{reference}/plan").status_code == 202
-    plan = until(analyst, reference, "review")["plan"]
-    (step,) = plan["steps"]
+    case = Erasure(running, CUSTOMER)
+    step = case.planned(case.connect("files", str(folder), folder.name))
     assert step["rows"] == theirs.height
-    assert not step["blockers"]
-    for approver in (dpo, owner):
-        answer = approver.post(
-            f"/api/v1/requests/{reference}/approve", json={"plan_hash": plan["hash"]}
-        )
-        assert answer.status_code == 200, answer.text
-    assert analyst.post(f"/api/v1/requests/{reference}/execute").status_code == 202
-    done = until(analyst, reference, "completed")
-    assert [o["phase"] for o in done["outcomes"]] == ["done"]
-    assert all(o["scan"]["control_found"] for o in done["outcomes"])
+    case.carry_out()
 
     # Read with other code than the scanner's: nothing of theirs, and all else as it was.
     found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
@@ -106,8 +71,4 @@ def test_a_person_is_erased_in_a_folder_of_files(running: Installation, tmp_path
     others = pl.col("bought_on").str.starts_with("1998") & (pl.col("customer_id") != CUSTOMER)
     assert later.equals(everything.filter(others))
 
-    certificate = analyst.get(f"/api/v1/requests/{reference}/certificate.pdf")
-    assert certificate.status_code == 200, certificate.text
-    (tmp_path / "certificate.pdf").write_bytes(certificate.content)
-    valid = verify(tmp_path / "certificate.pdf")
-    assert valid.returncode == 0, valid.stdout + valid.stderr
+    case.certified(tmp_path)

@@ -11,7 +11,8 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
 from tests.journeys.conftest import Installation
-from tests.journeys.test_erasure_by_rest import running, until, verify
+from tests.journeys.erasing import Erasure
+from tests.journeys.test_erasure_by_rest import running
 from tests.journeys.test_erasure_in_files import CUSTOMER, EMAIL, purchases
 
 pytestmark = [pytest.mark.journey, pytest.mark.enable_socket]
@@ -55,47 +56,13 @@ def test_a_person_is_erased_in_an_iceberg_table(running: Installation, tmp_path:
     theirs = everything.filter(pl.col("customer_id") == CUSTOMER)
     assert theirs.filter(_YEAR_1997).height not in (0, theirs.height)
 
-    owner, dpo, analyst = (running.client(r) for r in ("data_owner", "dpo", "analyst"))
-    made = owner.post(
-        "/api/v1/connectors",
-        json={
-            "kind": "iceberg",
-            "location": f"sqlite:///{root}/catalog.db#shop.purchases",
-            "subject_columns": {"customer_id": "customer", "email": "email"},
-            "dataset": {"namespace": "shop", "name": root.name},
-        },
+    case = Erasure(running, CUSTOMER)
+    step = case.planned(
+        case.connect("iceberg", f"sqlite:///{root}/catalog.db#shop.purchases", root.name)
     )
-    assert made.status_code == 201, made.text
-    node = made.json()["dataset"]["node"]
-    synced = owner.post(f"/api/v1/connectors/{made.json()['id']}/sync")
-    assert synced.status_code == 200, synced.text
-
-    filed = analyst.post(
-        "/api/v1/requests",
-        json={
-            "rights": ["erasure"],
-            "subject": {"type": "customer", "value": CUSTOMER},
-            "scope": [node],
-        },
-    )
-    assert filed.status_code == 201, filed.text
-    reference = filed.json()["reference"]
-    analyst.post(f"/api/v1/requests/{reference}/verify", json={"method": "two held attributes"})
-    assert analyst.post(f"/api/v1/requests/{reference}/plan").status_code == 202
-    plan = until(analyst, reference, "review")["plan"]
-    (step,) = plan["steps"]
     assert step["rows"] == theirs.height
-    assert not step["blockers"]
     assert len(step["versions_lost"]) == 2
-    for approver in (dpo, owner):
-        answer = approver.post(
-            f"/api/v1/requests/{reference}/approve", json={"plan_hash": plan["hash"]}
-        )
-        assert answer.status_code == 200, answer.text
-    assert analyst.post(f"/api/v1/requests/{reference}/execute").status_code == 202
-    done = until(analyst, reference, "completed")
-    assert [o["phase"] for o in done["outcomes"]] == ["done"]
-    assert all(o["scan"]["control_found"] for o in done["outcomes"])
+    case.carry_out()
 
     others = everything.filter(pl.col("customer_id") != CUSTOMER)
     with catalog(root) as opened:
@@ -105,11 +72,7 @@ def test_a_person_is_erased_in_an_iceberg_table(running: Installation, tmp_path:
         assert len(table.metadata.snapshots) == 2
     read_with_other_code(root)
 
-    certificate = analyst.get(f"/api/v1/requests/{reference}/certificate.pdf")
-    assert certificate.status_code == 200, certificate.text
-    (tmp_path / "certificate.pdf").write_bytes(certificate.content)
-    valid = verify(tmp_path / "certificate.pdf")
-    assert valid.returncode == 0, valid.stdout + valid.stderr
+    case.certified(tmp_path)
 
 
 def read_with_other_code(root: Path) -> None:

@@ -133,9 +133,8 @@ class Git:
 
     def commits(self) -> Iterator[tuple[int, str, list[str]]]:
         """(seconds, commit, parents) of everything that refs or HEAD reach, parents first."""
-        tips = ["--all", *(["HEAD"] if self.head() else [])]
         listed = self.run(
-            "rev-list", "--topo-order", "--reverse", "--parents", "--timestamp", *tips
+            "rev-list", "--topo-order", "--reverse", "--parents", "--timestamp", *self._tips()
         )
         for line in listed.decode().splitlines():
             seconds, commit, *parents = line.split()
