@@ -1,6 +1,6 @@
 """Real DVC repositories, made with the real dvc and git commands, with a person in their history.
 
-A dvc command takes most of a second, so a repository is made once a module and copied for a test.
+Making one takes seconds, so it is made once and copied for each test.
 """
 
 import hashlib
@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import polars as pl
 from connectors.adapters.base import ErasePlan
 from connectors.adapters.dvc import DvcStore
 from connectors.adapters.dvc.names import ObjectName
+from tests.connectors.dvc_commands import run_dvc
 
 PERSON = {"customer_id": ["c-000042"], "email": ["ann.archer@mail.example"]}
 EVERY_NEEDLE = [value for values in PERSON.values() for value in values]
@@ -79,7 +79,14 @@ class Workshop:
         return self.run("git", *arguments, check=check).strip()
 
     def dvc(self, *arguments: str, check: bool = True) -> str:
-        return self.run(sys.executable, "-m", "dvc", *arguments, check=check)
+        status, text = run_dvc(
+            arguments,
+            folder=self.root,
+            environment=environment(self.site),
+            output=self.folder / "output.txt",
+        )
+        assert not check or status == 0, text
+        return text
 
     def commit(self, message: str) -> str:
         self.git("add", "-A")

@@ -107,16 +107,24 @@ def test_a_repository_is_tested_and_connected_by_form(
     assert "commit: data/parts" in browser.get(f"/stores/{made.pk}/").content.decode()
 
 
-@pytest.fixture
-def purchases_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+@pytest.fixture(scope="module")
+def purchases_template(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """Two versions of a file of purchases, the person in both."""
-    shop = begun(tmp_path / "shop")
-    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(shop.site))
+    shop = begun(tmp_path_factory.mktemp("dvc") / "purchases")
     for month in (1, 2):
         purchases(month).write_csv(shop.root / "purchases.csv")
         shop.dvc("add", "-q", "purchases.csv")
         shop.commit(f"month {month}")
     shop.dvc("push", "-q")
+    return shop
+
+
+@pytest.fixture
+def purchases_shop(
+    purchases_template: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Workshop:
+    shop = purchases_template.copy(tmp_path / "purchases")
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(shop.site))
     return shop
 
 
