@@ -93,7 +93,7 @@ def test_deleting_and_vacuuming_leave_traces_that_the_scan_finds(shop: str) -> N
     report = store.verify_erased(EVERY_NEEDLE, None)
     assert {t.where for t in report.traces} == {"raw bytes"}
     for _ in range(60):  # other tests' transactions may still see them
-        run_postgresql(shop, "VACUUM FULL pg_statistic")
+        run_postgresql(shop, "VACUUM FULL customers", "VACUUM FULL pg_statistic")
         if (report := store.verify_erased(EVERY_NEEDLE, None)).clean:
             break
         time.sleep(1)
