@@ -133,9 +133,10 @@ class Search:
         staged = self.staged.path(name, path)
         if format_of(path, self.staged.locate(staged)) is None:
             return None
-        if is_unrelated(path, self.unrelated):
+        if is_unrelated((path, name.path), self.unrelated):
             return None
-        return match_in(self.reader, staged, self.person, self.names.shown(path))
+        shown = f"{name.path} ({self.names.shown(path)})"
+        return match_in(self.reader, staged, self.person, shown)
 
     def is_all_theirs(self, member_path: str, name: ObjectName) -> bool:
         """Whether a file of a folder goes as a whole: named after the person, nobody else in it."""
