@@ -137,6 +137,14 @@ def test_a_blocker_is_named_before_anybody_approves(
     assert (objects(dvc_shop.remote), dvc_shop.git("for-each-ref")) == before
 
 
+def test_many_blockers_of_a_kind_are_counted(dvc_shop: Workshop) -> None:
+    for number in range(8):
+        dvc_shop.write(f"list-{number}.csv", WITH + OTHERS[0] * number)
+    blockers = planned(store(dvc_shop)).blockers
+    assert len(blockers) == 6
+    assert blockers[-1] == "The same is true of 3 more, the last of them list-7.csv."
+
+
 def test_what_cannot_be_reached_fails_the_scan_too(dvc_shop: Workshop) -> None:
     config = dvc_shop.root / ".dvc" / "config"
     body = config.read_bytes()
