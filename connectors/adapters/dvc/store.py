@@ -181,7 +181,13 @@ class DvcStore:
         Raises StoreError for objects that are damaged or cannot be searched.
         """
         with self._search(self._read(), needles) as search:
-            return search.run(progress or _silent)
+            try:
+                return search.run(progress or _silent)
+            except OSError as exc:
+                raise StoreError(
+                    f"A file of the repository {self.root}, its cache or a remote cannot be read: "
+                    f"{exc.strerror}. Give this process access to it."
+                ) from exc
 
     def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
         """Raises PlanOutdatedError when the versions are not those that were searched."""
