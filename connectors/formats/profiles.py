@@ -25,6 +25,12 @@ class DataFile:
     def partition(self, column: str) -> str | None:
         return hive_values(self.path).get(column)
 
+    def schema(self) -> "Schema":
+        """The file's columns, and the partition keys that it has no column for."""
+        columns = list(self.file.columns())
+        known = {name for name, _ in columns}
+        return columns + [(k, "string") for k in hive_values(self.path) if k not in known]
+
     def has(self, column: str) -> bool:
         return self.partition(column) is not None or bool(columns_of(self.file, [column]))
 
@@ -37,14 +43,19 @@ class DataFile:
                     yield text
 
 
+Schema = Sequence[tuple[str, str]]  # (column, type)
+
+
 def schema_of(files: Iterable[DataFile]) -> list[tuple[str, str]]:
     """The union of the files' columns and partition keys; a column of several types lists them."""
+    return union_of(data.schema() for data in files)
+
+
+def union_of(schemas: Iterable[Schema]) -> list[tuple[str, str]]:
     kinds: dict[str, dict[str, None]] = {}
-    for data in files:
-        for name, kind in data.file.columns():
+    for schema in schemas:
+        for name, kind in schema:
             kinds.setdefault(name, {}).update(dict.fromkeys(kind.split("|")))
-        for key in hive_values(data.path):
-            kinds.setdefault(key, {"string": None})
     for found in kinds.values():
         if len(found) > 1:
             found.pop("null", None)

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -29,5 +30,7 @@ def dvc_template(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 @pytest.fixture
 def dvc_shop(dvc_template: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     shop = dvc_template.copy(tmp_path / "shop")
+    # Waiting for the disk would be most of the time, and tells nothing about a process killed.
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(shop.site))
     return shop

@@ -137,6 +137,14 @@ def test_a_blocker_is_named_before_anybody_approves(
     assert (objects(dvc_shop.remote), dvc_shop.git("for-each-ref")) == before
 
 
+def test_many_blockers_of_a_kind_are_counted(dvc_shop: Workshop) -> None:
+    for number in range(8):
+        dvc_shop.write(f"list-{number}.csv", WITH + OTHERS[0] * number)
+    blockers = planned(store(dvc_shop)).blockers
+    assert len(blockers) == 6
+    assert blockers[-1] == "The same is true of 3 more, the last of them list-7.csv."
+
+
 def test_what_cannot_be_reached_fails_the_scan_too(dvc_shop: Workshop) -> None:
     config = dvc_shop.root / ".dvc" / "config"
     body = config.read_bytes()
@@ -275,5 +283,15 @@ def test_rows_that_cannot_be_read_name_file_and_line(dvc_shop: Workshop) -> None
     dvc_shop.write("data/orders.csv", UNRELATED + b"c-1\n")
     dvc_shop.dvc("add", "-q", "data/orders.csv")
     dvc_shop.commit("broken")
-    with pytest.raises(StoreError, match=r"data/orders\.csv has a broken row at line 3"):
+    with pytest.raises(
+        StoreError, match=r"files/md5/.* \(data/orders\.csv\) has a broken row at"
+    ) as no:
         store(dvc_shop).find_subject(PERSON)
+    # History cannot be corrected, but one object of it can be left to the search of bytes.
+    dvc_shop.write("data/orders.csv", UNRELATED)
+    dvc_shop.dvc("add", "-q", "data/orders.csv")
+    dvc_shop.commit("mended")
+    broken = str(no.value).split()[2]
+    opened = store(dvc_shop, unrelated_files=[broken])
+    erase(opened)
+    assert broken in objects(dvc_shop.root / ".dvc" / "cache")

@@ -57,6 +57,7 @@ BLOCKING = {
         "as a whole."
     ),
 }
+_MOST_SHOWN = 5  # of each kind: a history may hold the same file a thousand times
 _UNFINISHED = {
     "MERGE_HEAD": "merge",
     "CHERRY_PICK_HEAD": "cherry-pick",
@@ -68,9 +69,12 @@ _UNFINISHED = {
 
 def blockers_of(objects: Sequence[ObjectFinding]) -> Iterator[str]:
     """Of what was found. Each sentence names the place without any identifier."""
-    for found in objects:
-        if found.kind in BLOCKING:
-            yield BLOCKING[found.kind].format(path=found.path)
+    for kind, sentence in BLOCKING.items():
+        paths = [found.path for found in objects if found.kind == kind]
+        yield from (sentence.format(path=path) for path in paths[:_MOST_SHOWN])
+        if len(paths) > _MOST_SHOWN:
+            more = len(paths) - _MOST_SHOWN
+            yield f"The same is true of {more} more, the last of them {paths[-1]}."
 
 
 def unreachable(repository: Repository) -> Iterator[str]:

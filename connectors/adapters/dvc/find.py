@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 
-from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress, StoreError
+from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress
 from connectors.adapters.dvc.names import ObjectName, name_of
 from connectors.adapters.dvc.pieces import Area, Piece, Pieces, is_unrelated, scan_piece
 from connectors.adapters.dvc.places import Place
@@ -133,9 +133,10 @@ class Search:
         staged = self.staged.path(name, path)
         if format_of(path, self.staged.locate(staged)) is None:
             return None
-        if is_unrelated(path, self.unrelated):
+        if is_unrelated((path, name.path), self.unrelated):
             return None
-        return match_in(self.reader, staged, self.person, self.names.shown(path))
+        shown = f"{name.path} ({self.names.shown(path)})"
+        return match_in(self.reader, staged, self.person, shown)
 
     def is_all_theirs(self, member_path: str, name: ObjectName) -> bool:
         """Whether a file of a folder goes as a whole: named after the person, nobody else in it."""
@@ -157,21 +158,14 @@ class Search:
             self._doom(name, 0, uses)
 
     def _orphan(self, name: ObjectName) -> None:
-        contents = self.repository.contents
-        location = contents.locate(name)
-        assert location  # noqa: S101 (it was listed)
-        if name_of(location, legacy=name.legacy).md5 != name.md5.removesuffix(".dir"):
-            raise StoreError(
-                f"The object {name.path} is damaged: its content is not what its name says. Remove "
-                "it."
-            )
+        location = self.staged.locate(self.staged.path(name, "")).resolve()
         logical = self.pieces.logical(name, location)
         seen, fine = self.seen_in(Piece(Area.OBJECT, name.path, logical, location))
         if not fine:
             self._note(name, 0, "opaque")
         if not seen:
             return
-        if all(self._is_exclusive(place) for place in contents.objects[name]):
+        if all(self._is_exclusive(p) for p in self.repository.contents.objects[name]):
             self.doomed.add(name)
             self._note(name, 0, "orphan")
         else:
@@ -221,13 +215,15 @@ class Search:
         yield from self.pieces.of_git()
 
     def _piece(self, piece: Piece) -> None:
+        linked = piece.entry is not None and piece.entry.link
+        if linked and not self.pieces.leads_inside(piece):
+            self._keep(self.names.shown(piece.path), 0, 0, "link")
+            return
         if piece.area is Area.WORK_TREE and self._is_output(piece.path):
             self._copy(piece)
             return
-        if piece.entry and piece.entry.link:
-            if not self.pieces.leads_inside(piece):
-                self._keep(self.names.shown(piece.path), piece.entry.bytes, 0, "link")
-            return
+        if linked:
+            return  # what is behind it is read where it is
         seen, fine = self.seen_in(piece)
         if kind := self.kind(piece, seen=seen, fine=fine):
             size = piece.entry.bytes if piece.entry else len(piece.read())

@@ -6,7 +6,7 @@ cache and remotes it searches by row.
 
 import fnmatch
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -174,12 +174,14 @@ def scan_piece(piece: Piece, body: Bytes, record: Record, unrelated: Sequence[st
     try:
         scan_content(body, _labelled(piece), record)
     except UnknownFormatError:
-        if not is_unrelated(piece.logical, unrelated):
+        stored = piece.entry.path if piece.entry else piece.logical
+        if not is_unrelated((piece.logical, stored), unrelated):
             raise
 
 
-def is_unrelated(path: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+def is_unrelated(paths: Iterable[str], patterns: Sequence[str]) -> bool:
+    """Whether one of a file's names, its output's or its object's, matches one of the patterns."""
+    return any(fnmatch.fnmatchcase(path, pattern) for path in paths for pattern in patterns)
 
 
 def _labelled(piece: Piece) -> str:

@@ -1,6 +1,5 @@
 """A DVC repository at one moment: git, the places of its data, and who uses which object."""
 
-import getpass
 import hashlib
 import os
 import pwd
@@ -107,11 +106,13 @@ class Repository:
         """
         given = os.environ.get("DVC_SITE_CACHE_DIR") or self.settings.site_cache
         tops = [Path(given)] if given else [Path(top) for top in _SITE_CACHES]
+        # As DVC finds the user's name out.
+        given_names = {os.environ[n] for n in ("LOGNAME", "USER", "LNAME") if n in os.environ}
         tokens = {
             hashlib.md5(
                 str((str(self.root), None, born, user, version, 0)).encode(), usedforsecurity=False
             ).hexdigest()
-            for user in {getpass.getuser(), *(entry.pw_name for entry in pwd.getpwall())}
+            for user in given_names | {entry.pw_name for entry in pwd.getpwall()}
             for version in _MAJOR_VERSIONS
             for born in (self._born(), None)
         }

@@ -3,7 +3,6 @@
 import posixpath
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from connectors.adapters.base import (
     ErasePlan,
     Findings,
     Needles,
-    PhysicalObject,
     PlanOutdatedError,
     Progress,
     ScanReport,
@@ -25,22 +23,20 @@ from connectors.adapters.dvc.erase import Erasure, planned_objects, snapshot
 from connectors.adapters.dvc.find import Search
 from connectors.adapters.dvc.history import Commit
 from connectors.adapters.dvc.locks import locked
-from connectors.adapters.dvc.names import Member, ObjectName
 from connectors.adapters.dvc.pieces import is_unrelated
 from connectors.adapters.dvc.purge import Purge
 from connectors.adapters.dvc.repository import Repository, opened, read_repository
-from connectors.adapters.dvc.staging import Staging, staging
+from connectors.adapters.dvc.staging import staging
 from connectors.adapters.dvc.verify import Verification
+from connectors.adapters.dvc.versions import Versions
 from connectors.folders import LocationError, local_path, masked
 from connectors.formats.delimited import Dialect
-from connectors.formats.formats import format_of
 from connectors.formats.person import Columns, Person
 from connectors.formats.profiles import DataFile, profile_of, schema_of, somebody_else
 from connectors.formats.reading import Reader, require_columns
 from connectors.scan.identifiers import Identifiers
 
 _ERASED = ("data", "orphan", "log")
-_MOST_NAMES = 3  # of changed outputs that a version's line shows
 
 
 def parse_location(location: str) -> tuple[str, str]:
@@ -117,79 +113,14 @@ class DvcStore:
         """One for each commit that points to other data than its parents do, and whose data is all
         there. Rows are counted in files that say how many they have, with `digests` in all."""
         repository = self._read()
-        counts: dict[ObjectName, int | None] = {}
-        with staging(repository.contents) as staged:
-            return [
-                self._version(repository, commit, staged, counts, read=digests)
-                for commit in repository.retained()
-            ]
+        with self._versions(repository, check=digests) as versions:
+            return [versions.version(c, read=digests) for c in repository.retained()]
 
-    def _version(
-        self,
-        repository: Repository,
-        commit: Commit,
-        staged: Staging,
-        counts: dict[ObjectName, int | None],
-        *,
-        read: bool,
-    ) -> StoreVersion:
-        objects, lines = [], []
-        for file in _files(repository, commit):
-            if file.name not in counts:
-                counts[file.name] = self._count(staged, file, read=read)
-            size = repository.contents.sizes[file.name]
-            shown = masked(file.path, self.subject_columns)
-            digest = f"md5:{file.name.md5}"
-            objects.append(PhysicalObject(shown, size, counts[file.name], digest))
-            lines.append(f"{file.path}\n{size}\n{digest}\n")
-        rows = [o.rows for o in objects if o.rows is not None]
-        return StoreVersion(
-            id=commit.id,
-            created_at=commit.time,
-            operation=self._operation(repository, commit),
-            parents=repository.history.parents_of(commit.id),
-            refs=repository.history.refs_of(commit.id),
-            objects=tuple(objects),
-            rows=sum(rows) if rows else None,
-            bytes=sum(o.bytes for o in objects),
-            digest=sha256("".join(sorted(lines)).encode(errors="surrogateescape")).hexdigest(),
-            schema=tuple(schema_of(self._data(repository, commit, staged))) if read else (),
-        )
-
-    def _operation(self, repository: Repository, commit: Commit) -> str:
-        """Which outputs the commit changed; its message may name people."""
-        before: dict[str, ObjectName] = {}
-        for parent in commit.parents:
-            found = repository.history.commits[parent].outputs
-            before |= {path: output.name for path, output in found.items()}
-        now = {o.path: o.name for o in repository.outputs(commit)}
-        paths = [masked(p, self.subject_columns) for p, n in now.items() if before.get(p) != n]
-        more = f" and {len(paths) - _MOST_NAMES} more" if len(paths) > _MOST_NAMES else ""
-        return f"commit: {', '.join(paths[:_MOST_NAMES]) or 'outputs removed'}{more}"
-
-    def _count(self, staged: Staging, file: Member, *, read: bool) -> int | None:
-        path = staged.path(file.name, file.path)
-        kind = format_of(file.path, staged.locate(path)) if read or _is_parquet(file.path) else None
-        if kind is None or (is_unrelated(file.path, self.unrelated_files) and not read):
-            return None
-        return self._reader(staged).open(path, shown=self._shown(file)).count()
-
-    def _shown(self, file: Member) -> str:
-        return masked(file.path, self.subject_columns)
-
-    def _reader(self, staged: Staging) -> Reader:
-        return Reader(staged, self.dialect, self.subject_columns)
-
-    def _data(self, repository: Repository, commit: Commit, staged: Staging) -> list[DataFile]:
-        """The files of a version that hold rows."""
-        reader = self._reader(staged)
-        found = []
-        for file in _files(repository, commit):
-            path = staged.path(file.name, file.path)
-            if format_of(file.path, staged.locate(path)):
-                size = repository.contents.sizes[file.name]
-                found.append(DataFile(file.path, size, reader.open(path, shown=self._shown(file))))
-        return found
+    @contextmanager
+    def _versions(self, repository: Repository, *, check: bool = True) -> Iterator[Versions]:
+        with staging(repository.contents, check=check) as staged:
+            reader = Reader(staged, self.dialect, self.subject_columns)
+            yield Versions(repository, staged, reader, self.unrelated_files)
 
     def _commit(self, repository: Repository, version: str | None) -> Commit:
         """A version, by default what is checked out. Raises StoreError."""
@@ -212,8 +143,8 @@ class DvcStore:
         """The union of the files' columns and partition keys; a column that has several types
         lists them. Raises StoreError for a file that has no column to find people by."""
         repository = self._read()
-        with staging(repository.contents) as staged:
-            files = self._data(repository, self._commit(repository, version), staged)
+        with self._versions(repository) as versions:
+            files = list(versions.data(self._commit(repository, version)))
             schema = schema_of(files)
             known = {name for name, _ in schema}
             if any(c in known or c.split(".")[0] in known for c in self.subject_columns):
@@ -225,7 +156,7 @@ class DvcStore:
         # JSON Lines may have a key in later rows only.
         if ".json" in data.path or ".ndjson" in data.path or not data.file.columns():
             return
-        if not is_unrelated(data.path, self.unrelated_files):
+        if not is_unrelated((data.path,), self.unrelated_files):
             shown = masked(data.path, self.subject_columns)
             require_columns(data.file, data.path, shown, self.subject_columns)
 
@@ -233,8 +164,8 @@ class DvcStore:
         """Counts only, no values; see `connectors.formats.profiles.profile_of`."""
         repository = self._read()
         commit = self._commit(repository, version)
-        with staging(repository.contents) as staged:
-            return {"version": commit.id, **profile_of(self._data(repository, commit, staged))}
+        with self._versions(repository) as versions:
+            return {"version": commit.id, **profile_of(list(versions.data(commit)))}
 
     @contextmanager
     def _search(self, repository: Repository, needles: Needles) -> Iterator[Search]:
@@ -250,7 +181,13 @@ class DvcStore:
         Raises StoreError for objects that are damaged or cannot be searched.
         """
         with self._search(self._read(), needles) as search:
-            return search.run(progress or _silent)
+            try:
+                return search.run(progress or _silent)
+            except OSError as exc:
+                raise StoreError(
+                    f"A file of the repository {self.root}, its cache or a remote cannot be read: "
+                    f"{exc.strerror}. Give this process access to it."
+                ) from exc
 
     def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
         """Raises PlanOutdatedError when the versions are not those that were searched."""
@@ -326,8 +263,8 @@ class DvcStore:
         is not there, or no file of it has the column."""
         repository = self._read()
         commit = self._commit(repository, version)
-        with staging(repository.contents) as staged:
-            files = self._data(repository, commit, staged)
+        with self._versions(repository) as versions:
+            files = list(versions.data(commit))
             if not any(data.has(column) for data in files):
                 raise StoreError(f"No file of the version {version} has a column {column}.")
             yield from dict.fromkeys(text for data in files for text in data.texts(column))
@@ -342,10 +279,10 @@ class DvcStore:
         retained = repository.retained()
         newest = repository.newest()
         ordered = [c for c in retained if newest and c.id == newest.id] + retained[::-1]
-        with staging(repository.contents) as staged:
+        with self._versions(repository) as versions:
             for commit in ordered:
-                data = self._data(repository, commit, staged)
-                rows = [d for d in data if not is_unrelated(d.path, self.unrelated_files)]
+                data = versions.data(commit)
+                rows = (d for d in data if not is_unrelated((d.path,), self.unrelated_files))
                 if found := somebody_else(rows, person):
                     return found
         return None
@@ -355,17 +292,8 @@ def _silent(_phase: str, _done: int, _total: int, _bytes: int) -> None:
     return
 
 
-def _files(repository: Repository, commit: Commit) -> Iterator[Member]:
-    for output in repository.outputs(commit):
-        yield from repository.files(output) or ()
-
-
 def _lost(repository: Repository, versions: Collection[str]) -> tuple[str, ...]:
     return tuple(c.id for c in repository.retained() if c.id in versions)
-
-
-def _is_parquet(path: str) -> bool:
-    return path.lower().endswith((".parquet", ".parq", ".pq"))
 
 
 def _names(options: Mapping[str, Any], name: str) -> tuple[str, ...]:
