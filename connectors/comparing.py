@@ -127,6 +127,11 @@ def _bytes(objects: Iterable[PhysicalObject]) -> int:
     return sum(o.bytes for o in objects)
 
 
+def key_columns(text: str) -> list[str]:
+    """Columns that name a row, as people write them: with a comma between them."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def row_changes(
     before: Iterable[pl.DataFrame], after: Iterable[pl.DataFrame], key: Sequence[str] = ()
 ) -> RowChanges:

@@ -217,3 +217,11 @@ def hive_values(path: str) -> dict[str, str | None]:
         if equals:
             values[unquote(key)] = None if value == _HIVE_NULL else unquote(value)
     return values
+
+
+def without_checksum(path: str) -> str:
+    """The file that Hadoop's checksum file `.name.crc` belongs to, else the path itself."""
+    parent, slash, name = path.rpartition("/")
+    if name.startswith(".") and name.endswith(".crc"):
+        return f"{parent}{slash}{name[1:-4]}"
+    return path

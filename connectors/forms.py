@@ -7,6 +7,7 @@ from typing import Any
 
 from django import forms
 
+from connectors.comparing import key_columns
 from connectors.queries import available_kinds
 
 
@@ -143,4 +144,4 @@ class CompareForm(forms.Form):
             choice.choices = [(version, version) for version in versions]
 
     def clean_key(self) -> list[str]:
-        return [name.strip() for name in self.cleaned_data["key"].split(",") if name.strip()]
+        return key_columns(self.cleaned_data["key"])

@@ -191,3 +191,8 @@ def other_identifiers(
         if new:
             found[name] = tuple(sorted(new))
     return found
+
+
+def names_one_of(text: str, needles: Mapping[str, Sequence[str]]) -> bool:
+    """Whether it is one of these identifiers, whatever their columns are."""
+    return any(same_identifier(text, needle) for values in needles.values() for needle in values)

@@ -56,20 +56,15 @@ class Opened:
 Opener = Callable[[str, Iterable[str], Mapping[str, Any], StoreRole], Opened]
 
 
-def _open_delta(
-    location: str, subject_columns: Iterable[str], options: Mapping[str, Any], role: StoreRole
-) -> Opened:
-    path = allowed_path(location)
-    store = DeltaStore(str(path), subject_columns, options, writable=role == "writer")
-    return Opened(store, str(path), path.name)
+def _folder_opener(kind: "type[DeltaStore] | type[FilesStore]") -> Opener:
+    def opened(
+        location: str, subject_columns: Iterable[str], options: Mapping[str, Any], role: StoreRole
+    ) -> Opened:
+        path = allowed_path(location)
+        store = kind(str(path), subject_columns, options, writable=role == "writer")
+        return Opened(store, str(path), path.name)
 
-
-def _open_files(
-    location: str, subject_columns: Iterable[str], options: Mapping[str, Any], role: StoreRole
-) -> Opened:
-    path = allowed_path(location)
-    store = FilesStore(str(path), subject_columns, options, writable=role == "writer")
-    return Opened(store, str(path), path.name)
+    return opened
 
 
 def _open_dvc(
@@ -144,8 +139,8 @@ def _refuse_other_secrets(options: Mapping[str, Any]) -> None:
 
 
 OPENERS: dict[str, Opener] = {
-    Connector.Kind.DELTA.value: _open_delta,
-    Connector.Kind.FILES.value: _open_files,
+    Connector.Kind.DELTA.value: _folder_opener(DeltaStore),
+    Connector.Kind.FILES.value: _folder_opener(FilesStore),
     Connector.Kind.ICEBERG.value: _open_iceberg,
     Connector.Kind.SQL.value: _open_sql,
     Connector.Kind.DVC.value: _open_dvc,
@@ -205,14 +200,22 @@ def versions_of(connector: Connector) -> list[StoreVersion]:
 
 
 def version_changes(
-    connector: Connector, old: str, new: str, *, key: Sequence[str] = ()
+    connector: Connector,
+    old: str,
+    new: str,
+    *,
+    key: Sequence[str] = (),
+    versions: Sequence[StoreVersion] | None = None,
 ) -> VersionChanges:
-    """What differs between two versions; `key`: columns that name a row.
+    """What differs between two versions; `key`: columns that name a row; `versions`: those of
+    `versions_of`, where they were read already.
 
     Raises StoreError, UnknownVersionError, and ValueError for a key that is no column.
     """
     store = open_store(connector, role="reader")
-    kept = {version.id: version for version in store.versions(digests=False)}
+    if versions is None:
+        versions = list(reversed(store.versions(digests=False)))
+    kept = {version.id: version for version in reversed(versions)}
     for name in (old, new):
         if name not in kept:
             raise UnknownVersionError(

@@ -104,7 +104,9 @@ def compare(request: HttpRequest, pk: int) -> HttpResponse:
     if len(names) > 1 and form.is_valid():
         given = form.cleaned_data
         try:
-            changes = version_changes(connector, given["old"], given["new"], key=given["key"])
+            changes = version_changes(
+                connector, given["old"], given["new"], key=given["key"], versions=versions
+            )
         except StoreError as exc:
             fault = str(exc)
         except ValueError as exc:

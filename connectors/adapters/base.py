@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -98,9 +98,9 @@ class ErasePlan:
 
     @property
     def id(self) -> str:
-        """16 hex digits that stand for this plan and no other."""
+        """32 hex digits that stand for this plan and no other."""
         text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,17 @@ class Erased:
     objects_removed: tuple[str, ...]
     objects_added: tuple[str, ...]
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def remembered(cls, facts: Mapping[str, Any]) -> Self:
+        """What an earlier attempt did, as it was kept with `dataclasses.asdict` and JSON."""
+        return cls(
+            new_version=facts["new_version"],
+            rows=facts["rows"],
+            objects_removed=tuple(facts["objects_removed"]),
+            objects_added=tuple(facts["objects_added"]),
+            detail=facts["detail"],
+        )
 
 
 @dataclass(frozen=True)
@@ -139,6 +150,19 @@ class ScanReport:
 
 
 Progress = Callable[[str, int, int, int], None]  # phase, objects done, objects total, bytes done
+
+
+def silent(_phase: str, _done: int, _total: int, _bytes: int) -> None:
+    """The Progress that nobody looks at."""
+
+
+def require_purge(mode: str, *, no_history: str) -> None:
+    """Raises StoreError for a mode that a store without `keep_history` does not have;
+    `no_history` says why it has not."""
+    if mode == "keep_history":
+        raise StoreError(f'{no_history} Plan with mode "purge".')
+    if mode != "purge":
+        raise StoreError(f'There is no mode "{mode}". Plan with mode "purge".')
 
 
 class Store(Protocol):

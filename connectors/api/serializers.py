@@ -3,6 +3,7 @@ from typing import Any
 from rest_framework import serializers
 
 from connectors.adapters.base import StoreVersion
+from connectors.comparing import key_columns
 from connectors.kinds import kinds_told, locations_told, options_told
 from connectors.models import Connector
 from connectors.queries import VersionChanges
@@ -101,7 +102,7 @@ class CompareSerializer(serializers.Serializer[Any]):
     )
 
     def validate_key(self, value: str) -> list[str]:
-        return [name.strip() for name in value.split(",") if name.strip()]
+        return key_columns(value)
 
 
 class ColumnChangeSerializer(serializers.Serializer[Any]):

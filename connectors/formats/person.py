@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
+from typing import Any
 
 import polars as pl
 
@@ -49,6 +50,14 @@ class FileMatch:
             self.linked.setdefault(column, set()).update(texts)
 
 
+def names_in(options: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """An option that is a list of names; empty without it. Raises ValueError."""
+    given = options.get(name, ())
+    if isinstance(given, str) or not all(isinstance(item, str) for item in given):
+        raise ValueError(f'"{name}" is a list of names, for example ["{name.split("_")[0]}"]')
+    return tuple(given)
+
+
 @dataclass(frozen=True)
 class Columns:
     """What the connector says about the columns of its files."""
@@ -56,6 +65,15 @@ class Columns:
     subject: tuple[str, ...]
     text: tuple[str, ...] = ()  # free text that may name people
     numbers: tuple[str, ...] = ()  # in CSV and JSON texts: "4" is "00004"
+
+    @classmethod
+    def of(cls, subject: tuple[str, ...], options: Mapping[str, Any]) -> "Columns":
+        """By the options `text_columns` and `number_columns`. Raises ValueError."""
+        return cls(
+            subject,
+            text=names_in(options, "text_columns"),
+            numbers=names_in(options, "number_columns"),
+        )
 
     @property
     def searched(self) -> tuple[str, ...]:

@@ -6,8 +6,6 @@ either finishes or finds itself done. Output files have fresh names in every att
 workers that run the same plan by accident cannot harm each other: one commit wins.
 """
 
-import hashlib
-import json
 import os
 import uuid
 from collections.abc import Iterable
@@ -44,19 +42,14 @@ _FACTS = "vestigeErasure"
 _DEFAULT_INDEXED = 32  # of delta.dataSkippingNumIndexedCols
 
 
-def plan_id(plan: ErasePlan) -> str:
-    text = json.dumps(asdict(plan), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
 def mark_of(plan: ErasePlan, step: str) -> str:
     """The application id under which the log remembers that this step of the plan is done."""
-    return f"vestige/{step}/{plan_id(plan)}"
+    return f"vestige/{step}/{plan.id}"
 
 
 def output_mark(plan: ErasePlan) -> str:
     """What the names of files written for this plan have in common."""
-    return f".vestige-{plan_id(plan)[:12]}.parquet"
+    return f".vestige-{plan.id[:12]}.parquet"
 
 
 @dataclass(frozen=True)
@@ -251,10 +244,4 @@ def _remembered(history: History, plan: ErasePlan) -> Erased:
     facts = history.commit_details.get(version, {}).get(_FACTS)
     if not facts:  # the purge has removed that commit from the log already
         return Erased(str(version), 0, (), (), {"note": "erased by an earlier attempt"})
-    return Erased(
-        new_version=facts["new_version"],
-        rows=facts["rows"],
-        objects_removed=tuple(facts["objects_removed"]),
-        objects_added=tuple(facts["objects_added"]),
-        detail=facts["detail"],
-    )
+    return Erased.remembered(facts)

@@ -33,7 +33,7 @@ from connectors.adapters.delta.find import nested_tables
 from connectors.adapters.delta.log import CHECKPOINT, LOG, read_history
 from connectors.adapters.delta.snapshot import History
 from connectors.clock import now
-from connectors.folders import FileEntry, LocalFolder, masked
+from connectors.folders import FileEntry, LocalFolder, masked, without_checksum
 
 RETENTION = ("delta.logRetentionDuration", "delta.deletedFileRetentionDuration")
 SAVED = "vestige.saved."  # where the former retention is kept while it is zero
@@ -125,7 +125,7 @@ class Purge:
         others = nested_tables(entries)
         doomed = []
         for entry in entries:
-            path = _without_checksum(entry.path)
+            path = without_checksum(entry.path)
             if path in live or entry.link or path.startswith((f"{LOG}/", *others)):
                 continue
             if self._is_past(path, known):
@@ -262,14 +262,6 @@ class Purge:
             except (OSError, pa.ArrowException) as exc:
                 raise StoreError(f"The checkpoint {path} cannot be read: {exc}") from exc
         return read
-
-
-def _without_checksum(path: str) -> str:
-    """The file that Hadoop's checksum file `.name.crc` belongs to, else the path itself."""
-    parent, slash, name = path.rpartition("/")
-    if name.startswith(".") and name.endswith(".crc"):
-        return f"{parent}{slash}{name[1:-4]}"
-    return path
 
 
 def _sleep_until(moment: datetime) -> None:

@@ -22,6 +22,8 @@ from connectors.adapters.base import (
     ScanReport,
     StoreError,
     StoreVersion,
+    require_purge,
+    silent,
 )
 from connectors.adapters.delta.commit import write_blockers
 from connectors.adapters.delta.erase import deletion_masks, erase_rows
@@ -32,13 +34,9 @@ from connectors.adapters.delta.rows import rows_apart
 from connectors.adapters.delta.snapshot import DataFile, History, Snapshot, is_absolute
 from connectors.adapters.delta.verify import scan_table
 from connectors.folders import FileEntry, LocalFolder, LocationError, local_path, masked
-from connectors.people import column_expression, identifier_text, same_identifier
+from connectors.people import column_expression, identifier_text, names_one_of
 
 _DEFAULT_GRACE_MINUTES = 60
-
-
-def _silent(_phase: str, _done: int, _total: int, _bytes: int) -> None:
-    return
 
 
 class DeltaStore:
@@ -197,18 +195,18 @@ class DeltaStore:
             read_history(self.folder),
             self.subject_columns,
             needles,
-            progress or _silent,
+            progress or silent,
         )
 
     def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
         """Raises PlanOutdatedError when the table has gone on since the findings were made."""
-        if mode == "keep_history":
-            raise StoreError(
+        require_purge(
+            mode,
+            no_history=(
                 "Erasing while older versions stay readable (keep_history) is not available yet "
-                'for Delta tables. Plan with mode "purge".'
-            )
-        if mode != "purge":
-            raise StoreError(f'There is no mode "{mode}". Plan with mode "purge".')
+                "for Delta tables."
+            ),
+        )
         history = read_history(self.folder)
         head = str(history.head.version)
         if head not in findings.rows_by_version:
@@ -257,7 +255,7 @@ class DeltaStore:
         Raises PlanOutdatedError (nothing was changed), ResidueError, StoreError.
         """
         self._refuse_if_read_only()
-        return erase_rows(self.folder, self.subject_columns, plan, needles, progress or _silent)
+        return erase_rows(self.folder, self.subject_columns, plan, needles, progress or silent)
 
     def _refuse_if_read_only(self) -> None:
         if not self.writable:
@@ -266,7 +264,7 @@ class DeltaStore:
     def purge_history(self, plan: ErasePlan, progress: Progress | None = None) -> Erased:
         """Remove every older version, and what the log says of it. Raises StoreError."""
         self._refuse_if_read_only()
-        return Purge(self.folder, self.subject_columns, plan, progress or _silent, self.grace).run()
+        return Purge(self.folder, self.subject_columns, plan, progress or silent, self.grace).run()
 
     def verify_erased(
         self,
@@ -282,7 +280,7 @@ class DeltaStore:
             self.subject_columns,
             needles,
             control,
-            progress or _silent,
+            progress or silent,
             self.unrelated_columns,
         )
 
@@ -357,10 +355,6 @@ class DeltaStore:
                 values = frame.select(expression.alias("v")).drop_nulls().unique().head(50)
                 for value in values.collect()["v"].to_list():
                     text = identifier_text(value)
-                    if text and not _is_sought(text, search.needles):
+                    if text and not names_one_of(text, search.needles):
                         return name, text
         return None
-
-
-def _is_sought(text: str, needles: Mapping[str, Sequence[str]]) -> bool:
-    return any(same_identifier(text, needle) for values in needles.values() for needle in values)

@@ -17,6 +17,8 @@ from connectors.adapters.base import (
     StoreError,
     StoreNotFoundError,
     StoreVersion,
+    require_purge,
+    silent,
 )
 from connectors.adapters.dvc.blockers import blockers_of, hindrances, unreachable
 from connectors.adapters.dvc.erase import Erasure, planned_objects, snapshot
@@ -31,7 +33,7 @@ from connectors.adapters.dvc.verify import Verification
 from connectors.adapters.dvc.versions import Versions
 from connectors.folders import LocationError, local_path, masked
 from connectors.formats.delimited import Dialect
-from connectors.formats.person import Columns, Person
+from connectors.formats.person import Columns, Person, names_in
 from connectors.formats.profiles import DataFile, profile_of, schema_of, somebody_else
 from connectors.formats.reading import Reader, require_columns
 from connectors.scan.identifiers import Identifiers
@@ -88,15 +90,11 @@ class DvcStore:
             raise StoreError(str(exc)) from exc
         options = options or {}
         self.subject_columns = tuple(subject_columns)
-        self.columns = Columns(
-            self.subject_columns,
-            text=_names(options, "text_columns"),
-            numbers=_names(options, "number_columns"),
-        )
-        self.unrelated_files = _names(options, "unrelated_files")
-        self.unrelated_columns = _names(options, "unrelated_columns")
-        self.retired_remotes = _names(options, "retired_remotes")
-        self.exclusive = _names(options, "exclusive")
+        self.columns = Columns.of(self.subject_columns, options)
+        self.unrelated_files = names_in(options, "unrelated_files")
+        self.unrelated_columns = names_in(options, "unrelated_columns")
+        self.retired_remotes = names_in(options, "retired_remotes")
+        self.exclusive = names_in(options, "exclusive")
         self.dialect = Dialect.of(options)
 
     def _read(self) -> Repository:
@@ -182,7 +180,7 @@ class DvcStore:
         """
         with self._search(self._read(), needles) as search:
             try:
-                return search.run(progress or _silent)
+                return search.run(progress or silent)
             except OSError as exc:
                 raise StoreError(
                     f"A file of the repository {self.root}, its cache or a remote cannot be read: "
@@ -191,13 +189,13 @@ class DvcStore:
 
     def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
         """Raises PlanOutdatedError when the versions are not those that were searched."""
-        if mode == "keep_history":
-            raise StoreError(
+        require_purge(
+            mode,
+            no_history=(
                 "Older commits name their data by its hash, so they cannot keep it without the "
-                'person. Plan with mode "purge".'
-            )
-        if mode != "purge":
-            raise StoreError(f'There is no mode "{mode}". Plan with mode "purge".')
+                "person."
+            ),
+        )
         repository = self._read()
         if {c.id for c in repository.retained()} != set(findings.rows_by_version):
             raise PlanOutdatedError(
@@ -235,12 +233,12 @@ class DvcStore:
         as it was, and the same plan goes on from there.
         """
         with self._locked() as repository, self._search(repository, needles) as search:
-            return Erasure(search, plan, progress or _silent).run()
+            return Erasure(search, plan, progress or silent).run()
 
     def purge_history(self, plan: ErasePlan, progress: Progress | None = None) -> Erased:
         """Delete the planned objects in the cache and in every remote. Raises StoreError."""
         with self._locked() as repository:
-            return Purge(repository, plan, progress or _silent).run()
+            return Purge(repository, plan, progress or silent).run()
 
     def verify_erased(
         self,
@@ -256,7 +254,7 @@ class DvcStore:
             control=control,
         )
         scan = Verification(self._read(), identifiers, self.unrelated_files)
-        return scan.run(progress or _silent, with_control=control is not None)
+        return scan.run(progress or silent, with_control=control is not None)
 
     def identifier_values(self, column: str, version: str) -> Iterable[str]:
         """The distinct identifiers in a column, as text. Raises StoreError when the version's data
@@ -288,16 +286,5 @@ class DvcStore:
         return None
 
 
-def _silent(_phase: str, _done: int, _total: int, _bytes: int) -> None:
-    return
-
-
 def _lost(repository: Repository, versions: Collection[str]) -> tuple[str, ...]:
     return tuple(c.id for c in repository.retained() if c.id in versions)
-
-
-def _names(options: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    given = options.get(name, ())
-    if isinstance(given, str) or not all(isinstance(item, str) for item in given):
-        raise ValueError(f'"{name}" is a list of names, for example ["{name.split("_")[0]}"]')
-    return tuple(given)

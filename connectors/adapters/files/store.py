@@ -16,6 +16,8 @@ from connectors.adapters.base import (
     ScanReport,
     StoreError,
     StoreVersion,
+    require_purge,
+    silent,
 )
 from connectors.adapters.files.erase import Erasure
 from connectors.adapters.files.find import Search, blockers_of
@@ -38,17 +40,13 @@ from connectors.folders import (
 )
 from connectors.formats.delimited import Dialect
 from connectors.formats.formats import format_of
-from connectors.formats.person import Columns, Person
+from connectors.formats.person import Columns, Person, names_in
 from connectors.formats.profiles import DataFile, profile_of, schema_of, somebody_else
 from connectors.formats.reading import Reader, require_columns
 from connectors.scan.folder import FolderScan
 from connectors.scan.identifiers import Identifiers
 
 _DATA = (Role.DATA, Role.UNRELATED)  # what makes up the version
-
-
-def _silent(_phase: str, _done: int, _total: int, _bytes: int) -> None:
-    return
 
 
 class FilesStore:
@@ -80,13 +78,9 @@ class FilesStore:
             raise StoreError(str(exc)) from exc
         options = options or {}
         self.subject_columns = tuple(subject_columns)
-        self.columns = Columns(
-            self.subject_columns,
-            text=_names(options, "text_columns"),
-            numbers=_names(options, "number_columns"),
-        )
-        self.unrelated_files = _names(options, "unrelated_files")
-        self.unrelated_columns = _names(options, "unrelated_columns")
+        self.columns = Columns.of(self.subject_columns, options)
+        self.unrelated_files = names_in(options, "unrelated_files")
+        self.unrelated_columns = names_in(options, "unrelated_columns")
         self.reader = Reader(self.folder, Dialect.of(options), self.subject_columns)
 
     def _layout(self) -> Layout:
@@ -165,17 +159,14 @@ class FilesStore:
     def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings:
         """Search every file once. Raises StoreError for files that cannot be read or searched."""
         search = Search(self._layout(), self.reader, self.columns, needles)
-        return search.run(progress or _silent)
+        return search.run(progress or silent)
 
     def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
         """Raises PlanOutdatedError when a file has changed since the findings were made."""
-        if mode == "keep_history":
-            raise StoreError(
-                "A folder keeps no older versions, so there is no history to keep. Plan with mode "
-                '"purge".'
-            )
-        if mode != "purge":
-            raise StoreError(f'There is no mode "{mode}". Plan with mode "purge".')
+        require_purge(
+            mode,
+            no_history="A folder keeps no older versions, so there is no history to keep.",
+        )
         layout = self._layout()
         version = version_id(layout.leaves().values())
         if version not in findings.rows_by_version:
@@ -247,12 +238,12 @@ class FilesStore:
         """
         with self._locked() as layout:
             search = Search(layout, self.reader, self.columns, needles)
-            return Erasure(search, plan, progress or _silent).run()
+            return Erasure(search, plan, progress or silent).run()
 
     def purge_history(self, plan: ErasePlan, progress: Progress | None = None) -> Erased:
         """Remove what dead attempts, checksums and summaries keep. Raises StoreError."""
         with self._locked() as layout:
-            return Purge(layout, self.subject_columns, plan, progress or _silent).run()
+            return Purge(layout, self.subject_columns, plan, progress or silent).run()
 
     def verify_erased(
         self,
@@ -270,7 +261,7 @@ class FilesStore:
             control=control,
         )
         scan = FolderScan(self.folder, identifiers)
-        return scan.run(progress or _silent, with_control=control is not None)
+        return scan.run(progress or silent, with_control=control is not None)
 
     def identifier_values(self, column: str, version: str) -> Iterable[str]:
         """The distinct identifiers in a column, as text, in no order.
@@ -289,10 +280,3 @@ class FilesStore:
         """
         person = Person(self.columns, needles)
         return somebody_else(self._files(self._layout(), Role.DATA), person)
-
-
-def _names(options: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    given = options.get(name, ())
-    if isinstance(given, str) or not all(isinstance(item, str) for item in given):
-        raise ValueError(f'"{name}" is a list of names, for example ["{name.split("_")[0]}"]')
-    return tuple(given)

@@ -5,7 +5,6 @@ mark in the table's properties, so running the same plan again after a crash at 
 finishes or finds itself done. Output files have fresh names in every attempt.
 """
 
-import hashlib
 import json
 import uuid
 from collections.abc import Collection, Mapping
@@ -28,20 +27,15 @@ MARKS = "vestige.erasures"
 _MOST_MARKS = 64
 
 
-def plan_id(plan: ErasePlan) -> str:
-    text = json.dumps(asdict(plan), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
 def mark_of(metadata: TableMetadata, plan: ErasePlan) -> Mapping[str, Any] | None:
     """What the table remembers of this plan: its "step" ("erased" or "purged") and facts."""
-    return next((m for m in _marks(metadata) if m.get("plan") == plan_id(plan)), None)
+    return next((m for m in _marks(metadata) if m.get("plan") == plan.id), None)
 
 
 def set_mark(metadata: TableMetadata, plan: ErasePlan, **facts: Any) -> SetPropertiesUpdate:
     """The newest marks are kept: an older plan has been outdated by them anyway."""
-    others = [m for m in _marks(metadata) if m.get("plan") != plan_id(plan)]
-    marks = [*others, {"plan": plan_id(plan), **facts}][-_MOST_MARKS:]
+    others = [m for m in _marks(metadata) if m.get("plan") != plan.id]
+    marks = [*others, {"plan": plan.id, **facts}][-_MOST_MARKS:]
     return SetPropertiesUpdate(updates={MARKS: json.dumps(marks, separators=(",", ":"))})
 
 
@@ -158,7 +152,7 @@ class Erasure:
 
     def _replace(self, entry: DataEntry, rows: int) -> _Replacement:
         parent = entry.path.rpartition("/")[0]
-        name = f"{OURS}{plan_id(self.plan)[:12]}-{uuid.uuid4()}.parquet"
+        name = f"{OURS}{self.plan.id[:12]}-{uuid.uuid4()}.parquet"
         path = f"{parent}/{name}" if parent else name
         folder = self.view.folder
         constants = self.view.identity_constants(entry.file)
@@ -221,10 +215,4 @@ def _remembered(mark: Mapping[str, Any], plan: ErasePlan) -> Erased:
     facts = mark.get("erased")
     if not facts:
         return Erased(plan.snapshot, 0, (), (), {"note": "erased by an earlier attempt"})
-    return Erased(
-        new_version=facts["new_version"],
-        rows=facts["rows"],
-        objects_removed=tuple(facts["objects_removed"]),
-        objects_added=tuple(facts["objects_added"]),
-        detail=facts["detail"],
-    )
+    return Erased.remembered(facts)

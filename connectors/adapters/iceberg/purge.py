@@ -41,7 +41,7 @@ from connectors.adapters.iceberg.find import nested_tables
 from connectors.adapters.iceberg.snapshots import OURS, Drafts
 from connectors.adapters.iceberg.table import TableView
 from connectors.clock import now
-from connectors.folders import FileEntry, masked, sync_file
+from connectors.folders import FileEntry, masked, sync_file, without_checksum
 
 _METADATA_NAME = re.compile(r"\.metadata\.json(\.gz)?$")
 _NUMBER = re.compile(r"v?(\d+)[-.]")
@@ -144,7 +144,7 @@ class Purge:
     ) -> Iterator[FileEntry]:
         others = nested_tables(view, entries)
         for entry in entries:
-            path = _without_checksum(entry.path)
+            path = without_checksum(entry.path)
             if path in reachable or entry.link or path.startswith(others):
                 continue
             if path in known or self._is_ours(path):
@@ -304,14 +304,6 @@ def _rank(view: TableView, path: str) -> int:
     if _is_metadata(view, path):
         return _LAST
     return 2 if name.startswith("snap-") else 1
-
-
-def _without_checksum(path: str) -> str:
-    """The file that Hadoop's checksum file `.name.crc` belongs to, else the path itself."""
-    parent, slash, name = path.rpartition("/")
-    if name.startswith(".") and name.endswith(".crc"):
-        return f"{parent}{slash}{name[1:-4]}"
-    return path
 
 
 def clear_sqlite_catalog(path: Path) -> None:

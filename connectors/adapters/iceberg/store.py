@@ -22,6 +22,8 @@ from connectors.adapters.base import (
     ScanReport,
     StoreError,
     StoreVersion,
+    require_purge,
+    silent,
 )
 from connectors.adapters.iceberg.catalog import opened
 from connectors.adapters.iceberg.erase import Erasure, lost_versions
@@ -37,7 +39,7 @@ from connectors.adapters.iceberg.table import (
 )
 from connectors.adapters.iceberg.verify import scan_table
 from connectors.folders import locked_folder
-from connectors.people import same_identifier
+from connectors.people import names_one_of
 from connectors.references import CREDENTIAL_OPTIONS, Role, for_roles
 
 _DEFAULT_GRACE_MINUTES = 60
@@ -52,10 +54,6 @@ _OPTIONS = frozenset(
         *for_roles(*CREDENTIAL_OPTIONS, "token_env", "token_file"),
     }
 )
-
-
-def _silent(_phase: str, _done: int, _total: int, _bytes: int) -> None:
-    return
 
 
 class IcebergStore:
@@ -133,17 +131,17 @@ class IcebergStore:
         """Search every physical file once. Raises StoreError for files that cannot be searched."""
         with self._view() as view:
             person = Person(view, self.subject_columns, needles)
-            return Search(view, person).run(progress or _silent)
+            return Search(view, person).run(progress or silent)
 
     def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
         """Raises PlanOutdatedError when the table has gone on since the findings were made."""
-        if mode == "keep_history":
-            raise StoreError(
+        require_purge(
+            mode,
+            no_history=(
                 "Erasing while older snapshots stay readable (keep_history) is not available for "
-                'Iceberg tables. Plan with mode "purge".'
-            )
-        if mode != "purge":
-            raise StoreError(f'There is no mode "{mode}". Plan with mode "purge".')
+                "Iceberg tables."
+            ),
+        )
         with self._view() as view:
             if {str(s.snapshot_id) for s in view.snapshots} != set(findings.rows_by_version):
                 raise PlanOutdatedError(
@@ -214,7 +212,7 @@ class IcebergStore:
         """
         with self._locked() as view:
             person = Person(view, self.subject_columns, needles)
-            return Erasure(view, person, plan, progress or _silent).run()
+            return Erasure(view, person, plan, progress or silent).run()
 
     def purge_history(self, plan: ErasePlan, progress: Progress | None = None) -> Erased:
         """Remove every snapshot but the clean heads, and all that only the past needs.
@@ -225,7 +223,7 @@ class IcebergStore:
             return Erased(plan.snapshot, 0, (), (), {"note": "nothing to purge"})
         with self._locked() as first:
             hidden = first.hidden_names(self.subject_columns)
-            purge = Purge(plan, progress or _silent, self.grace, hidden)
+            purge = Purge(plan, progress or silent, self.grace, hidden)
             for _ in range(_ATTEMPTS):
                 with self._view() as view:
                     if purge.expire(view):
@@ -258,7 +256,7 @@ class IcebergStore:
             self.subject_columns,
             needles,
             control,
-            progress or _silent,
+            progress or silent,
         )
 
     def identifier_values(self, column: str, version: str) -> Iterable[str]:
@@ -291,13 +289,9 @@ class IcebergStore:
                     if live.content != DataFileContent.DATA:
                         continue
                     for text in values_of(view, person, live, column):
-                        if text and not _is_sought(text, person.needles):
+                        if text and not names_one_of(text, person.needles):
                             return column, text
         return None
-
-
-def _is_sought(text: str, needles: Mapping[str, Sequence[str]]) -> bool:
-    return any(same_identifier(text, needle) for values in needles.values() for needle in values)
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

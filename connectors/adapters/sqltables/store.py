@@ -24,6 +24,8 @@ from connectors.adapters.base import (
     ScanReport,
     StoreError,
     StoreVersion,
+    require_purge,
+    silent,
 )
 from connectors.adapters.sqltables.address import parse_address
 from connectors.adapters.sqltables.engine import connected
@@ -54,10 +56,6 @@ _TEXTS = (
     "data_directory",
     *for_roles(*CREDENTIAL_OPTIONS),
 )
-
-
-def _silent(_phase: str, _done: int, _total: int, _bytes: int) -> None:
-    return
 
 
 @dataclass(frozen=True)
@@ -200,7 +198,7 @@ class SqlStore:
 
     def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings:
         """Raises StoreError for columns that are not there."""
-        tell = progress or _silent
+        tell = progress or silent
         started = time.monotonic()
         tell("find", 0, 1, 0)
         search = self._search(needles)
@@ -241,13 +239,12 @@ class SqlStore:
 
     def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
         """Raises StoreError for another mode than "purge"."""
-        if mode == "keep_history":
-            raise StoreError(
-                "A table keeps no older versions, so there is no history to keep "
-                '(keep_history). Plan with mode "purge".'
-            )
-        if mode != "purge":
-            raise StoreError(f'There is no mode "{mode}". Plan with mode "purge".')
+        require_purge(
+            mode,
+            no_history=(
+                "A table keeps no older versions, so there is no history to keep (keep_history)."
+            ),
+        )
         if not isinstance(findings, SqlFindings):
             raise PlanOutdatedError("These findings are not of an SQL table. Search again.")
         return ErasePlan(
@@ -267,12 +264,12 @@ class SqlStore:
         """
         self._refuse_if_not_writer()
         if plan.mode != "purge":
-            raise StoreError(f'There is no mode "{plan.mode}". Plan with mode "purge".')
+            raise StoreError(f'There is no mode "{plan.mode}".')
         if plan.blockers:
             raise StoreError(f"The plan cannot be carried out: {' '.join(plan.blockers)}")
         with self._open(writable=True) as connection:
             search = self._search(needles)
-            tell = progress or _silent
+            tell = progress or silent
             return erase_rows(connection, self.address, search, plan, self.key, tell)
 
     def _refuse_if_not_writer(self) -> None:
@@ -284,7 +281,7 @@ class SqlStore:
         self._refuse_if_not_writer()
         if not plan.objects:
             return Erased(None, 0, (), (), {"note": "nothing to purge"})
-        tell = progress or _silent
+        tell = progress or silent
         if self.address.dialect == "sqlite":
             detail = purge_sqlite(self.address, tell)
         else:
@@ -317,7 +314,7 @@ class SqlStore:
         )
         who = credential(self.options, "verifier")
         left_out = self._lists["other_tables"]
-        reading = Reading(identifiers, self._full_name(), progress or _silent)
+        reading = Reading(identifiers, self._full_name(), progress or silent)
         if self.address.dialect == "sqlite":
             read_sqlite(self.address, reading, left_out)
         elif self.address.dialect == "postgresql":
