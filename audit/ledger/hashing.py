@@ -18,8 +18,15 @@ def leaf_hash(leaf: bytes) -> bytes:
 
 
 def leaf_hashes(leaves: Iterable[bytes]) -> list[bytes]:
-    """The leaf hash of each, faster than one by one."""
-    return [sha256(LEAF_PREFIX + leaf).digest() for leaf in leaves]
+    """The leaf hash of each, faster than one by one: to copy a hash that was begun costs less than
+    to begin one."""
+    begun = sha256(LEAF_PREFIX)
+    hashes = []
+    for leaf in leaves:
+        hashed = begun.copy()
+        hashed.update(leaf)
+        hashes.append(hashed.digest())
+    return hashes
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:

@@ -45,6 +45,25 @@ class Chunk:
             return Chunk(frame=self._frame.slice(start, stop - start))
         return Chunk(self._rows[start:stop])
 
+    def well_placed(self, start: int) -> int:
+        """How many rows, from the first on, have the numbers from `start` on and bytes for a
+        leaf."""
+        if self._frame is not None and self._is_well_placed(self._frame, start):
+            return len(self)
+        wrong = (
+            at
+            for at, (number, leaf) in enumerate(zip(self.numbers, self.leaves, strict=True))
+            if number != start + at or type(leaf) is not bytes
+        )
+        return next(wrong, len(self))
+
+    @staticmethod
+    def _is_well_placed(frame: "pl.DataFrame", start: int) -> bool:
+        import polars as pl
+
+        expected = pl.int_range(start, start + len(frame), eager=True)
+        return not frame["leaf"].null_count() and frame["seq"].equals(expected)
+
     def is_chained(self, start: int, stop: int) -> bool:
         """Whether every leaf but the first of these continues the one before, given that the hashes
         beside them are theirs. False also where it is not known."""

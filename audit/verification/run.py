@@ -238,7 +238,7 @@ class _Run:
     def _read_rows(self, chunk: Chunk) -> int:
         """How many rows, none of them pruned, were followed."""
         start = self._chain.size
-        placed = _well_placed(chunk, start)
+        placed = chunk.well_placed(start)
         hashes, error = self._follow(chunk, placed)
         changed = first_difference(hashes, chunk.hashes[: len(hashes)])
         good = len(hashes) if changed is None else changed
@@ -345,19 +345,6 @@ def _is_canonical(event: bytes) -> bool:
         return canonical.encode_strict(canonical.decode(event)) == event
     except canonical.CanonicalError:
         return False
-
-
-def _well_placed(chunk: Chunk, start: int) -> int:
-    """How many rows have the number that they must have, and bytes for a leaf."""
-    numbers, leaves = chunk.numbers, chunk.leaves
-    if numbers == list(range(start, start + len(chunk))) and set(map(type, leaves)) == {bytes}:
-        return len(chunk)
-    wrong = (
-        at
-        for at, (number, leaf) in enumerate(zip(numbers, leaves, strict=True))
-        if number != start + at or type(leaf) is not bytes
-    )
-    return next(wrong, len(chunk))
 
 
 def _misplaced(number: Any, expected: int) -> tuple[int, str]:

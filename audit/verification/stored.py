@@ -277,7 +277,7 @@ def tiles(log_id: int, level: int, first: int = 0) -> Iterator[tuple[int, bytes,
     """
     start = first - 1 if first else -(2**62)
     while True:
-        rows = _all(
+        rows = _bulk(
             'SELECT "index", hashes, root FROM audit_tile WHERE log_id = %s AND level = %s'
             ' AND "index" > %s ORDER BY "index" LIMIT %s',
             [log_id, level, start, _LEVEL_CHUNK],
@@ -306,13 +306,16 @@ def _select() -> str:
 
 
 def _fetch(log_id: int, start: int, stop: int) -> list[Row]:
-    statement = _select().format("%s", "%s", "%s")
+    return _bulk(_select().format("%s", "%s", "%s"), [log_id, start, stop])
+
+
+def _bulk(sql: str, parameters: list[int]) -> list[Row]:
+    """As `_all`, for many bytes: where there is a binary protocol, not as hexadecimal text."""
     if connection.vendor != "postgresql":
-        return _all(statement, [log_id, start, stop])
+        return _all(sql, parameters)
     connection.ensure_connection()
-    # The binary protocol: bytes arrive as bytes, not as hexadecimal text.
     with psycopg.Cursor(connection.connection) as cursor:
-        cursor.execute(statement, [log_id, start, stop], binary=True)
+        cursor.execute(sql, parameters, binary=True)
         return cursor.fetchall()
 
 
