@@ -58,7 +58,7 @@ def run(database: str) -> None:
         f"An exported folder of {len(leaves):,} entries, from {database}",
         [
             Line(f"{peer}, in memory", limit),
-            Line("audit.ledger verify FOLDER", verified, peer, verified / limit, 0.6),
+            Line("audit.ledger verify FOLDER, one process", verified, peer, verified / limit),
             Line("export_log, first", exported),
             Line("export_log, again (compares all)", again),
         ],

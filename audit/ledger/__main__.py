@@ -7,6 +7,7 @@ Exit status: 0 valid, 1 not valid, 2 wrong usage or a file that cannot be read.
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -85,6 +86,7 @@ def _verify_log(
             earlier=earlier,
             since=options.since,
             full=options.full,
+            processes=options.processes,
             progress=meter.show,
         )
 
@@ -162,6 +164,13 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="read every event of the folder, too: its form, the count of each resource's entries,"
         " the heads that the log commits to",
+    )
+    verify.add_argument(
+        "--processes",
+        metavar="N",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="how many share the reading of a large folder (default: one a processor)",
     )
     verify.add_argument("--json", action="store_true", help="write the verdict as JSON")
     return parser

@@ -19,11 +19,12 @@ from typing import Any
 from audit.ledger.chain import ChainError, ChainVerifier
 from audit.ledger.checkpoint import Checkpoint, InvalidNoteError
 from audit.ledger.counting import Commitment, Counting, commitments_in
-from audit.ledger.files import CHECKPOINT, VKEY, Files
+from audit.ledger.files import CHECKPOINT, VKEY, Files, FolderFiles
 from audit.ledger.gone import tiles_told
 from audit.ledger.hashing import HASH_BYTES, leaf_hash
 from audit.ledger.keyring import Keyring
 from audit.ledger.layout import Layout, split
+from audit.ledger.stretches import STRETCH_TILES, followed
 from audit.ledger.tiles import (
     ENTRIES,
     TILE_HEIGHT,
@@ -41,6 +42,8 @@ Progress = Callable[[int, int], None]
 # So many leaves are checked at a time: thousands are fastest; of large ones fewer are taken.
 _BATCH_LEAVES = 16 * TILE_WIDTH
 _BATCH_BYTES = 16 * 1024 * 1024
+# Below this size, starting other processes takes longer than they save.
+_WORTH_PROCESSES = 4 * STRETCH_TILES * TILE_WIDTH
 _MAX_FAULTS = 100
 
 _NOTE_NO_ENTRIES = (
@@ -91,6 +94,7 @@ def verify_folder(
     earlier: Iterable[str] = (),
     since: int = 0,
     full: bool = False,
+    processes: int = 1,
     progress: Progress | None = None,
 ) -> FolderVerdict:
     """Judge a log that lies in files. Never raises.
@@ -98,7 +102,8 @@ def verify_folder(
     `earlier` are signed notes that were kept: the log must still contain what they cover. With
     `since` the bundles before the one of that entry need not be there (`export_log --since`).
     `full` reads every event, too: its form, the count of each resource's entries, the heads that
-    the log commits to (audit.ledger.counting).
+    the log commits to (audit.ledger.counting). Where many entries of a folder are read from the
+    first on, and not `full`, up to so many other `processes` share the work.
     """
     verdict, notes = FolderVerdict(), list(earlier)
     vkeys = [trusted_vkey] if isinstance(trusted_vkey, str) else trusted_vkey
@@ -111,7 +116,10 @@ def verify_folder(
     gc.disable()  # leaves make no cycles, and looking for some takes a good part of the time
     try:
         start = min(max(0, since), checkpoint.size)
-        _Pass(layout, verdict, progress, full=full).read(checkpoint, start)
+        once = _Pass(layout, verdict, progress, full=full)
+        if isinstance(files, FolderFiles) and processes > 1 and not (start or full):
+            once.read_ahead(files, processes)
+        once.read(checkpoint, start)
     finally:
         if collects:
             gc.enable()
@@ -163,6 +171,14 @@ class _Pass:
         self._counting = Counting() if full else None
         self._told: dict[int, bytes] | None = None  # roots of the tiles that are gone
         self._gone = 0
+
+    def read_ahead(self, files: FolderFiles, processes: int) -> None:
+        """Let other processes read all entries first; when these hold, they need no reading."""
+        if self._size < _WORTH_PROCESSES or not self._layout.has_entries():
+            return
+        chain = followed(files, self._size, processes=processes, progress=self._progress)
+        if chain is not None:
+            self._chain, self._verdict.checked = chain, chain.size
 
     def read(self, checkpoint: Checkpoint, since: int) -> None:
         verdict = self._verdict
@@ -225,10 +241,10 @@ class _Pass:
             self._tell()
 
     def _batches(self, begin: int) -> Iterator[list[bytes]]:
-        """The leaves from a bundle's first on, until one cannot be read."""
+        """The leaves from a bundle's first on, until one cannot be read; none behind the last."""
         leaves: list[bytes] = []
         held = 0
-        for index in range(begin // TILE_WIDTH, len(self._layout.tiles(0))):
+        for index in range(-(-begin // TILE_WIDTH), len(self._layout.tiles(0))):
             try:
                 bundle = self._layout.bundle(index)
             except TileError as error:

@@ -54,6 +54,11 @@ class Frontier:
         self.size = size
         self._peaks = [bytes(peak) for peak in peaks]
 
+    @classmethod
+    def at(cls, size: int, get: HashSource) -> Self:
+        """The right edge of the tree of the first `size` leaves."""
+        return cls(size, _peaks(0, size, get))
+
     @property
     def peaks(self) -> tuple[bytes, ...]:
         return tuple(self._peaks)
