@@ -6,6 +6,8 @@ import sys
 import threading
 from typing import Any
 
+import pytest
+
 from audit.soon import Soon
 from tests.audit.installations import ROOT, manage
 
@@ -96,3 +98,20 @@ def test_a_failure_does_not_end_the_thread(caplog: Any) -> None:
     assert failed.wait(5)
     soon.wake()
     assert done.wait(5)
+
+
+def test_changes_share_the_round_after_a_rest_and_the_end_does_not_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("audit.soon._MOST_REST_SECONDS", 3600.0)
+    monkeypatch.setattr("audit.soon._REST", 1e9)
+    rounds = threading.Semaphore(0)
+    soon = Soon(rounds.release)
+    soon.wake()
+    assert rounds.acquire(timeout=5)
+    for _ in range(10):
+        soon.wake()
+    assert not rounds.acquire(timeout=0.2)
+    soon.finish()
+    assert rounds.acquire(timeout=5)
+    assert not rounds.acquire(blocking=False)
