@@ -58,7 +58,12 @@ STEP_FAILED = define(
     "erasure.step_failed", "step", "dataset", "connector", "reason", "traces", "unreadable", "files"
 )
 ERASURE_VERIFIED = define("erasure.verified", "plan_hash", "steps", "rows", "files", "bytes")
+TAIL_LEFT = define("erasure.tail_left", "tail", "dataset", "what", "until")
+TAIL_ASKED = define("erasure.tail_asked", "tail", "recipients")
+TAIL_PROLONGED = define("erasure.tail_prolonged", "tail", "until", "reason_sha256")
+TAIL_CLOSED = define("erasure.tail_closed", "tail", "note_sha256")
 REQUEST_BLOCKED = define("request.blocked", "reason")
+REQUEST_TAIL_OPEN = define("request.tail_open", "tails", "until", "certificate", "statement_sha256")
 REQUEST_COMPLETED = define("request.completed", "outcome", "certificate", "statement_sha256")
 NOTICE_ISSUED = define("notice.issued", "model", "version", "request", "due_at", "in_use")
 NOTICE_SENT = define("notice.sent", "recipients")

@@ -123,6 +123,21 @@ class RetainForm(ReasonForm):
         )
 
 
+class CloseTailForm(forms.Form):
+    note = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 2}),
+        label="How you know that it is gone",
+        help_text="Such as who looked, where, and when.",
+    )
+
+
+class ProlongTailForm(ReasonForm):
+    until = forms.DateTimeField(
+        label="It ends at (UTC)", widget=forms.DateTimeInput(attrs={"type": "datetime-local"})
+    )
+    field_order = ["until", "reason"]
+
+
 class EvidenceForm(forms.Form):
     model_version = forms.ChoiceField(
         label="Answered by",

@@ -8,8 +8,9 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
-from compliance.states import NOTICE_OPEN, OPEN, NoticeState, State
+from compliance.states import NOTICE_OPEN, OPEN, UNANSWERED, NoticeState, State
 
 
 class Request(models.Model):
@@ -77,6 +78,10 @@ class Request(models.Model):
     @property
     def is_open(self) -> bool:
         return self.state in OPEN
+
+    @property
+    def is_overdue(self) -> bool:
+        return self.state in UNANSWERED and self.due_at < timezone.now()
 
 
 class ReferenceCounter(models.Model):
@@ -194,6 +199,34 @@ class Step(models.Model):
 
     def __str__(self) -> str:
         return f"step {self.number} of {self.request.reference}"
+
+
+class Tail(models.Model):
+    """A copy that the erasure in a store could not reach. It is asked about once it should be
+    gone, and again until somebody says that it is."""
+
+    step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="tails")
+    what = models.CharField(max_length=120)
+    until = models.DateTimeField()
+    asked_at = models.DateTimeField(null=True, blank=True)  # last, since it should be gone
+    note = models.TextField(blank=True)  # why it lasts longer, or how it is known to be gone
+    closed_at = models.DateTimeField(null=True, blank=True)
+    closed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+"
+    )
+
+    class Meta:
+        ordering = ["until", "pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["step", "what"], name="tail_once_a_step"),
+            models.CheckConstraint(
+                condition=Q(closed_at=None) | Q(closed_by__isnull=False), name="tail_closed_by"
+            ),
+        ]
+        indexes = [models.Index(fields=["closed_at", "until"])]
+
+    def __str__(self) -> str:
+        return f"tail {self.pk}"
 
 
 class Notice(models.Model):

@@ -20,7 +20,7 @@ from audit.keys import named_key
 from audit.subjects import SubjectRef, normalise
 from compliance.errors import NotErasedError
 from compliance.leases import LEASE
-from compliance.models import Mail, Notice, Plan, Request, Step, Suppression
+from compliance.models import Mail, Notice, Plan, Request, Step, Suppression, Tail
 from compliance.states import NOTICE_OPEN, OPEN, State
 
 STATUS_LINK_DAYS = 180
@@ -169,6 +169,26 @@ def due_mail() -> QuerySet[Mail]:
     return Mail.objects.filter(claimable(), sent_at=None, due_at__lte=timezone.now())
 
 
+def tails_of(request: Request) -> QuerySet[Tail]:
+    """Copies that the request's erasures could not reach, those of earlier plans as well: what a
+    plan that failed later has erased is in the backups all the same."""
+    return Tail.objects.filter(step__request=request).select_related("step__connector", "closed_by")
+
+
+def copies_until(request: Request) -> datetime | None:
+    """When the last of the copies that are still there ends."""
+    last = tails_of(request).filter(closed_at=None).order_by("until").last()
+    return last.until if last else None
+
+
+def open_tails(*, asked_before: datetime | None = None) -> QuerySet[Tail]:
+    """Of all requests; with `asked_before` those about which nobody was asked since then."""
+    rows = Tail.objects.filter(closed_at=None)
+    if asked_before is None:
+        return rows
+    return rows.filter(Q(asked_at=None) | Q(asked_at__lte=asked_before))
+
+
 def approvals_missing(plan: Plan) -> list[str]:
     """The roles that have not signed this plan yet."""
     given = set(plan.approvals.filter(voided_at=None).values_list("role", flat=True))
@@ -231,6 +251,18 @@ class Location:
     scan: Mapping[str, Any]
     finished_at: datetime | None
     exemption: Mapping[str, str] | None
+    unreached: list[str]  # what the store's adapter names without a date
+
+
+@dataclass(frozen=True)
+class TailFacts:
+    """A copy that an erasure could not reach. `closed_by` says that it is gone."""
+
+    dataset: str
+    what: str
+    until: datetime
+    closed_at: datetime | None
+    closed_by: str
 
 
 @dataclass(frozen=True)
@@ -265,6 +297,7 @@ class CertificateFacts:
     plan_author: str
     approvals: list[Signed]
     locations: list[Location]
+    tails: list[TailFacts]
     affected_models: list[AffectedModelFacts]
     suppressed: int
     keys_destroyed: int
@@ -276,6 +309,10 @@ class CertificateFacts:
     @property
     def notices_open(self) -> int:
         return sum(1 for m in self.affected_models if m.notice and m.notice_state in NOTICE_OPEN)
+
+    @property
+    def tails_open(self) -> int:
+        return sum(1 for tail in self.tails if tail.closed_at is None)
 
 
 def certificate_facts(request: Request) -> CertificateFacts:
@@ -307,6 +344,16 @@ def certificate_facts(request: Request) -> CertificateFacts:
         locations=[
             _location(step, plan)
             for step in plan.steps.select_related("connector").order_by("number")
+        ],
+        tails=[
+            TailFacts(
+                tail.step.connector.dataset_node,
+                tail.what,
+                tail.until,
+                tail.closed_at,
+                str(tail.closed_by) if tail.closed_by else "",
+            )
+            for tail in tails_of(request)
         ],
         affected_models=_model_facts(request, plan),
         suppressed=request.suppressions.filter(as_number=False).count(),
@@ -343,6 +390,7 @@ def _location(step: Step, plan: Plan) -> Location:
         },
         finished_at=step.finished_at,
         exemption=body["retain"],
+        unreached=list(step.result.get("unreached", [])),
     )
 
 

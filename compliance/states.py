@@ -33,6 +33,8 @@ ENDED = frozenset(
     {State.COMPLETED, State.COMPLETED_PARTIAL, State.REFUSED, State.WITHDRAWN, State.DUPLICATE}
 )
 OPEN = frozenset(State) - ENDED
+# The person has no answer yet: while a tail is open, they have, and no statutory period runs.
+UNANSWERED = OPEN - {State.TAIL_OPEN}
 # Nothing has been erased yet, so the person may still withdraw.
 BEFORE_EXECUTION = frozenset(
     {
@@ -80,6 +82,7 @@ TRANSITIONS: dict[str, Transition] = {
     "fail": Transition(
         frozenset({State.EXECUTING, State.VERIFYING_ERASURE, State.RESPONDING}), State.BLOCKED
     ),
+    "leave_tail": Transition(frozenset({State.RESPONDING}), State.TAIL_OPEN),
     "complete": Transition(frozenset({State.RESPONDING, State.TAIL_OPEN}), State.COMPLETED),
     "complete_in_part": Transition(
         frozenset({State.RESPONDING, State.TAIL_OPEN}), State.COMPLETED_PARTIAL

@@ -1,6 +1,7 @@
 """Wake-ups. Rows are the queue: each sweep finds what is due, also what a lost broker dropped."""
 
 import logging
+from datetime import timedelta
 
 from celery import shared_task
 from django.conf import settings
@@ -17,10 +18,11 @@ from compliance.actions.identity import send_code
 from compliance.actions.mail import claim_mail, mark_sent, mark_unsent
 from compliance.actions.notices import post_notice
 from compliance.actions.plans import claim_discovery, fail_discovery, write_plan
+from compliance.actions.tails import DAYS_BETWEEN_QUESTIONS, ask_about_tail
 from compliance.discovery import discover, held_address
 from compliance.execution import work_on_step
 from compliance.models import Challenge, Notice, Request
-from compliance.queries import due_discoveries, due_mail, due_steps
+from compliance.queries import due_discoveries, due_mail, due_steps, open_tails
 from connectors.adapters.base import StoreError
 
 logger = logging.getLogger(__name__)
@@ -122,6 +124,16 @@ def issue_due_notices() -> None:
                 users_with_role(Role.MODEL_OWNER),
                 by=system_user("scheduler"),
             )
+
+
+@shared_task
+def ask_about_due_tails() -> None:
+    """Asks about copies that should be gone by now, and again about those nobody has answered."""
+    now = timezone.now()
+    asked_before = now - timedelta(days=DAYS_BETWEEN_QUESTIONS)
+    due = open_tails(asked_before=asked_before).filter(until__lte=now)
+    for pk in due.values_list("pk", flat=True):
+        ask_about_tail(pk, users_with_role(Role.DPO), by=system_user("scheduler"))
 
 
 @shared_task

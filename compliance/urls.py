@@ -15,6 +15,11 @@ workflow_urls = [
     path("requests/new/", requests.new, name="new_request"),
     path("requests/<str:reference>/", requests.show, name="request"),
     path("requests/<str:reference>/<str:verb>/", requests.act, name="act"),
+    path(
+        "requests/<str:reference>/copies/<int:tail>/<str:verb>/",
+        requests.act_on_tail,
+        name="act_on_tail",
+    ),
     path("notices/", notices.index, name="notices"),
     path("notices/<int:pk>/", notices.show, name="notice"),
     path("notices/<int:pk>/<str:verb>/", notices.act, name="answer"),

@@ -336,6 +336,7 @@ _SWEEPS = {
     "compliance.tasks.send_due_mail": 2,
     "compliance.tasks.advance_due_requests": 2,
     "compliance.tasks.issue_due_notices": 3,
+    "compliance.tasks.ask_about_due_tails": 60,
     "datasheets.tasks.measure_due_profiles": 5,
     "reports.tasks.render_due_documents": 2,
 }

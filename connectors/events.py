@@ -7,3 +7,4 @@ CONNECTOR_CREATED = define(
 )
 CONNECTOR_DISABLED = define("connector.disabled")
 CONNECTOR_TESTED = define("connector.tested", "reachable", "versions", "reason_sha256")
+CONNECTOR_TAILS_STATED = define("connector.tails_stated", "tails")

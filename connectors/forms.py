@@ -54,6 +54,30 @@ class OptionsField(forms.CharField):
         return options
 
 
+class TailsField(forms.CharField):
+    """One `what = days` a line, read as [{"what": "nightly backups", "days": 35}]."""
+
+    widget = forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "autocomplete": "off"})
+
+    def clean(self, value: Any) -> list[dict[str, Any]]:
+        tails = []
+        for number, line in enumerate(super().clean(value).splitlines(), 1):
+            if not line.strip():
+                continue
+            what, _, days = (part.strip() for part in line.rpartition("="))
+            if not (what and days.isdecimal()):
+                raise forms.ValidationError(
+                    f'Line {number} is not "copy = days". Write for example "nightly backups = 35".'
+                )
+            tails.append({"what": what, "days": int(days)})
+        return tails
+
+    def prepare_value(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return "\n".join(f"{tail['what']} = {tail['days']}" for tail in value)
+        return value
+
+
 def _option(given: str) -> Any:
     if given.isdigit() or given[0] in '"[':
         with contextlib.suppress(ValueError):
@@ -119,6 +143,20 @@ class ConnectForm(forms.Form):
         """Show a refusal at the input it speaks of."""
         shown = {"dataset": "dataset_name"}.get(field, field)
         self.add_error(shown if shown in self.fields else None, reason)
+
+
+class TailsForm(forms.Form):
+    """Which copies of a store no erasure reaches."""
+
+    tails = TailsField(
+        required=False,
+        label="Copies and the days they last",
+        help_text=(
+            "One a line: what it is, an equals sign, and after how many days it is gone, as in "
+            "nightly backups = 35. Every erasure from now on names them with their last day, and "
+            "asks then whether they are gone."
+        ),
+    )
 
 
 class CompareForm(forms.Form):

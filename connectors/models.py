@@ -29,6 +29,8 @@ class Connector(models.Model):
     location = models.CharField(max_length=2000)
     subject_columns = models.JSONField(default=dict)
     options = models.JSONField(default=dict, blank=True)
+    # Copies out of an erasure's reach: [{"what": "nightly backups", "days": 35}].
+    tails = models.JSONField(default=list, blank=True)
     dataset_namespace = models.CharField(max_length=255, default=DEFAULT_NAMESPACE)
     dataset_name = models.CharField(max_length=1024)
     owner = models.ForeignKey(

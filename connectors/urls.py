@@ -9,5 +9,6 @@ urlpatterns = [
     path("stores/<int:pk>/", views.store, name="store"),
     path("stores/<int:pk>/compare/", views.compare, name="compare"),
     path("stores/<int:pk>/test/", views.test, name="test"),
+    path("stores/<int:pk>/tails/", views.tails, name="tails"),
     path("stores/<int:pk>/disable/", views.disable, name="disable"),
 ]

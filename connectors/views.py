@@ -19,7 +19,7 @@ from connectors.actions import (
 )
 from connectors.adapters.base import StoreError, StoreVersion
 from connectors.comparing import sharing, steps
-from connectors.forms import CompareForm, ConnectForm
+from connectors.forms import CompareForm, ConnectForm, TailsForm
 from connectors.kinds import KINDS
 from connectors.models import Connector
 from connectors.queries import (
@@ -29,6 +29,7 @@ from connectors.queries import (
     version_changes,
     versions_of,
 )
+from connectors.tails import state_tails
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -46,7 +47,16 @@ def stores(request: HttpRequest) -> HttpResponse:
 
 @page("connectors.read")
 def store(request: HttpRequest, pk: int) -> HttpResponse:
-    connector = get_object_or_404(connectors_visible_to(_user(request)), pk=pk)
+    return _store_page(request, _connector(request, pk))
+
+
+def _connector(request: HttpRequest, pk: int) -> Connector:
+    return get_object_or_404(connectors_visible_to(_user(request)), pk=pk)
+
+
+def _store_page(
+    request: HttpRequest, connector: Connector, tails: TailsForm | None = None
+) -> HttpResponse:
     versions, fault = _versions(connector)
     context = {
         "connector": connector,
@@ -57,6 +67,7 @@ def store(request: HttpRequest, pk: int) -> HttpResponse:
         "figures": _figures(versions),
         "options": [(name, _shown(value)) for name, value in sorted(connector.options.items())],
         "subject_columns": sorted(connector.subject_columns.items()),
+        "tails_form": tails or TailsForm(initial={"tails": connector.tails}),
     }
     return render(request, "connectors/store.html", context)
 
@@ -95,7 +106,7 @@ def _versions(connector: Connector) -> tuple[list[StoreVersion], str]:
 
 @page("connectors.read")
 def compare(request: HttpRequest, pk: int) -> HttpResponse:
-    connector = get_object_or_404(connectors_visible_to(_user(request)), pk=pk)
+    connector = _connector(request, pk)
     versions, fault = _versions(connector)
     names = [version.id for version in versions]
     newest = dict(zip(("new", "old"), names, strict=False))
@@ -186,7 +197,7 @@ def _tested(given: dict[str, object]) -> ConnectionTest:
 @page("connectors.manage")
 @require_POST
 def test(request: HttpRequest, pk: int) -> HttpResponse:
-    connector = get_object_or_404(connectors_visible_to(_user(request)), pk=pk)
+    connector = _connector(request, pk)
     found = check_connector(connector, by=_user(request))
     if found.reachable:
         messages.success(request, f"The store can be read: {_versions_text(found.versions)}.")
@@ -198,9 +209,25 @@ def test(request: HttpRequest, pk: int) -> HttpResponse:
 @page("connectors.manage")
 @require_POST
 def disable(request: HttpRequest, pk: int) -> HttpResponse:
-    connector = get_object_or_404(connectors_visible_to(_user(request)), pk=pk)
+    connector = _connector(request, pk)
     disable_connector(connector, by=_user(request))
     messages.success(
         request, f"{connector.name} is disabled: searches and erasures leave it out from now on."
     )
     return redirect("connectors:store", pk=pk)
+
+
+@page("connectors.manage")
+@require_POST
+def tails(request: HttpRequest, pk: int) -> HttpResponse:
+    connector = _connector(request, pk)
+    form = TailsForm(request.POST)
+    if form.is_valid():
+        try:
+            state_tails(connector, form.cleaned_data["tails"], by=_user(request))
+        except ConnectorError as exc:
+            form.add_error("tails", str(exc))
+        else:
+            messages.success(request, "Erasures from now on name these copies.")
+            return redirect("connectors:store", pk=pk)
+    return _store_page(request, connector, form)

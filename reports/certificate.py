@@ -24,7 +24,8 @@ LIMITS = (
     "The scan looked for the identifiers by which the person was known. Data that carry none of "
     "them, or that were anonymised before, cannot be attributed to a person any more.",
     "Backups and storage snapshots that a store's operator keeps outside the store were not "
-    "opened. They end with their own retention.",
+    "opened. They end with their own retention; those that the operator has named are listed "
+    "under “Copies that no erasure reaches”.",
     "Blocks that a storage device has released may exist physically until they are overwritten.",
     "Erasing records does not take out of a model what it learned from them. How each such model "
     "is dealt with is stated under “Models”.",
@@ -79,10 +80,11 @@ class ErasureCertificate:
 
     @property
     def status(self) -> str:
-        """`partial`: something is kept by an exemption; `interim`: a model is not dealt with."""
+        """`partial`: something is kept by an exemption; `interim`: a model is not dealt with, or a
+        copy that no erasure reached has not ended."""
         if self.facts.partial:
             return "partial"
-        return "interim" if self.facts.notices_open else "final"
+        return "interim" if self.facts.notices_open or self.facts.tails_open else "final"
 
     def statement(self, issued_at: datetime) -> dict[str, Any]:
         """The certificate as JSON (RFC 8785 can write it)."""
@@ -120,6 +122,17 @@ class ErasureCertificate:
                 for place in facts.locations
                 if place.exemption
             ],
+            "tails": [
+                {
+                    "dataset": tail.dataset,
+                    "what": tail.what,
+                    "until": time_text(tail.until),
+                    "confirmed_at": time_text(tail.closed_at),
+                    "confirmed_by": tail.closed_by,
+                }
+                for tail in facts.tails
+            ],
+            "open": {"notices": facts.notices_open, "tails": facts.tails_open},
             "models": [asdict(model) for model in facts.affected_models],
             "timeline": [
                 {"entry": t.entry, "at": time_text(t.at), "type": t.type, "actor": t.actor}
@@ -188,6 +201,7 @@ def _location(place: Location) -> dict[str, Any]:
         "objects_removed": place.objects_removed,
         "objects_removed_sha256": place.removed_sha256,
         "objects_purged": place.objects_purged,
+        "unreached": place.unreached,
         "tool": place.tool,
         "operator": place.operator,
         "started_at": time_text(place.started_at),

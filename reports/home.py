@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 
 from accounts.models import User
@@ -125,11 +124,10 @@ def _erasures(user: User) -> list[dict[str, Any]]:
     plans = {
         plan.request_id: plan for plan in Plan.objects.filter(request__in=cases, superseded_at=None)
     }
-    now = timezone.now()
     return [
         {
             "case": case,
-            "late": case.is_open and case.due_at < now,
+            "late": case.is_overdue,
             **_where(plans.get(case.pk)),
         }
         for case in cases

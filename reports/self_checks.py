@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.models import User
 from compliance.models import Notice, Request, Step
 from compliance.queries import notices_visible_to, requests_visible_to
-from compliance.states import NOTICE_OPEN, OPEN, State
+from compliance.states import NOTICE_OPEN, OPEN, UNANSWERED, State
 from lineage.models import Dataset, Version
 from lineage.queries import models_trained_on_purged, written_versions
 from reports.models import Certificate, Document
@@ -79,7 +79,7 @@ def _common(some: Iterable[int], others: Callable[[], set[int]]) -> set[int]:
 
 
 def _overdue(user: User) -> int:
-    return requests_visible_to(user).filter(state__in=OPEN, due_at__lt=timezone.now()).count()
+    return requests_visible_to(user).filter(state__in=UNANSWERED, due_at__lt=timezone.now()).count()
 
 
 def _late_notices(user: User) -> int:
@@ -170,7 +170,7 @@ def requests_needing_an_eye(user: User, most: int) -> list[Request]:
     found: list[Request] = []
     for part in (
         rows.filter(state=State.BLOCKED),
-        rows.filter(state__in=OPEN, due_at__lt=timezone.now()),
+        rows.filter(state__in=UNANSWERED, due_at__lt=timezone.now()),
         rows.filter(state__in=OPEN),
         rows.exclude(state__in=OPEN).order_by("-closed_at"),
     ):

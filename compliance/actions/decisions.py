@@ -11,7 +11,7 @@ from compliance.actions.requests import answer_person, digest_of, forget_identit
 from compliance.actions.transitions import move
 from compliance.errors import InvalidInputError, NotPermittedError, WrongStateError
 from compliance.models import Request
-from compliance.states import ENDED
+from compliance.states import ENDED, UNANSWERED
 
 REFUSAL_GROUNDS = {
     "no_ground": "None of the grounds of Art. 17(1) GDPR applies",
@@ -31,8 +31,8 @@ def extend(request: Request, *, reason: str, by: User) -> None:
     """Uses the regime's one extension; the reasons go to the person within the first period."""
     if not by.has_perm("requests.decide"):
         raise _forbidden("extend")
-    if not request.is_open:
-        raise WrongStateError(f"{request.reference} has ended.")
+    if request.state not in UNANSWERED:
+        raise WrongStateError(f"{request.reference} is answered; no period runs any more.")
     if not reason.strip():
         raise InvalidInputError("Say why more time is needed.", field="reason")
     if timezone.now() > request.due_at:

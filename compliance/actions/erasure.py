@@ -18,6 +18,7 @@ from audit.sealing import live_keys
 from audit.subjects import SubjectRef, lookup
 from compliance import events
 from compliance.actions.notices import issue_notices
+from compliance.actions.tails import leave_tails
 from compliance.actions.transitions import move
 from compliance.discovery import plan_hash
 from compliance.errors import ClaimLostError, PlanChangedSinceApprovalError, WrongStateError
@@ -183,7 +184,7 @@ def step_purged(step: Step, purged: Erased | None, *, by: User) -> None:
         phase=Phase.TO_VERIFY,
         # The purge has given the table a version of its own; the erasure's went with the history.
         result=step.result
-        | {"purged": purge}
+        | {"purged": purge, "unreached": list(purged.detail.get("tails", ())) if purged else []}
         | ({"new_version": purged.new_version} if purged and purged.new_version else {}),
         claimed_at=None,
         activity="",
@@ -192,6 +193,8 @@ def step_purged(step: Step, purged: Erased | None, *, by: User) -> None:
     record(
         events.STEP_PURGED, by=by, resource=step.request.resource, details={**_facts(step), **purge}
     )
+    if purged:
+        leave_tails(step, by=by)
     _leave_executing(step.request, by=by)
 
 

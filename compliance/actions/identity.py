@@ -16,7 +16,7 @@ from compliance.actions.transitions import move
 from compliance.errors import CodeRefusedError, InvalidInputError
 from compliance.models import Challenge, Request
 from compliance.queries import identifiers_of, keyed_hash
-from compliance.states import ENDED
+from compliance.states import UNANSWERED
 
 CODE_MINUTES = 10
 
@@ -130,8 +130,8 @@ def verify(request: Request, *, method: str, note: str = "", by: User) -> Reques
     )
     earlier = (
         Request.objects.filter(subject_lookup=request.subject_lookup, verified_at__isnull=False)
+        .filter(state__in=UNANSWERED)
         .exclude(pk=request.pk)
-        .exclude(state__in=ENDED)
         .order_by("verified_at")
         .first()
     )

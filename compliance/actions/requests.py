@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -21,7 +21,7 @@ from compliance.errors import (
     TooManyRequestsError,
 )
 from compliance.models import ReferenceCounter, Request, Step
-from compliance.queries import contact_of, keyed_hash, status_token
+from compliance.queries import contact_of, copies_until, keyed_hash, status_token, tails_of
 from compliance.states import State
 
 # In an hour. A form that anybody can post to must not become a way to send mail to strangers.
@@ -160,46 +160,70 @@ def answer_person(request: Request, *, purpose: str, subject: str, text: str) ->
 def certificate_issued(
     request: Request, certificate: str, statement_sha256: str, *, by: User
 ) -> None:
-    """`reports` has rendered the certificate that was due: the request is complete.
+    """`reports` has rendered the certificate that was due: the person is answered, and the request
+    is complete, unless a copy that could not be reached is still to end.
 
-    A second certificate, after the last notice closed, finds the request complete already.
+    A second certificate, after the last notice or copy was closed, may find it complete already.
     """
     now = timezone.now()
     Request.objects.filter(pk=request.pk).update(certificate_due_at=None, certificate_issued_at=now)
     request.refresh_from_db()
-    if request.state != State.RESPONDING:
+    if request.state not in (State.RESPONDING, State.TAIL_OPEN):
         return
-    retained = request.steps.filter(phase=Step.Phase.RETAINED, plan__superseded_at=None).exists()
-    outcome = "completed_partial" if retained else "completed"
+    proof = {"certificate": certificate, "statement_sha256": statement_sha256}
+    until = copies_until(request)
+    if until is None:
+        _complete(request, proof, by=by)
+    elif request.state == State.RESPONDING:
+        move(request, "leave_tail", by=by)
+        record(
+            events.REQUEST_TAIL_OPEN,
+            by=by,
+            resource=request.resource,
+            details={
+                "tails": tails_of(request).filter(closed_at=None).count(),
+                "until": until.isoformat(),
+                **proof,
+            },
+        )
+    # Who was answered when a tail was left has no address here any more.
+    answer_person(
+        request,
+        purpose="completed",
+        subject="Your privacy request",
+        text=_closing_text(request, copies_end=until),
+    )
+    forget_identity(request)
+
+
+def _complete(request: Request, proof: Mapping[str, str], *, by: User) -> None:
+    retained = _retains(request)
     move(request, "complete_in_part" if retained else "complete", by=by)
     record(
         events.REQUEST_COMPLETED,
         by=by,
         resource=request.resource,
-        details={
-            "outcome": outcome,
-            "certificate": certificate,
-            "statement_sha256": statement_sha256,
-        },
+        details={"outcome": "completed_partial" if retained else "completed", **proof},
     )
-    found = request.steps.filter(plan__superseded_at=None, rows_erased__gt=0).exists()
-    answer_person(
-        request,
-        purpose="completed",
-        subject="Your privacy request",
-        text=_closing_text(request, found=found, retained=retained),
-    )
-    forget_identity(request)
 
 
-def _closing_text(request: Request, *, found: bool, retained: bool) -> str:
-    if not found and not retained:
-        what = "We searched all connected stores and hold no data about you there."
-    elif retained:
+def _retains(request: Request) -> bool:
+    return request.steps.filter(phase=Step.Phase.RETAINED, plan__superseded_at=None).exists()
+
+
+def _closing_text(request: Request, *, copies_end: datetime | None) -> str:
+    if _retains(request):
         what = (
             "Your data were erased, except where the law obliges us to keep them. You may complain "
             "to a supervisory authority (Art. 77 GDPR) and go to court (Art. 79 GDPR)."
         )
-    else:
+    elif request.steps.filter(plan__superseded_at=None, rows_erased__gt=0).exists():
         what = "Your data were erased, and every store was read again to make sure of it."
-    return f"Your request {request.reference} is complete. {what}"
+    else:
+        what = "We searched all connected stores and hold no data about you there."
+    if copies_end is None:
+        return f"Your request {request.reference} is complete. {what}"
+    return (
+        f"We have answered your request {request.reference}. {what} Backup copies that cannot be "
+        f"changed still hold them until they end; the last one ends on {copies_end:%d %B %Y}."
+    )

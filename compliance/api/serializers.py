@@ -7,7 +7,7 @@ from rest_framework import serializers
 from accounts.roles import Role
 from audit.queries import entries_for
 from compliance.models import Notice, Plan, Request
-from compliance.queries import plan_json
+from compliance.queries import plan_json, tails_of
 from lineage.models import Version
 
 
@@ -38,6 +38,7 @@ class RequestSerializer(serializers.ModelSerializer[Request]):
     approvals = serializers.SerializerMethodField()
     outcomes = serializers.SerializerMethodField()
     timeline = serializers.SerializerMethodField()
+    tails = serializers.SerializerMethodField(help_text="Copies that no erasure reached.")
     notices = serializers.SerializerMethodField()
 
     class Meta:
@@ -46,7 +47,7 @@ class RequestSerializer(serializers.ModelSerializer[Request]):
             "reference", "state", "rights", "regime", "channel", "scope", "received_at", "due_at",
             "extended_at", "verified_at", "verification", "held_at", "reason", "scheduled_for",
             "erased_at", "certificate_issued_at", "closed_at", "plan", "approvals", "outcomes",
-            "notices", "timeline",
+            "tails", "notices", "timeline",
         ]  # fmt: skip
 
     def get_plan(self, request: Request) -> dict[str, Any] | None:
@@ -89,6 +90,19 @@ class RequestSerializer(serializers.ModelSerializer[Request]):
             for n in request.notices.select_related("model_version__dataset")
         ]
 
+    def get_tails(self, request: Request) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": tail.pk,
+                "dataset": tail.step.connector.dataset_node,
+                "what": tail.what,
+                "until": tail.until,
+                "asked_at": tail.asked_at,
+                "closed_at": tail.closed_at,
+            }
+            for tail in tails_of(request)
+        ]
+
     def get_timeline(self, request: Request) -> list[dict[str, Any]]:
         return [
             {"seq": e.seq, "type": e.type, "at": e.recorded_at, "actor": e.actor}
@@ -127,6 +141,16 @@ class ReasonSerializer(serializers.Serializer[Any]):
 
 class RefuseSerializer(ReasonSerializer):
     ground = serializers.CharField()
+
+
+class CloseTailSerializer(serializers.Serializer[Any]):
+    tail = serializers.IntegerField(help_text="Its `id` in `tails`.")
+    note = serializers.CharField(help_text="How you know that the copy is gone.")
+
+
+class ProlongTailSerializer(ReasonSerializer):
+    tail = serializers.IntegerField(help_text="Its `id` in `tails`.")
+    until = serializers.DateTimeField(help_text="When the copy ends.")
 
 
 class NoticeSerializer(serializers.ModelSerializer[Notice]):

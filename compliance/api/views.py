@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from accounts.auth import actor_of
 from audit.problems import ProblemError
 from audit.subjects import SubjectError, SubjectRef, lookup, normalise
-from compliance.actions import decisions, identity
+from compliance.actions import decisions, identity, tails
 from compliance.actions import notices as notice_actions
 from compliance.actions.erasure import execute
 from compliance.actions.plans import amend_plan, approve_plan, start_discovery
@@ -188,6 +188,20 @@ class RequestViewSet(
         case = self.get_object()
         decisions.reopen(case, **_given(bodies.ReasonSerializer, request), by=actor_of(request))
         return self._done(case)
+
+    @extend_schema(request=bodies.CloseTailSerializer)
+    @action(detail=True, methods=["post"], required_permissions={"POST": "requests.decide"})
+    @refusals
+    def close_tail(self, request: HttpRequest, reference: str) -> Response:
+        """A copy that no erasure reached is gone. After the last one a final certificate is due."""
+        return self._act(tails.close_tail, bodies.CloseTailSerializer)
+
+    @extend_schema(request=bodies.ProlongTailSerializer)
+    @action(detail=True, methods=["post"], required_permissions={"POST": "requests.decide"})
+    @refusals
+    def prolong_tail(self, request: HttpRequest, reference: str) -> Response:
+        """A copy lasts longer than was said: it is asked about again on that day."""
+        return self._act(tails.prolong_tail, bodies.ProlongTailSerializer)
 
 
 class NoticeViewSet(

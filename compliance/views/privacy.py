@@ -12,7 +12,7 @@ from compliance.actions.requests import file_request
 from compliance.errors import CodeRefusedError, WorkflowError
 from compliance.forms import CodeForm, PrivacyForm
 from compliance.models import Challenge, Request
-from compliance.queries import request_of_status_token, status_token
+from compliance.queries import copies_until, request_of_status_token, status_token
 from compliance.states import BEFORE_EXECUTION, State
 
 # What a person needs to know of where their request stands, in their words.
@@ -25,9 +25,9 @@ _STAGES = [
     ("Two people check what will be erased", {State.REVIEW, State.APPROVAL, State.SCHEDULED}),
     (
         "Your data are erased and we read everything again to make sure",
-        {State.EXECUTING, State.VERIFYING_ERASURE, State.RESPONDING, State.TAIL_OPEN},
+        {State.EXECUTING, State.VERIFYING_ERASURE, State.RESPONDING},
     ),
-    ("Done", {State.COMPLETED, State.COMPLETED_PARTIAL}),
+    ("Done", {State.TAIL_OPEN, State.COMPLETED, State.COMPLETED_PARTIAL}),
 ]
 
 
@@ -117,6 +117,7 @@ def status(request: HttpRequest, token: str) -> HttpResponse:
                 {"text": text, "past": current is not None and i < current, "here": i == current}
                 for i, (text, _) in enumerate(_STAGES)
             ],
+            "copies_until": found.state == State.TAIL_OPEN and copies_until(found),
             "may_withdraw": found.state in BEFORE_EXECUTION,
         },
     )

@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Q
+from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -19,8 +20,17 @@ from compliance.actions import decisions, identity
 from compliance.actions.erasure import execute
 from compliance.actions.plans import amend_plan, approve_plan, start_discovery
 from compliance.actions.requests import file_request
+from compliance.actions.tails import close_tail, prolong_tail
 from compliance.errors import WorkflowError
-from compliance.forms import ReasonForm, RefuseForm, RetainForm, StaffRequestForm, VerifyForm
+from compliance.forms import (
+    CloseTailForm,
+    ProlongTailForm,
+    ReasonForm,
+    RefuseForm,
+    RetainForm,
+    StaffRequestForm,
+    VerifyForm,
+)
 from compliance.models import Plan, Request
 from compliance.queries import (
     approvals_missing,
@@ -28,15 +38,18 @@ from compliance.queries import (
     identifiers_of,
     masked,
     may_approve,
+    open_tails,
     requests_visible_to,
+    tails_of,
 )
-from compliance.states import ENDED, OPEN, TRANSITIONS, State
+from compliance.states import ENDED, OPEN, TRANSITIONS, UNANSWERED, State
 from compliance.views.timeline import timeline
 
 _FILTERS = {
     "open": ("Open", Q(state__in=OPEN)),
     "approval": ("Awaiting approval", Q(state__in=[State.REVIEW, State.APPROVAL])),
     "blocked": ("Blocked", Q(state=State.BLOCKED)),
+    "copies": ("Copies to end", Q(steps__tails__in=open_tails())),
     "overdue": ("Overdue", None),
     "ended": ("Ended", Q(state__in=ENDED)),
     "all": ("All", Q()),
@@ -48,8 +61,8 @@ def _filtered(request: HttpRequest) -> tuple[str, Any]:
     chosen = chosen if chosen in _FILTERS else "open"
     condition = _FILTERS[chosen][1]
     if condition is None:
-        condition = Q(state__in=OPEN, due_at__lt=timezone.now())
-    rows = requests_visible_to(request.user).filter(condition)
+        condition = Q(state__in=UNANSWERED, due_at__lt=timezone.now())
+    rows = requests_visible_to(request.user).filter(condition).distinct()
     if sought := request.GET.get("q", "").strip():
         rows = rows.filter(reference__icontains=sought)
     if chosen in ("ended", "all"):
@@ -126,13 +139,14 @@ def _page(
             "steps": case.steps.select_related("connector", "dataset").filter(
                 plan__superseded_at=None
             ),
+            "tails": _tails(case, dict(forms or {})),
             "notices": case.notices.select_related("model_version__dataset"),
             "identity": _identity(actor_of(request), case),
             "timeline": timeline(case.resource, _EVENT_WORDS),
             "may": _verbs(actor_of(request), case),
             "working": case.state
             in (State.DISCOVERY, State.EXECUTING, State.VERIFYING_ERASURE, State.RESPONDING),
-            "overdue": case.is_open and case.due_at < timezone.now(),
+            "overdue": case.is_overdue,
             "forms": _forms(plan) | dict(forms or {}),
         },
     )
@@ -142,6 +156,21 @@ def _identity(user: User, case: Request) -> list[tuple[str, str]]:
     """Who it is about: in full for who must check the identity, masked for everybody else."""
     full = user.has_perm("requests.triage")
     return [(ref.type, ref.value if full else masked(ref)) for ref in identifiers_of(case)]
+
+
+def _tails(case: Request, forms: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The copies that could not be reached, each with its forms."""
+    now = timezone.now()
+    return [
+        {
+            "tail": tail,
+            "is_due": tail.closed_at is None and tail.until <= now,
+            "close": forms.get(f"close-{tail.pk}") or CloseTailForm(prefix=f"close-{tail.pk}"),
+            "prolong": forms.get(f"prolong-{tail.pk}")
+            or ProlongTailForm(prefix=f"prolong-{tail.pk}"),
+        }
+        for tail in tails_of(case)
+    ]
 
 
 def _forms(plan: Plan | None) -> dict[str, Any]:
@@ -196,6 +225,11 @@ _EVENT_WORDS = {
     "erasure.step_verified": ("Every byte read again, no trace", "ok"),
     "erasure.step_failed": ("Step failed", "bad"),
     "erasure.verified": ("Erasure verified in every store", "ok"),
+    "erasure.tail_left": ("A copy could not be reached", "warn"),
+    "erasure.tail_asked": ("Asked whether a copy is gone", ""),
+    "erasure.tail_prolonged": ("A copy lasts longer", "warn"),
+    "erasure.tail_closed": ("A copy is gone", "ok"),
+    "request.tail_open": ("Answered; a copy is still to end", "ok"),
     "request.blocked": ("Blocked", "bad"),
     "request.completed": ("Completed", "ok"),
     "certificate.issued": ("Certificate issued", "ok"),
@@ -209,7 +243,7 @@ def _verbs(user: User, case: Request) -> dict[str, bool]:
         verb: case.state in row.sources and user.has_perm(row.permission or "")
         for verb, row in TRANSITIONS.items()
     }
-    decides = user.has_perm("requests.decide") and case.is_open
+    decides = user.has_perm("requests.decide") and case.state in UNANSWERED
     return possible | {
         "approve": case.state in (State.REVIEW, State.APPROVAL)
         and user.has_perm("requests.approve"),
@@ -217,6 +251,7 @@ def _verbs(user: User, case: Request) -> dict[str, bool]:
         "release": decides and bool(case.held_at),
         "extend": decides and not case.extended_at,
         "execute": possible["execute"] and not case.held_at,
+        "tails": user.has_perm("requests.decide"),
     }
 
 
@@ -318,3 +353,29 @@ def _bound(name: str, request: HttpRequest, case: Request) -> Any:
     if name == "refuse":
         return RefuseForm(request.POST, prefix="refuse")
     return ReasonForm(request.POST, prefix=name)
+
+
+# verb → its form, what to do, what to say
+_TAIL_ACTIONS: dict[str, tuple[type[Form], Callable[..., None], str]] = {
+    "close": (CloseTailForm, close_tail, "The copy is noted as gone."),
+    "prolong": (ProlongTailForm, prolong_tail, "You will be asked again on that day."),
+}
+
+
+@page("requests.read")
+@require_POST
+def act_on_tail(request: HttpRequest, reference: str, tail: int, verb: str) -> HttpResponse:
+    case = _visible(request, reference)
+    if verb not in _TAIL_ACTIONS:
+        raise Http404
+    kind, action, done = _TAIL_ACTIONS[verb]
+    form = kind(request.POST, prefix=f"{verb}-{tail}")
+    if form.is_valid():
+        try:
+            action(case, tail=tail, **form.cleaned_data, by=actor_of(request))
+        except WorkflowError as exc:
+            form.add_error(exc.field if exc.field in form.fields else None, str(exc))
+        else:
+            messages.success(request, done)
+            return redirect("compliance:request", reference=reference)
+    return _page(request, case, {f"{verb}-{tail}": form})

@@ -45,15 +45,24 @@ class NewConnectorSerializer(serializers.Serializer[Any]):
     queue = serializers.CharField(max_length=100, required=False, allow_blank=True)
 
 
+class TailSerializer(serializers.Serializer[Any]):
+    """A copy that no erasure reaches."""
+
+    what = serializers.CharField(max_length=120, help_text='As in "nightly backups".')
+    days = serializers.IntegerField(help_text="After so many days it is gone.")
+
+
 class ConnectorSerializer(serializers.ModelSerializer[Connector]):
     dataset = serializers.SerializerMethodField()
     subject_columns = serializers.DictField(child=serializers.CharField())
     options = serializers.DictField()
+    tails = TailSerializer(many=True)
 
     class Meta:
         model = Connector
         fields = [
-            "id", "kind", "name", "location", "dataset", "subject_columns", "options", "queue",
+            "id", "kind", "name", "location", "dataset", "subject_columns", "options", "tails",
+            "queue",
             "created_at", "disabled_at",
         ]  # fmt: skip
 

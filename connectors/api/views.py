@@ -17,6 +17,7 @@ from connectors.api.serializers import (
     ConnectorSerializer,
     NewConnectorSerializer,
     StoreVersionSerializer,
+    TailSerializer,
     VersionChangesSerializer,
 )
 from connectors.models import Connector
@@ -26,6 +27,7 @@ from connectors.queries import (
     version_changes,
     versions_of,
 )
+from connectors.tails import state_tails
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -36,7 +38,11 @@ class ConnectorViewSet(
 ):
     """Connected stores. Connecting opens the store first: what cannot be read is refused."""
 
-    required_permissions = {"GET": "connectors.read", "POST": "connectors.manage"}
+    required_permissions = {
+        "GET": "connectors.read",
+        "POST": "connectors.manage",
+        "PUT": "connectors.manage",
+    }
     serializer_class = ConnectorSerializer
     queryset = Connector.objects.none()
     lookup_value_regex = r"\d+"
@@ -51,10 +57,21 @@ class ConnectorViewSet(
         try:
             made = create_connector(**given.validated_data, by=cast("User", request.user))
         except ConnectorError as exc:
-            raise ProblemError(
-                400, "Invalid input", str(exc), errors=[{"field": exc.field, "reason": str(exc)}]
-            ) from exc
+            raise _refused(exc) from exc
         return Response(ConnectorSerializer(made).data, status=201)
+
+    @extend_schema(request=TailSerializer(many=True), responses=ConnectorSerializer)
+    @action(detail=True, methods=["put"], pagination_class=None)
+    def tails(self, request: Request, pk: str) -> Response:
+        """Says which copies of the store no erasure reaches, and how long each lasts."""
+        connector = self.get_object()
+        given = TailSerializer(data=request.data, many=True)
+        given.is_valid(raise_exception=True)
+        try:
+            state_tails(connector, given.validated_data, by=cast("User", request.user))
+        except ConnectorError as exc:
+            raise _refused(exc) from exc
+        return Response(ConnectorSerializer(connector).data)
 
     @extend_schema(responses=StoreVersionSerializer(many=True))
     @action(detail=True, pagination_class=None)
@@ -83,3 +100,9 @@ class ConnectorViewSet(
                 400, "Invalid input", str(exc), errors=[{"field": "key", "reason": str(exc)}]
             ) from exc
         return Response(VersionChangesSerializer(found).data)
+
+
+def _refused(exc: ConnectorError) -> ProblemError:
+    return ProblemError(
+        400, "Invalid input", str(exc), errors=[{"field": exc.field, "reason": str(exc)}]
+    )
