@@ -122,6 +122,6 @@ def _progress(step: Step) -> Progress:
         # A write for each of thousands of files would cost more than reading them.
         if time.monotonic() - shown > 0.5 or done == total:
             shown = time.monotonic()
-            show_progress(step, phase, done, total)
+            show_progress(step, phase, done, total, done_bytes)
 
     return tell

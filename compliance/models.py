@@ -46,6 +46,8 @@ class Request(models.Model):
     origin = models.CharField(max_length=64, blank=True, db_index=True)  # keyed hash of the address
     merged_into = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT)
     discovery_due_at = models.DateTimeField(null=True, blank=True)
+    stores_searched = models.PositiveIntegerField(default=0)
+    stores_to_search = models.PositiveIntegerField(default=0)
     claimed_at = models.DateTimeField(null=True, blank=True)
     planned_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+"
@@ -182,6 +184,8 @@ class Step(models.Model):
     done = models.PositiveIntegerField(default=0)
     total = models.PositiveIntegerField(default=0)
     activity = models.CharField(max_length=60, blank=True)
+    activity_at = models.DateTimeField(null=True, blank=True)  # since when it goes on
+    done_bytes = models.BigIntegerField(default=0)
     rows_erased = models.PositiveIntegerField(null=True, blank=True)
     result = models.JSONField(default=dict)  # what was erased and purged: counts and digests
     report = models.JSONField(default=dict)  # the verifier's scan

@@ -90,7 +90,9 @@ def discover_request(pk: int) -> None:
     by = system_user("executor")
 
     def still_here(done: int, total: int) -> None:
-        Request.objects.filter(pk=pk).update(claimed_at=timezone.now())
+        Request.objects.filter(pk=pk).update(
+            claimed_at=timezone.now(), stores_searched=done, stores_to_search=total
+        )
 
     try:
         found = discover(request, on_store=still_here)

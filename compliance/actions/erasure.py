@@ -110,14 +110,24 @@ def claim_step(pk: int) -> Step | None:
 def enter(step: Step, phase: str) -> None:
     """The worker goes into a phase (and its progress starts at nothing)."""
     started = {} if step.started_at else {"started_at": timezone.now()}
-    Step.objects.filter(pk=step.pk).update(phase=phase, done=0, total=0, activity="", **started)
+    Step.objects.filter(pk=step.pk).update(
+        phase=phase, done=0, total=0, done_bytes=0, activity="", activity_at=None, **started
+    )
     step.refresh_from_db()
 
 
-def show_progress(step: Step, activity: str, done: int, total: int) -> None:
+def show_progress(step: Step, activity: str, done: int, total: int, done_bytes: int) -> None:
     """What people see on the page; renews the claim on the way."""
+    now = timezone.now()
+    if step.activity != activity[:60]:
+        step.activity, step.activity_at = activity[:60], now
     Step.objects.filter(pk=step.pk, claim=step.claim).update(
-        activity=activity[:60], done=done, total=total, claimed_at=timezone.now()
+        activity=step.activity,
+        activity_at=step.activity_at,
+        done=done,
+        total=total,
+        done_bytes=done_bytes,
+        claimed_at=now,
     )
 
 

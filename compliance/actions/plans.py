@@ -34,7 +34,16 @@ EXEMPTIONS = ("17(3)(a)", "17(3)(b)", "17(3)(c)", "17(3)(d)", "17(3)(e)")
 @transaction.atomic
 def start_discovery(request: Request, *, by: User) -> None:
     """Asks a worker to search the stores and write a plan in this user's name."""
-    move(request, "plan", by=by, discovery_due_at=timezone.now(), planned_by=by, reason="")
+    move(
+        request,
+        "plan",
+        by=by,
+        discovery_due_at=timezone.now(),
+        planned_by=by,
+        reason="",
+        stores_searched=0,
+        stores_to_search=0,
+    )
     _void_approvals(request, by=by)
     record(events.DISCOVERY_STARTED, by=by, resource=request.resource)
 

@@ -43,6 +43,7 @@ from compliance.queries import (
     tails_of,
 )
 from compliance.states import ENDED, OPEN, TRANSITIONS, UNANSWERED, State
+from compliance.views.pace import pace
 from compliance.views.timeline import timeline
 
 _FILTERS = {
@@ -136,10 +137,14 @@ def _page(
             "approvals": plan.approvals.select_related("approver") if plan else [],
             "missing": approvals_missing(plan) if plan else [],
             "why_not_approve": may_approve(actor_of(request), plan) if plan else "",
-            "steps": case.steps.select_related("connector", "dataset").filter(
-                plan__superseded_at=None
-            ),
-            "tails": _tails(case, dict(forms or {})),
+            "steps": [
+                {"step": step, "pace": pace(step, timezone.now())}
+                for step in case.steps.select_related("connector", "dataset").filter(
+                    plan__superseded_at=None
+                )
+            ],
+            "tails": (tails := _tails(case, forms or {})),
+            "tails_due": any(item["is_due"] for item in tails),
             "notices": case.notices.select_related("model_version__dataset"),
             "identity": _identity(actor_of(request), case),
             "timeline": timeline(case.resource, _EVENT_WORDS),
