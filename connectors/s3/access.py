@@ -9,9 +9,11 @@ No request leaves for another host than the endpoint's own: what a store answers
 other regions) and what the environment says (AWS_ENDPOINT_URL) cannot lead elsewhere.
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,12 +37,28 @@ _UNWELL = (
 )  # fmt: skip
 
 
+_making = threading.Lock()  # a session makes one client at a time
+
+
+@cache
+def _session() -> Any:
+    """What all clients of this process share: descriptions of the service, and found keys."""
+    # Here, because importing it takes longer than starting the rest, and few need it.
+    import boto3
+
+    return boto3.session.Session()
+
+
 class RefusedError(StoreError):
     """The store does not permit an operation to this key."""
 
 
 class TakenError(Exception):
     """A condition of a request did not hold: the object is there already, or is another one."""
+
+
+class UnchangedError(Exception):
+    """The object is what the one who asks has already."""
 
 
 @dataclass(frozen=True)
@@ -97,25 +115,25 @@ class Access:
 
     def client(self) -> Any:
         """Raises StoreError."""
-        # Here, because importing it takes longer than starting the rest, and few need it.
-        import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
+        config = Config(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
+            s3={"addressing_style": "path"} if self.own_endpoint else {},
+        )
         try:
-            made = boto3.session.Session().client(
-                "s3",
-                endpoint_url=self.endpoint,
-                region_name=self.region,
-                aws_access_key_id=self.key_id or None,
-                aws_secret_access_key=self.secret_key or None,
-                config=Config(
-                    connect_timeout=_CONNECT_SECONDS,
-                    read_timeout=_READ_SECONDS,
-                    retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
-                    s3={"addressing_style": "path"} if self.own_endpoint else {},
-                ),
-            )
+            with _making:
+                made = _session().client(
+                    "s3",
+                    endpoint_url=self.endpoint,
+                    region_name=self.region,
+                    aws_access_key_id=self.key_id or None,
+                    aws_secret_access_key=self.secret_key or None,
+                    config=config,
+                )
         except (BotoCoreError, ValueError) as exc:
             raise StoreError(f"The S3 client cannot be made ({type(exc).__name__}).") from exc
         made.meta.events.register("before-send.s3", self._stay)
@@ -145,10 +163,8 @@ class Access:
     def _key(self) -> tuple[str, str, str]:
         if self.key_id:
             return self.key_id, self.secret_key, ""
-        import boto3
-
-        with told(f"the store at {self.host}"):
-            found = boto3.session.Session().get_credentials()
+        with told(f"The store at {self.host}"), _making:
+            found = _session().get_credentials()
             if found is None:
                 raise StoreError(_no_key(f"The store at {self.host}"))
             frozen = found.get_frozen_credentials()
@@ -191,7 +207,8 @@ def _no_key(place: str) -> str:
 def told(place: str) -> Iterator[None]:
     """What the store answers, as errors of ours, whose messages hold no key and no path.
 
-    Raises FileNotFoundError, TakenError, RefusedError, StoreError. `place`: as messages begin.
+    Raises FileNotFoundError, TakenError, UnchangedError, RefusedError, StoreError. `place`: with
+    what messages begin.
     """
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
@@ -215,6 +232,7 @@ def _fault(place: str, response: Mapping[str, Any]) -> Exception:
         (("NoSuchBucket",), StoreNotFoundError(f"{place}: there is no such bucket.")),
         (_MISSING, FileNotFoundError(2, "the object is not there any more")),
         (_TAKEN, TakenError()),
+        (("304", "NotModified"), UnchangedError()),
         (_UNKNOWN_KEY, StoreError(f"{place} refused the key ({code}). Give a valid one.")),
         (_REFUSED, RefusedError(_refusal(place, code))),
         (

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -21,9 +22,9 @@ from connectors.adapters.base import OptionError, StoreError, StoreNotFoundError
 from connectors.clock import now
 from connectors.folders import ChangedMeanwhileError, FileEntry, Hidden, file_digest
 from connectors.formats.formats import suffix_of
-from connectors.s3.access import Access, RefusedError, TakenError, told
+from connectors.s3.access import Access, RefusedError, TakenError, UnchangedError, told
 from connectors.s3.place import S3Place
-from connectors.s3.scratch import Scratch
+from connectors.s3.scratch import Fetched, Scratch
 from connectors.s3.transfer import download, upload
 
 _BATCH = 1000  # versions that one request may delete
@@ -84,6 +85,9 @@ class S3Folder:
         return True
 
     def entries(self) -> list[FileEntry]:
+        return [entry for entry in self._objects() if not _is_folder(entry)]
+
+    def _objects(self) -> list[FileEntry]:
         found = [
             FileEntry(self.root.path(item["Key"]), int(item["Size"]), _utc(item["LastModified"]))
             for page in self._pages("list_objects_v2", self._prefix)
@@ -117,7 +121,7 @@ class S3Folder:
     def folders(self) -> list[str]:
         """What the keys have before their last "/", with every part of it."""
         found: set[str] = set()
-        for entry in self.entries():
+        for entry in self._objects():
             parts = entry.path.split("/")[:-1]
             found.update("/".join(parts[: n + 1]) for n in range(len(parts)))
         return sorted(found)
@@ -152,21 +156,24 @@ class S3Folder:
     @contextmanager
     def opened(self, path: str, version: str = "") -> Iterator[Path]:
         """A local copy, which is fetched once as long as the object stays what it is."""
-        key = (path, version)
-        # An older version never changes; of a current object the ETag says whether it has.
-        etag = version or str(self._head(path)["ETag"])
-        with self._scratch.reading(key, etag, lambda: self._fetched(path, version, etag)) as copy:
-            yield copy
+        with self._reading(path, version) as fetched:
+            yield fetched.location
 
-    def _fetched(self, path: str, version: str, etag: str) -> Path:
-        location = self._scratch.new(suffix_of(path))
-        condition = {"VersionId": version} if version else {"IfMatch": etag}
-        try:
-            with self._told():
-                download(self.client, location, **self._at(path), **condition)
-        except TakenError:
-            raise FileNotFoundError(2, "the object was replaced while it was read") from None
-        return location
+    def _reading(self, path: str, version: str = "") -> AbstractContextManager[Fetched]:
+        def fetch(kept: str) -> Fetched | None:
+            if kept and version:
+                return None  # an older version never changes
+            condition = {"VersionId": version} if version else {}
+            condition |= {"IfNoneMatch": kept} if kept else {}
+            location = self._scratch.new(suffix_of(path))
+            try:
+                with self._told():
+                    etag = download(self.client, location, **self._at(path), **condition)
+            except UnchangedError:
+                return None
+            return Fetched(etag, location)
+
+        return self._scratch.reading((path, version), fetch)
 
     def read(self, path: str) -> bytes:
         with self.opened(path) as location:
@@ -177,16 +184,15 @@ class S3Folder:
 
     def _state(self, path: str) -> tuple[str, str]:
         """(ETag, SHA-256) of an object as it is now; read once for each ETag."""
-        etag = str(self._head(path)["ETag"])
         with self._lock:
-            known = self._digests.get((path, etag))
-        if known is None:
-            read = lambda: self._fetched(path, "", etag)  # noqa: E731 (as `opened` does)
-            with self._scratch.reading((path, ""), etag, read) as location:
-                known = file_digest(location)
-            with self._lock:
-                self._digests[path, etag] = known
-        return etag, known
+            known = {etag: digest for (p, etag), digest in self._digests.items() if p == path}
+        if known and (etag := str(self._head(path)["ETag"])) in known:
+            return etag, known[etag]
+        with self._reading(path) as fetched:
+            digest = file_digest(fetched.location)
+        with self._lock:
+            self._digests[path, fetched.etag] = digest
+        return fetched.etag, digest
 
     def create(self, path: str, body: bytes) -> None:
         try:
@@ -291,16 +297,18 @@ class S3Folder:
             return
 
     def remove_empty_folders(self, candidates: Collection[str]) -> int:
-        """Buckets know no folders, but some tools write an object "name/" for one."""
+        """Buckets know no folders, but some tools write an empty object "name/" for one."""
         removed = 0
         for folder in sorted(candidates, key=lambda f: f.count("/"), reverse=True):
             current = folder
             while current not in ("", "."):
-                below = [item for item, _ in self._versions(self.root.key(f"{current}/"))]
-                if any(item.path != f"{current}/" for item in below):
+                pages = self._pages("list_objects_v2", self.root.key(f"{current}/"))
+                keys = [i["Key"] for page in islice(pages, 1) for i in page.get("Contents", ())]
+                if any(key != self.root.key(f"{current}/") for key in keys):
                     break
-                self._remove_all(below)
-                removed += bool(below)
+                if keys:
+                    self.remove(f"{current}/")
+                    removed += 1
                 current = current.rpartition("/")[0]
         return removed
 
@@ -386,6 +394,11 @@ class S3Folder:
         if head.get("ObjectLockMode") and until and until > now():
             return f"{head['ObjectLockMode'].lower()} retention until {until:%Y-%m-%d}"
         return ""
+
+
+def _is_folder(entry: FileEntry) -> bool:
+    """Consoles show an empty object "name/" as a folder; its name is among the folders."""
+    return entry.path.endswith("/") and not entry.bytes
 
 
 def _utc(moment: datetime) -> datetime:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 KEEP_BYTES = 256 << 20
 _PREFIX = "vestige-s3-"
@@ -28,7 +29,12 @@ _PREFIX = "vestige-s3-"
 Key = tuple[str, str]  # path, version
 
 
-@dataclass
+class Fetched(NamedTuple):
+    etag: str
+    location: Path
+
+
+@dataclass(eq=False)
 class _Copy:
     etag: str
     location: Path
@@ -54,31 +60,38 @@ class Scratch:
             self._number += 1
             return self._folder / f"{self._number}{suffix}"
 
-    def etag(self, key: Key) -> str:
-        """Of the copy that is kept; empty without one."""
-        with self._lock:
-            found = self._copies.get(key)
-            return found.etag if found else ""
-
     @contextmanager
-    def reading(self, key: Key, etag: str, fetch: Callable[[], Path]) -> Iterator[Path]:
-        """The copy of this state of an object, by `fetch` where there is none yet."""
-        copy = self._held(key, etag)
-        if copy is None:
-            location = fetch()
-            copy = self._added(key, _Copy(etag, location, location.stat().st_size, 1))
+    def reading(self, key: Key, fetch: "Callable[[str], Fetched | None]") -> Iterator["Fetched"]:
+        """A copy of the object as it is now.
+
+        `fetch`: given the ETag of the copy that is kept ("" without one), the object anew, or None
+        where it still is that.
+        """
+        copy = self._held(key)
         try:
-            yield copy.location
+            fetched = fetch(copy.etag if copy else "")
+        except BaseException:
+            if copy:
+                self._let_go(copy)
+            raise
+        if fetched:
+            if copy:
+                self._let_go(copy)
+            size = fetched.location.stat().st_size
+            copy = self._added(key, _Copy(fetched.etag, fetched.location, size, 1))
+        if copy is None:
+            raise FileNotFoundError(2, "the object was not fetched")
+        try:
+            yield Fetched(copy.etag, copy.location)
         finally:
             self._let_go(copy)
 
-    def _held(self, key: Key, etag: str) -> _Copy | None:
+    def _held(self, key: Key) -> _Copy | None:
         with self._lock:
-            found = self._copies.get(key)
-            if found is None or found.etag != etag:
-                return None
-            self._copies[key] = self._copies.pop(key)  # the most recently used now
-            found.readers += 1
+            found = self._copies.pop(key, None)
+            if found:
+                self._copies[key] = found  # the most recently used now
+                found.readers += 1
             return found
 
     def _added(self, key: Key, copy: _Copy) -> _Copy:

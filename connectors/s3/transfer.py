@@ -10,20 +10,21 @@ _CHUNK = 1 << 20
 _READS = 4  # attempts at one download: a body that breaks off is not retried by boto3
 
 
-def download(client: Any, target: Path, **request: Any) -> None:
-    """Raises botocore's errors, OSError for the disk."""
+def download(client: Any, target: Path, **request: Any) -> str:
+    """The ETag of what was read. Raises botocore's errors, OSError for the disk."""
     from botocore.exceptions import HTTPClientError, IncompleteReadError
 
     for attempt in range(_READS):
-        body = client.get_object(**request)["Body"]
+        answer = client.get_object(**request)
         try:
-            with contextlib.closing(body), _private(target) as file:
+            with contextlib.closing(answer["Body"]) as body, _private(target) as file:
                 while chunk := body.read(_CHUNK):
                     file.write(chunk)
-            return
+            break
         except (HTTPClientError, IncompleteReadError):
             if attempt == _READS - 1:
                 raise
+    return str(answer["ETag"])
 
 
 def _private(target: Path) -> Any:

@@ -87,7 +87,7 @@ class FolderScan:
         record, digest, size = Record(self.record.identifiers), "", 0
         label = _label(item)
         if isinstance(item, Hidden):
-            scan_path(item.path, record)  # the folders it was in may be there no more
+            scan_path(item.path, record, item.mark)  # its folders may be there no more
         else:
             scan_name(item.path, record)
         if isinstance(item, FileEntry) and item.link:

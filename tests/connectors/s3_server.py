@@ -2,7 +2,7 @@
 
 In one process with the client it hangs delta-rs. Requests to `/_faults` set what it answers to
 those that follow: {"status": 503, "times": 3, "method": "PUT", "match": "parquet", "code": "…"}; an
-empty object ends it, and `/_calls` lists what was asked since.
+empty object ends it, and `/_calls` lists what was asked since, with the answers' status.
 """
 
 import json
@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -44,12 +45,16 @@ class Faulty:
                 return self._answer(start, 200, b"")
             if path == "/_calls":
                 return self._answer(start, 200, json.dumps(self.calls).encode())
-            self.calls.append(asked)
+
+            def told(status: str, *rest: Any) -> Any:
+                self.calls.append(f"{asked} {status[:3]}")
+                return start(status, *rest)
+
             if self._is_faulty(method, asked):
                 code = self.fault.get("code", "SlowDown")
                 body = f"<Error><Code>{code}</Code><Message>no</Message></Error>"
-                return self._answer(start, self.fault["status"], body.encode())
-            return list(self.inner(environ, start))
+                return self._answer(told, self.fault["status"], body.encode())
+            return list(self.inner(environ, told))
 
     def _is_faulty(self, method: str, asked: str) -> bool:
         fault = self.fault
@@ -107,6 +112,7 @@ class S3Server:
             "aws_conditional_put": "etag",
         }
 
+    @cache  # noqa: B019 (one for each server)
     def client(self) -> Any:
         return boto3.client(
             "s3",
