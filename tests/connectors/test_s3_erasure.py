@@ -398,7 +398,8 @@ def test_killed_before_any_request_and_run_again_the_erasure_ends_the_same(
     erase(hooked(store(whole), names.append))
     expected = final(whole, kind)
     assert {"PutObject", "DeleteObjects"} <= set(names)
-    for step in range(1, len(names)):  # the plan's own question, the first ones, change nothing
+    # A table has many steps that are alike: removals, one after the other.
+    for step in range(1, len(names), 2 if kind == "delta" else 1):
         bucket = Bucket.new(s3_server, versioned=True)
         fill(bucket)
         plan = planned(store(bucket))
@@ -465,12 +466,12 @@ def test_a_worker_killed_by_the_system_is_resumed(bucket: Bucket, kind: str, ste
 def test_a_store_that_does_not_recover_fails_clearly_and_is_resumed(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(access, "ATTEMPTS", 2)
+    monkeypatch.setattr(access, "ATTEMPTS", 1)
     fill, store = STORES[kind]
     fill(bucket)
     opened = store(bucket)
     plan = planned(opened)
-    told = r"is overloaded or unwell \(SlowDown\), also after 2 attempts. Nothing is lost"
+    told = r"is overloaded or unwell \(SlowDown\), also after 1 attempts. Nothing is lost"
     bucket.server.fault(status=503, times=999, method="PUT")
     with pytest.raises(StoreError, match=told):
         opened.erase(plan, PERSON)

@@ -141,7 +141,7 @@ def test_a_store_that_is_overloaded_for_a_while_is_asked_again(bucket: Bucket) -
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ({"status": 503}, r"overloaded or unwell \(SlowDown\), also after 2 attempts"),
+        ({"status": 503}, r"overloaded or unwell \(SlowDown\), also after 1 attempts"),
         ({"status": 403, "code": "AccessDenied"}, "does not permit"),
         ({"status": 403, "code": "InvalidAccessKeyId"}, r"refused the key \(InvalidAccessKeyId\)"),
         ({"status": 404, "code": "NoSuchBucket"}, "no such bucket"),
@@ -150,7 +150,7 @@ def test_a_store_that_is_overloaded_for_a_while_is_asked_again(bucket: Bucket) -
 def test_what_a_store_answers_is_said_clearly(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any], said: str
 ) -> None:
-    monkeypatch.setattr(access, "ATTEMPTS", 2)
+    monkeypatch.setattr(access, "ATTEMPTS", 1)
     folder = bucket.folder()
     bucket.server.fault(times=99, **fault)
     with pytest.raises(StoreError, match=said) as raised:
