@@ -26,9 +26,10 @@ from connectors.adapters.files import FilesStore
 from connectors.adapters.iceberg import IcebergStore, parse_place
 from connectors.adapters.sqltables import SqlStore, parse_address
 from connectors.comparing import Comparison, RowChanges, compare, row_changes
-from connectors.folders import Folder, LocalFolder, LocationError, local_path
+from connectors.folders import LocalFolder, LocationError, local_path
 from connectors.models import Connector
 from connectors.s3 import Access, S3Folder, S3Place, is_s3, parse_s3
+from connectors.storage import Folder
 
 if TYPE_CHECKING:
     from accounts.models import User

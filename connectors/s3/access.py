@@ -53,6 +53,10 @@ class RefusedError(StoreError):
     """The store does not permit an operation to this key."""
 
 
+class OtherAnswerError(StoreError):
+    """The store answers something that has no class of its own here."""
+
+
 class TakenError(Exception):
     """A condition of a request did not hold: the object is there already, or is another one."""
 
@@ -147,29 +151,6 @@ class Access:
                 'option "region" or "endpoint_url".'
             )
 
-    def storage_options(self) -> dict[str, str]:
-        """For delta-rs: the same store and the same key. Raises StoreError."""
-        found = {
-            "aws_endpoint": self.endpoint,
-            "aws_region": self.region,
-            "aws_conditional_put": "etag",
-            "aws_virtual_hosted_style_request": "false",
-            "aws_allow_http": str(self.endpoint.startswith("http://")).lower(),
-        }
-        key_id, key, token = self._key()
-        found |= {"aws_access_key_id": key_id, "aws_secret_access_key": key}
-        return found | ({"aws_session_token": token} if token else {})
-
-    def _key(self) -> tuple[str, str, str]:
-        if self.key_id:
-            return self.key_id, self.secret_key, ""
-        with told(f"The store at {self.host}"), _making:
-            found = _session().get_credentials()
-            if found is None:
-                raise StoreError(_no_key(f"The store at {self.host}"))
-            frozen = found.get_frozen_credentials()
-            return frozen.access_key or "", frozen.secret_key or "", frozen.token or ""
-
 
 def _checked(endpoint: str) -> str:
     try:
@@ -245,7 +226,7 @@ def _fault(place: str, response: Mapping[str, Any]) -> Exception:
     ):
         if code in known or (status in known and code.isdigit()):
             return fault
-    return StoreError(f"{place} answers {code or status}.")
+    return OtherAnswerError(f"{place} answers {code or status}.")
 
 
 def _refusal(place: str, code: str) -> str:

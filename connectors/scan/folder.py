@@ -10,11 +10,11 @@ import polars as pl
 
 from connectors.adapters.base import Progress, ScanReport, StoreError
 from connectors.clock import now
-from connectors.folders import FileEntry, Folder, Hidden
 from connectors.scan.content import Bytes, reason, scan_content, scan_name, scan_path
 from connectors.scan.identifiers import Identifiers
 from connectors.scan.parquet import prefixes_in_use
 from connectors.scan.record import Record
+from connectors.storage import FileEntry, Folder, Hidden
 
 METHOD = (
     "every file below the folder read as it is, without the table's log or an index: Parquet "

@@ -8,10 +8,10 @@ import polars as pl
 
 from connectors.adapters.base import ObjectFinding, StoreError
 from connectors.clock import now
-from connectors.folders import Folder, Hidden
 from connectors.scan.content import scan_content, scan_path
 from connectors.scan.identifiers import Identifiers
 from connectors.scan.record import Record
+from connectors.storage import Folder, Hidden
 
 UPLOAD_GRACE = timedelta(hours=1)  # how long an upload in progress is its writer's business
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from connectors.adapters.base import OptionError, StoreError
-from connectors.folders import ChangedMeanwhileError, Folder, LocalFolder
+from connectors.folders import LocalFolder
 from connectors.s3 import Access, S3Folder, S3Place, access, parse_s3, scratch, transfer
+from connectors.storage import ChangedMeanwhileError, Folder
 from tests.connectors.s3_builders import Bucket
 from tests.connectors.s3_server import S3Server
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from connectors.adapters.base import PlanOutdatedError
 from connectors.adapters.delta.log import LOG
 from connectors.adapters.delta.snapshot import DataFile, Snapshot
-from connectors.folders import Folder
+from connectors.storage import Folder
 
 ENGINE = "Vestige"
 _WRITER_FEATURES = {

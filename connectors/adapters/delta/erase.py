@@ -34,8 +34,9 @@ from connectors.adapters.delta.find import Search, Target, check_head
 from connectors.adapters.delta.log import read_history
 from connectors.adapters.delta.rewrite import rewrite_without
 from connectors.adapters.delta.snapshot import DataFile, History, Snapshot
-from connectors.adapters.delta.table import delta_table
-from connectors.folders import Folder, masked
+from connectors.adapters.delta.table import opened_table
+from connectors.folders import masked
+from connectors.storage import Folder
 
 _FACTS = "vestigeErasure"
 _DEFAULT_INDEXED = 32  # of delta.dataSkippingNumIndexedCols
@@ -137,14 +138,14 @@ def deletion_masks(folder: Folder, files: list[DataFile]) -> dict[str, pa.Array]
     if not wanted:
         return {}
     try:
-        reader = pa.RecordBatchReader.from_stream(delta_table(folder).deletion_vectors())
         masks = {}
-        for batch in reader:
-            for path, mask in zip(batch.column(0), batch.column(1), strict=True):
-                uri = unquote(str(path.as_py()))
-                match = next((w for w in wanted if uri.endswith(f"/{w}")), None)
-                if match:
-                    masks[match] = mask.values
+        with opened_table(folder, files) as table:
+            for batch in pa.RecordBatchReader.from_stream(table.deletion_vectors()):
+                for path, mask in zip(batch.column(0), batch.column(1), strict=True):
+                    uri = unquote(str(path.as_py()))
+                    match = next((w for w in wanted if uri.endswith(f"/{w}")), None)
+                    if match:
+                        masks[match] = mask.values
     except (DeltaError, OSError, pa.ArrowException) as exc:
         raise StoreError(
             f"The deletion vectors of the table {folder.root} cannot be read. Rewrite its files "

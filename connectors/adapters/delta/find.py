@@ -16,7 +16,7 @@ import polars as pl
 from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress, StoreError
 from connectors.adapters.delta.log import COMMIT, LOG
 from connectors.adapters.delta.snapshot import Column, History, is_absolute
-from connectors.folders import FileEntry, Folder, hive_values, masked
+from connectors.folders import hive_values, masked
 from connectors.people import (
     as_integer,
     column_expression,
@@ -29,6 +29,7 @@ from connectors.scan.content import scan_content
 from connectors.scan.hidden import hidden_findings
 from connectors.scan.identifiers import Identifiers
 from connectors.scan.record import Record
+from connectors.storage import FileEntry, Folder
 
 _INTEGER_TYPES = {"byte", "short", "integer", "long"}
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from connectors.adapters.base import StoreError, StoreNotFoundError
 from connectors.adapters.delta.snapshot import Action, DataFile, History, Snapshot, is_absolute
-from connectors.folders import Folder
+from connectors.storage import Folder
 
 LOG = "_delta_log"
 COMMIT = re.compile(r"^(\d{20})\.json$")

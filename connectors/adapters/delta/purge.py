@@ -33,10 +33,11 @@ from connectors.adapters.delta.erase import mark_of, output_mark
 from connectors.adapters.delta.find import nested_tables
 from connectors.adapters.delta.log import CHECKPOINT, LOG, read_history
 from connectors.adapters.delta.snapshot import History
-from connectors.adapters.delta.table import delta_table
+from connectors.adapters.delta.table import opened_table
 from connectors.clock import now
-from connectors.folders import FileEntry, Folder, Hidden, masked, without_checksum
+from connectors.folders import masked, without_checksum
 from connectors.scan.hidden import planned_items
+from connectors.storage import FileEntry, Folder, Hidden
 
 RETENTION = ("delta.logRetentionDuration", "delta.deletedFileRetentionDuration")
 SAVED = "vestige.saved."  # where the former retention is kept while it is zero
@@ -226,10 +227,12 @@ class Purge:
         if newest is not None:
             _sleep_until(newest + timedelta(seconds=_TICK_SECONDS))
         try:
-            delta_table(self.folder).create_checkpoint()
+            with opened_table(self.folder, writes_log=True) as table:
+                table.create_checkpoint()
             time.sleep(_TICK_SECONDS)
             before = len(self.folder.names(LOG))
-            delta_table(self.folder).cleanup_metadata()
+            with opened_table(self.folder, writes_log=True) as table:
+                table.cleanup_metadata()
         except (DeltaError, OSError) as exc:
             raise StoreError(
                 f"The log of the table {self.folder.root} could not be checkpointed: {exc}"

@@ -7,8 +7,8 @@ from deltalake.exceptions import DeltaError
 
 from connectors.adapters.base import StoreError
 from connectors.adapters.delta.snapshot import DataFile, Snapshot
-from connectors.adapters.delta.table import delta_table
-from connectors.folders import Folder
+from connectors.adapters.delta.table import opened_table
+from connectors.storage import Folder
 
 
 def rows_apart(folder: Folder, version: Snapshot, other: Snapshot) -> Iterator[pl.DataFrame]:
@@ -22,8 +22,10 @@ def rows_apart(folder: Folder, version: Snapshot, other: Snapshot) -> Iterator[p
             for path in sorted(version.files.keys() - other.files.keys()):
                 yield _rows_of(folder, version.files[path])
         else:
-            table = delta_table(folder, version.version)
-            yield pl.scan_delta(table).collect()
+            files = version.files.values()
+            with opened_table(folder, files, version=version.version) as table:
+                frame = pl.scan_delta(table).collect()
+            yield frame
     except (DeltaError, OSError, pl.exceptions.PolarsError) as exc:
         raise StoreError(
             f"Version {version.version} of the table {folder.root} cannot be read row by row."

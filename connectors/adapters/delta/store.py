@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from connectors.adapters.base import (
@@ -32,10 +33,11 @@ from connectors.adapters.delta.log import read_history
 from connectors.adapters.delta.purge import Purge, is_history
 from connectors.adapters.delta.rows import rows_apart
 from connectors.adapters.delta.snapshot import DataFile, History, Snapshot, is_absolute
-from connectors.adapters.delta.table import delta_table
+from connectors.adapters.delta.table import opened_table
 from connectors.adapters.delta.verify import scan_table
-from connectors.folders import FileEntry, Folder, folder_of, masked
+from connectors.folders import folder_of, masked
 from connectors.people import column_expression, identifier_text, names_one_of
+from connectors.storage import FileEntry, Folder
 
 _DEFAULT_GRACE_MINUTES = 60
 
@@ -149,27 +151,20 @@ class DeltaStore:
         its type, NULLs and (where values can be compared) distinct values."""
         snapshot = self._snapshot(read_history(self.folder), version)
         try:
-            table = delta_table(self.folder, snapshot.version)
-            frame = pl.scan_delta(table)
-            kinds = frame.collect_schema()
-            flat = [n for n, k in kinds.items() if not k.is_nested()]
-            numbers = frame.select(
-                pl.len().alias("rows"),
-                *(pl.col(n).null_count().alias(f"nulls:{n}") for n in kinds),
-                *(pl.col(n).n_unique().alias(f"distinct:{n}") for n in flat),
-            ).collect()
-            distinct_rows = frame.select(flat).unique().select(pl.len()).collect().item()
+            with opened_table(
+                self.folder, snapshot.files.values(), version=snapshot.version
+            ) as table:
+                found, distinct_rows, flat = _counts(table)
         except (DeltaError, OSError, pl.exceptions.PolarsError) as exc:
             raise StoreError(
                 f"Version {snapshot.version} of the table {self.folder.root} cannot be read: {exc}"
             ) from exc
-        found = numbers.row(0, named=True)
         return {
             "version": str(snapshot.version),
             "rows": found["rows"],
             "files": len(snapshot.files),
             "bytes": sum(f.bytes for f in snapshot.files.values()),
-            "duplicates": found["rows"] - distinct_rows if len(flat) == len(kinds) else None,
+            "duplicates": found["rows"] - distinct_rows if flat else None,
             "columns": {
                 name: {
                     "type": kind,
@@ -365,3 +360,17 @@ class DeltaStore:
                     if text and not names_one_of(text, search.needles):
                         return name, text
         return None
+
+
+def _counts(table: DeltaTable) -> tuple[dict[str, int], int, bool]:
+    """Rows, NULLs and distinct values; distinct rows; whether those are of every column."""
+    frame = pl.scan_delta(table)
+    kinds = frame.collect_schema()
+    flat = [n for n, k in kinds.items() if not k.is_nested()]
+    numbers = frame.select(
+        pl.len().alias("rows"),
+        *(pl.col(n).null_count().alias(f"nulls:{n}") for n in kinds),
+        *(pl.col(n).n_unique().alias(f"distinct:{n}") for n in flat),
+    ).collect()
+    distinct_rows = frame.select(flat).unique().select(pl.len()).collect().item()
+    return numbers.row(0, named=True), distinct_rows, len(flat) == len(kinds)

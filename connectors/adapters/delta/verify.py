@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from connectors.adapters.base import Progress, ScanReport
 from connectors.adapters.delta.log import LOG
 from connectors.adapters.delta.snapshot import physical_name
-from connectors.folders import Folder
 from connectors.scan.folder import FolderScan
 from connectors.scan.identifiers import Identifiers
+from connectors.storage import Folder
 
 METADATA = (f"{LOG}/", "_change_data/")
 

@@ -30,8 +30,9 @@ from connectors.adapters.files.layout import (
     read_layout,
     version_id,
 )
-from connectors.folders import ChangedMeanwhileError, FileEntry, Folder, file_digest
+from connectors.folders import file_digest
 from connectors.formats.formats import suffix_of
+from connectors.storage import ChangedMeanwhileError, FileEntry, Folder
 
 
 def outdated(folder: Folder) -> PlanOutdatedError:

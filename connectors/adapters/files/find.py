@@ -16,13 +16,14 @@ from collections.abc import Sequence
 
 from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress, StoreError
 from connectors.adapters.files.layout import Layout, Role, digest_of, leaf, version_id
-from connectors.folders import FileEntry, hive_values
+from connectors.folders import hive_values
 from connectors.formats.person import Columns, FileMatch, Person
 from connectors.formats.reading import Names, Reader, columns_of, match_in
 from connectors.people import other_identifiers
 from connectors.scan.content import scan_content
 from connectors.scan.hidden import hidden_findings
 from connectors.scan.record import Record
+from connectors.storage import FileEntry
 
 PLANNED = ("data", "orphan", "log", "past", "upload")
 BLOCKING = {

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from connectors.adapters.files.layout import JOURNAL, OURS, version_id
-from connectors.folders import Folder
+from connectors.storage import Folder
 
 _DONE = {"done": True}
 

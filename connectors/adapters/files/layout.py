@@ -14,8 +14,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from connectors.adapters.base import StoreError, StoreNotFoundError
-from connectors.folders import FileEntry, Folder
 from connectors.formats.formats import format_in
+from connectors.storage import FileEntry, Folder
 
 OURS = ".vestige-"  # how the names of everything that we write beside the data begin
 JOURNAL = ".journal"

@@ -10,8 +10,9 @@ goes last, so that a purge that was killed is simply run again.
 from connectors.adapters.base import Erased, ErasePlan, Progress, StoreError
 from connectors.adapters.files.journal import Journal
 from connectors.adapters.files.layout import Layout, Role, checked_file, leaf, version_id
-from connectors.folders import FileEntry, Hidden, file_digest, masked
+from connectors.folders import file_digest, masked
 from connectors.scan.hidden import planned_items
+from connectors.storage import FileEntry, Hidden
 
 
 class Purge:

@@ -29,7 +29,7 @@ from connectors.adapters.files.layout import (
     version_id,
 )
 from connectors.adapters.files.purge import Purge
-from connectors.folders import FileEntry, Folder, folder_of, masked
+from connectors.folders import folder_of, masked
 from connectors.formats.delimited import Dialect
 from connectors.formats.formats import format_in
 from connectors.formats.person import Columns, Person, names_in
@@ -38,6 +38,7 @@ from connectors.formats.reading import Reader, require_columns
 from connectors.scan.folder import FolderScan
 from connectors.scan.hidden import planned_items
 from connectors.scan.identifiers import Identifiers
+from connectors.storage import FileEntry, Folder
 
 _DATA = (Role.DATA, Role.UNRELATED)  # what makes up the version
 
