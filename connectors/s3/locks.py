@@ -1,6 +1,7 @@
 """Why objects cannot be removed for good: a key without the right, and Object Lock."""
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from connectors.adapters.base import OptionError
 from connectors.clock import now
@@ -15,10 +16,16 @@ _PROBE = ".vestige-probe"  # never written
 def locks(
     bucket: S3Bucket, writer: Callable[[], Access] | None, shown: Mapping[str, str]
 ) -> Iterator[str]:
-    """A key that may not erase, and versions under Object Lock."""
+    """Each a sentence with what to do; `shown`: the paths that go, and how to call them."""
     yield from _missing_permissions(bucket, writer)
-    if not _has_object_lock(bucket):
+    configured = _object_lock(bucket)
+    if configured is None:
         return
+    if configured.get("Rule"):
+        yield (
+            f"The bucket {bucket.root.bucket} locks every new object by default, those too that an "
+            "erasure writes and removes again. Have its default retention lifted for the erasure."
+        )
     locked = []
     for item, _ in bucket.versions(bucket.prefix):
         if item.kind == "version" and item.path in shown and (why := _lock_on(bucket, item)):
@@ -57,16 +64,17 @@ def _missing_permissions(bucket: S3Bucket, writer: Callable[[], Access] | None) 
             )
 
 
-def _has_object_lock(bucket: S3Bucket) -> bool:
+def _object_lock(bucket: S3Bucket) -> Mapping[str, Any] | None:
+    """The bucket's configuration; None where there is no Object Lock."""
     try:
         with bucket.told():
             answer = bucket.client.get_object_lock_configuration(Bucket=bucket.root.bucket)
     except RefusedError:
-        return True  # then each version is asked
+        return {}  # nobody may say: then each version is asked
     except OtherAnswerError:
-        return False  # the bucket was made without, or the store knows no such thing
-    found = answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled")
-    return bool(found == "Enabled")
+        return None  # the bucket was made without, or the store knows no such thing
+    found: Mapping[str, Any] = answer.get("ObjectLockConfiguration", {})
+    return found if found.get("ObjectLockEnabled") == "Enabled" else None
 
 
 def _lock_on(bucket: S3Bucket, item: Hidden) -> str:
