@@ -115,6 +115,9 @@ class S3Folder(S3Bucket):
                     etag = download(self.client, location, **self.at(path), **condition)
             except UnchangedError:
                 return None
+            except BaseException:
+                location.unlink(missing_ok=True)  # half a copy is no copy
+                raise
             return Fetched(etag, location)
 
         return self._scratch.reading((path, version), fetch)
