@@ -55,8 +55,10 @@ VESTIGE_TSA_CERTIFICATE = env.str("VESTIGE_TSA_CERTIFICATE", default="")
 VESTIGE_TSA_INTERVAL = env.int("VESTIGE_TSA_INTERVAL", default=3600)  # seconds
 # Only stores on disk below these folders may be connected (`:` between them; empty: any).
 VESTIGE_STORE_ROOTS = [Path(p).resolve() for p in env.list("VESTIGE_STORE_ROOTS", default=[])]
-# Databases on other hosts may be connected only if named here ("db.example" or "db.example:5432").
+# Databases and S3 stores may be connected only if their hosts are named here ("db.example:5432").
 VESTIGE_STORE_HOSTS = env.list("VESTIGE_STORE_HOSTS", default=[])
+# Only these buckets, or prefixes in them ("lake/shop"), may be connected (empty: any).
+VESTIGE_STORE_BUCKETS = env.list("VESTIGE_STORE_BUCKETS", default=[])
 # Files with passwords of stores are read only below this folder.
 VESTIGE_STORE_SECRETS = Path(env.str("VESTIGE_STORE_SECRETS", default="/run/secrets"))
 VESTIGE_COOLING_OFF_HOURS = env.int(

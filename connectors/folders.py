@@ -1,21 +1,27 @@
-"""The files below one root, as adapters and the scanner read and write them.
+"""Folders of this machine's file system, and what their paths say.
 
-Paths are relative to the root and use "/". Nothing here follows a symbolic link to a folder, so
-that a link can lead neither a scan nor a removal outside the root.
+Nothing here follows a symbolic link to a folder, so that a link can lead neither a scan nor a
+removal outside the root.
 """
 
+import contextlib
 import ctypes
 import errno
 import fcntl
+import hashlib
 import os
 import re
+import shutil
+import stat
 import uuid
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
+
+from connectors.adapters.base import StoreError
+from connectors.storage import ChangedMeanwhileError, FileEntry, Folder, Hidden
 
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
@@ -24,19 +30,14 @@ class LocationError(ValueError):
     """A location that names no folder this process can use; the message says why."""
 
 
-@dataclass(frozen=True)
-class FileEntry:
-    path: str
-    bytes: int
-    modified: datetime
-    link: bool = False
-
-
 class LocalFolder:
     """A folder of this machine's file system."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    def is_there(self) -> bool:
+        return self.root.is_dir()
 
     def entries(self) -> list[FileEntry]:
         """Every file below the root, hidden ones too, sorted by path; links are not followed."""
@@ -57,7 +58,12 @@ class LocalFolder:
                     found.st_size,
                     datetime.fromtimestamp(found.st_mtime, UTC),
                     link=item.is_symlink(),
+                    regular=stat.S_ISREG(found.st_mode),
                 )
+
+    def hidden(self) -> list[Hidden]:
+        """None: a file system forgets what it removes."""
+        return []
 
     def folders(self) -> list[str]:
         """Every folder below the root, empty ones too."""
@@ -75,11 +81,31 @@ class LocalFolder:
     def locate(self, path: str) -> Path:
         return self.root / path
 
+    @contextmanager
+    def opened(self, path: str, version: str = "") -> Iterator[Path]:
+        """The file itself."""
+        if version:
+            raise FileNotFoundError(errno.ENOENT, "a folder keeps no older versions")
+        yield self.root / path
+
+    @contextmanager
+    def mirror(
+        self, below: str, more: Iterable[str] = (), *, writes: bool = False
+    ) -> Iterator[Path]:
+        """The folder itself."""
+        yield self.root
+
+    def modified(self, path: str) -> datetime:
+        return datetime.fromtimestamp((self.root / path).stat().st_mtime, UTC)
+
     def exists(self, path: str) -> bool:
         return (self.root / path).is_file()
 
     def read(self, path: str) -> bytes:
         return (self.root / path).read_bytes()
+
+    def digest(self, path: str) -> str:
+        return file_digest(self.root / path)
 
     def create(self, path: str, body: bytes) -> None:
         """Write a new file completely or not at all.
@@ -99,9 +125,50 @@ class LocalFolder:
             partial.unlink(missing_ok=True)
         sync_folder(target.parent)
 
+    def draft(self, path: str) -> Path:
+        """The place itself: nobody knows the name yet."""
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
+
+    def publish(self, draft: Path, path: str) -> FileEntry:
+        sync_file(draft)
+        return FileEntry(path, draft.stat().st_size, self.modified(path))
+
+    def swap(self, draft: Path, path: str, was: str) -> None:
+        location = self.root / path
+        _take_over(draft, location)
+        self._require_unchanged(path, was)
+        exchange(draft, location)
+        sync_folder(location.parent)
+        if file_digest(draft) != was:
+            exchange(draft, location)  # somebody was faster by a hair: it is their file again
+            sync_folder(location.parent)
+            raise ChangedMeanwhileError
+        draft.unlink()
+        sync_folder(draft.parent)
+
+    def take_away(self, path: str, was: str, aside: str) -> None:
+        location, waiting = self.root / path, self.root / aside
+        self._require_unchanged(path, was)
+        location.rename(waiting)
+        if file_digest(waiting) != was:
+            waiting.rename(location)
+            raise ChangedMeanwhileError
+        waiting.unlink()
+        sync_folder(location.parent)
+
+    def _require_unchanged(self, path: str, was: str) -> None:
+        location = self.root / path
+        if not location.is_file() or location.is_symlink() or file_digest(location) != was:
+            raise ChangedMeanwhileError
+
     def remove(self, path: str) -> None:
         """Remove one file; a file that is already gone is no error (a resumed run)."""
         (self.root / path).unlink(missing_ok=True)
+
+    def remove_hidden(self, items: Sequence[Hidden]) -> None:
+        """Nothing to do: there are none."""
 
     def remove_empty_folders(self, candidates: Collection[str]) -> int:
         """Remove those of the folders that are empty, then their parents while they are empty."""
@@ -116,6 +183,67 @@ class LocalFolder:
                 removed += 1
                 current = Path(current).parent.as_posix()
         return removed
+
+    def append(self, path: str, line: bytes) -> None:
+        location = self.root / path
+        with location.open("ab") as file:
+            start = file.tell()
+            try:
+                file.write(line + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.truncate(location, start)  # half a line would spoil the next one
+                raise
+        sync_folder(location.parent)
+
+    def lines(self, path: str) -> list[bytes]:
+        location = self.root / path
+        if not location.is_file():
+            return []
+        body = location.read_bytes()
+        whole = body[: body.rfind(b"\n") + 1]
+        if len(whole) < len(body):  # a line that was being written when the worker died
+            os.truncate(location, len(whole))
+        return whole.splitlines()
+
+    def locked(self) -> AbstractContextManager[bool]:
+        return locked_folder(self.root)
+
+    def hindrances(self, path: str, shown: str) -> Iterator[str]:
+        location = self.root / path
+        found = location.stat()
+        if not found.st_mode & 0o222 or not os.access(location.parent, os.W_OK):
+            yield f"{shown} or its folder is read-only. Its owner has to permit writing."
+        elif os.geteuid() not in (0, found.st_uid):
+            yield (
+                f"{shown} belongs to another user, whose file it would not stay. Run the worker as "
+                "that user."
+            )
+        if found.st_nlink > 1:
+            yield (
+                f"{shown} has {found.st_nlink} names (hard links), and would keep its content "
+                "under the others. Remove them first."
+            )
+
+    def locks(self, shown: Mapping[str, str]) -> Iterable[str]:
+        return ()
+
+
+def file_digest(location: Path) -> str:
+    """The SHA-256 of a local file's bytes, hex. Raises OSError."""
+    with location.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _take_over(draft: Path, location: Path) -> None:
+    """Give the new file the owner, mode and attributes of the old one, and make it durable."""
+    before = location.stat()
+    os.chown(draft, before.st_uid, before.st_gid)
+    shutil.copystat(location, draft)
+    os.utime(draft)  # it did change
+    sync_file(draft)
 
 
 def sync_file(path: Path) -> None:
@@ -198,6 +326,16 @@ def local_path(location: str) -> Path:
     if "\x00" in text:
         raise LocationError("The location holds a NUL character. Give a plain path.")
     return Path(os.path.normpath(text))
+
+
+def folder_of(place: "str | Folder") -> Folder:
+    """The folder itself, or that of this machine which a location names. Raises StoreError."""
+    if not isinstance(place, str):
+        return place
+    try:
+        return LocalFolder(local_path(place))
+    except LocationError as exc:
+        raise StoreError(str(exc)) from exc
 
 
 def masked(path: str, subject_columns: Iterable[str]) -> str:

@@ -30,8 +30,22 @@ _SIGN_IN = (
     "the same with writer_ and verifier_ before them",
 )
 
+_S3 = (
+    ("region = eu-central-1", "of an s3:// location; or endpoint_url of a store not Amazon's"),
+    (
+        "key_id_env = LAKE_ACCESS_KEY_ID",
+        "and secret_key_env = LAKE_SECRET_ACCESS_KEY, the variables that hold the key to a bucket, "
+        "or key_id_file and secret_key_file; the same with writer_ and verifier_ before them; "
+        "without, what boto3 finds by itself",
+    ),
+)
+
 KINDS: dict[str, KindHelp] = {
-    "delta": KindHelp("a Delta Lake table", ("/data/lake/customers",), (_GRACE, _UNRELATED)),
+    "delta": KindHelp(
+        "a Delta Lake table, on a disk or in S3",
+        ("/data/lake/customers", "s3://lake/shop/customers"),
+        (*_S3, _GRACE, _UNRELATED),
+    ),
     "iceberg": KindHelp(
         "an Apache Iceberg table, by its catalog",
         (
@@ -59,9 +73,10 @@ KINDS: dict[str, KindHelp] = {
         ),
     ),
     "files": KindHelp(
-        "a folder of Parquet, CSV and JSON Lines files, plain or packed with gzip",
-        ("/data/exports",),
-        (*_DIALECT, _UNRELATED),
+        "a folder of Parquet, CSV and JSON Lines files, plain or packed with gzip, on a disk or in "
+        "S3",
+        ("/data/exports", "s3://lake/exports"),
+        (*_S3, *_DIALECT, _UNRELATED),
     ),
     "sql": KindHelp(
         "a table of a database, its address without a password",

@@ -26,8 +26,10 @@ from connectors.adapters.files import FilesStore
 from connectors.adapters.iceberg import IcebergStore, parse_place
 from connectors.adapters.sqltables import SqlStore, parse_address
 from connectors.comparing import Comparison, RowChanges, compare, row_changes
-from connectors.folders import LocationError, local_path
+from connectors.folders import LocalFolder, LocationError, local_path
 from connectors.models import Connector
+from connectors.s3 import Access, S3Folder, S3Place, is_s3, parse_s3
+from connectors.storage import Folder
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -60,11 +62,36 @@ def _folder_opener(kind: "type[DeltaStore] | type[FilesStore]") -> Opener:
     def opened(
         location: str, subject_columns: Iterable[str], options: Mapping[str, Any], role: StoreRole
     ) -> Opened:
-        path = allowed_path(location)
-        store = kind(str(path), subject_columns, options, writable=role == "writer")
-        return Opened(store, str(path), path.name)
+        folder, known, name = _allowed_folder(location, options, role)
+        store = kind(folder, subject_columns, options, writable=role == "writer")
+        return Opened(store, known, name)
 
     return opened
+
+
+def _allowed_folder(
+    location: str, options: Mapping[str, Any], role: StoreRole
+) -> tuple[Folder, str, str]:
+    """The folder, the one spelling of where it is, and its name."""
+    if not is_s3(location):
+        path = allowed_path(location)
+        return LocalFolder(path), str(path), path.name
+    place = parse_s3(location)
+    _refuse_other_bucket(place)
+    _refuse_other_secrets(options)
+    access = Access.of(options, role)
+    _refuse_other_host(access.host, access.port)
+    folder = S3Folder(place, access, writer=lambda: Access.of(options, "writer"))
+    return folder, str(place), place.name
+
+
+def _refuse_other_bucket(place: S3Place) -> None:
+    allowed = settings.VESTIGE_STORE_BUCKETS
+    if allowed and not any(place.is_below(parse_s3(f"s3://{name}")) for name in allowed):
+        raise LocationOutsideError(
+            f"The location {place} is outside the buckets that this installation may connect "
+            f"({', '.join(allowed)}). Have VESTIGE_STORE_BUCKETS extended."
+        )
 
 
 def _open_dvc(
@@ -129,7 +156,7 @@ def _refuse_other_host(host: str, port: int | None) -> None:
 def _refuse_other_secrets(options: Mapping[str, Any]) -> None:
     folder = Path(settings.VESTIGE_STORE_SECRETS)
     for name, value in options.items():
-        if not (name.endswith(("password_file", "token_file")) and value):
+        if not (name.endswith("_file") and value):
             continue
         if not Path(str(value)).resolve().is_relative_to(folder.resolve()):
             raise OptionError(

@@ -57,15 +57,15 @@ def credential(options: Mapping[str, Any], role: Role) -> Credential:
     return Credential(user, password, own=bool(prefix))
 
 
-def secret(options: Mapping[str, Any], name: str, *, example: str) -> str:
+def secret(options: Mapping[str, Any], name: str, *, example: str, ending: str = "") -> str:
     """The secret that the options NAME_env or NAME_file refer to; "" when there is neither.
 
-    The variable's name ends as the example's does, so that no other secret of this process can be
-    sent anywhere. Raises OptionError, which never holds a secret.
+    The variable's name has the `ending`, else the example's last word, so that no other secret of
+    this process can be sent anywhere. Raises OptionError, which never holds a secret.
     """
     variable, file = options.get(f"{name}_env"), options.get(f"{name}_file")
     if variable:
-        ending = example.rpartition("_")[2]
+        ending = ending or example.rpartition("_")[2]
         wanted = re.compile(rf"(?!VESTIGE_)[A-Z_][A-Z0-9_]*{ending}", re.IGNORECASE)
         if not isinstance(variable, str) or not wanted.fullmatch(variable):
             raise OptionError(

@@ -4,6 +4,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
@@ -53,13 +54,39 @@ def is_packed(path: str) -> bool:
     return path.lower().endswith(".gz")
 
 
+class Located(Protocol):
+    """Where the bytes of a path are: in a folder, or in a store that names them otherwise."""
+
+    def opened(self, path: str) -> AbstractContextManager[Path]:
+        """A local file with them, for as long as it is needed."""
+        ...
+
+
 def format_of(path: str, location: Path) -> Kind | None:
     """By the name; `.json` holds rows where its first line is an object of its own."""
+    if _is_json(path):
+        return "jsonl" if _begins_with_a_row(location) else None
+    return _format_by_name(path)
+
+
+def format_in(folder: Located, path: str) -> Kind | None:
+    """As `format_of`, of a file that is opened only where its name does not tell."""
+    if not _is_json(path):
+        return _format_by_name(path)
+    with folder.opened(path) as location:
+        return format_of(path, location)
+
+
+def _is_json(path: str) -> bool:
+    return path.lower().removesuffix(".gz").endswith(".json")
+
+
+def _format_by_name(path: str) -> Kind | None:
     name = path.lower().removesuffix(".gz")
     for suffix, kind in _SUFFIXES.items():
         if name.endswith(suffix):
             return None if kind == "parquet" and is_packed(path) else kind
-    return "jsonl" if name.endswith(".json") and _begins_with_a_row(location) else None
+    return None
 
 
 def suffix_of(path: str) -> str:

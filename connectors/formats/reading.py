@@ -1,16 +1,16 @@
 """Opening a file of any format, and a person's traces in its name."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from connectors.adapters.base import StoreError
 from connectors.folders import hive_values, masked
 from connectors.formats.columnar import ParquetFile
 from connectors.formats.delimited import DelimitedFile, Dialect
-from connectors.formats.formats import RowFile, format_of
+from connectors.formats.formats import Kind, Located, RowFile, Values, format_in
 from connectors.formats.jsonlines import JsonLinesFile
 from connectors.formats.person import FileMatch, Person
 from connectors.scan.content import scan_name
@@ -18,12 +18,6 @@ from connectors.scan.identifiers import MIN_WHOLE_TEXT
 from connectors.scan.record import Record
 
 _WORD = re.compile(r"[^\W_]+(?:[.@%+-][^\W_]+)*|[^\W_]+")
-
-
-class Located(Protocol):
-    """Where the bytes of a path are: in a folder, or in a store that names them otherwise."""
-
-    def locate(self, path: str) -> Path: ...
 
 
 @dataclass(frozen=True)
@@ -36,16 +30,67 @@ class Reader:
 
     def open(self, path: str, *, shown: str = "") -> RowFile:
         """`shown`: how messages may call the file. Raises StoreError."""
-        location = self.folder.locate(path)
         name = shown or masked(path, self.subject_columns)
-        kind = format_of(path, location)
+        kind = format_in(self.folder, path)
+        if kind is None:
+            raise StoreError(f"The file {name} is in no format that rows can be read from.")
+        return _InPlace(self, path, name, kind)
+
+    def at(self, location: Path, name: str, kind: Kind) -> RowFile:
         if kind == "parquet":
             return ParquetFile(location, name)
         if kind == "csv":
             return DelimitedFile(location, name, self.dialect, self.subject_columns)
-        if kind == "jsonl":
-            return JsonLinesFile(location, name)
-        raise StoreError(f"The file {name} is in no format that rows can be read from.")
+        return JsonLinesFile(location, name)
+
+
+@dataclass
+class _InPlace:
+    """A file wherever it is, which is a local one only while it is read."""
+
+    reader: Reader
+    path: str
+    name: str
+    kind: Kind
+    _last: "tuple[Path, RowFile] | None" = None
+
+    @contextmanager
+    def _opened(self) -> Iterator[RowFile]:
+        with self.reader.folder.opened(self.path) as location:
+            if self._last is None or self._last[0] != location:
+                # What was found out about a file's form is worth keeping.
+                self._last = location, self.reader.at(location, self.name, self.kind)
+            yield self._last[1]
+
+    @contextmanager
+    def _readable(self) -> Iterator[RowFile]:
+        try:
+            with self._opened() as file:
+                yield file
+        except FileNotFoundError as exc:
+            raise StoreError(
+                f"The file {self.name} cannot be read: it was removed. Search again."
+            ) from exc
+
+    def columns(self) -> Sequence[tuple[str, str]]:
+        with self._readable() as file:
+            return file.columns()
+
+    def count(self) -> int:
+        with self._readable() as file:
+            return file.count()
+
+    def search(self, person: Person) -> FileMatch:
+        with self._readable() as file:
+            return file.search(person)
+
+    def rewrite(self, target: Path, person: Person) -> FileMatch:
+        with self._opened() as file:
+            return file.rewrite(target, person)
+
+    def rows(self, columns: Sequence[str]) -> Iterator[Values]:
+        with self._readable() as file:
+            yield from file.rows(columns)
 
 
 class Names:

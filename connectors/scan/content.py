@@ -86,6 +86,13 @@ def scan_name(path: str, record: Record) -> None:
     record.cuts(identifiers.cuts_within(part), path, "file name")
 
 
+def scan_path(path: str, record: Record, mark: str = "") -> None:
+    """As `scan_name`, of every part of a path; `mark`: what stands before it in reports."""
+    parts = path.split("/")
+    for number in range(len(parts)):
+        scan_name(f"{mark}{'/'.join(parts[: number + 1])}", record)
+
+
 def reason(exc: BaseException) -> str:
     """Why a file could not be read, in words that hold none of its content."""
     if isinstance(exc, _EXPLAINED):

@@ -8,21 +8,24 @@ from typing import NamedTuple
 
 import polars as pl
 
-from connectors.adapters.base import Progress, ScanReport
+from connectors.adapters.base import Progress, ScanReport, StoreError
 from connectors.clock import now
-from connectors.folders import FileEntry, LocalFolder
-from connectors.scan.content import Bytes, reason, scan_content, scan_name
+from connectors.scan.content import Bytes, reason, scan_content, scan_name, scan_path
 from connectors.scan.identifiers import Identifiers
 from connectors.scan.parquet import prefixes_in_use
 from connectors.scan.record import Record
+from connectors.storage import FileEntry, Folder, Hidden
 
 METHOD = (
-    "every file below the folder read as it is, without the table's log or an index: Parquet "
-    "pages, dictionaries, statistics and notes, Avro records, JSON, CSV, text, and packed files "
-    "decoded; all bytes and names searched"
+    "every file below the folder, and every older version that its bucket keeps, read as it is, "
+    "without the table's log or an index: Parquet pages, dictionaries, statistics and notes, Avro "
+    "records, JSON, CSV, text, and packed files decoded; all bytes and names searched"
 )
 
 _AT_ONCE = 2  # files
+_OPEN_UPLOAD = (
+    "it is an upload in progress, whose parts nobody can read. Have it completed or aborted"
+)
 
 
 class _Scanned(NamedTuple):
@@ -35,7 +38,7 @@ class FolderScan:
     """One scan of one folder."""
 
     def __init__(
-        self, folder: LocalFolder, identifiers: Identifiers, metadata_folders: tuple[str, ...] = ()
+        self, folder: Folder, identifiers: Identifiers, metadata_folders: tuple[str, ...] = ()
     ) -> None:
         """`metadata_folders`: where finding the control person would prove nothing about data."""
         self.folder = folder
@@ -45,17 +48,17 @@ class FolderScan:
         self.bytes = 0
 
     def run(self, progress: Progress, *, with_control: bool) -> ScanReport:
+        """Raises StoreError when the place does not answer: half a scan says nothing."""
         started = now()
-        entries = self.folder.entries()
+        entries, hidden = self.folder.entries(), self.folder.hidden()
         for name in self.folder.folders():
             scan_name(name, self.record)
-        self._scan_all(entries, progress)
+        self._scan_all([*entries, *hidden], progress)
         explained = self._explained(entries)
-        progress("scan", len(entries), len(entries), self.bytes)
         lines = "".join(f"{path}\n{digest}\n" for path, digest in sorted(self.digests.items()))
         unreadable = sorted(self.record.unreadable.items())
         return ScanReport(
-            files=len(entries),
+            files=len(entries) + sum(item.kind == "version" for item in hidden),
             bytes=self.bytes,
             traces=self.record.traces(explained),
             unreadable=tuple(f"{path}: {why}" for path, why in unreadable),
@@ -66,39 +69,59 @@ class FolderScan:
             method=METHOD,
         )
 
-    def _scan_all(self, entries: list[FileEntry], progress: Progress) -> None:
+    def _scan_all(self, items: "list[FileEntry | Hidden]", progress: Progress) -> None:
         """Some files at a time: most of the work is done outside of Python's lock."""
         with ThreadPoolExecutor(_AT_ONCE, "scan") as pool:
             try:
-                for number, file in enumerate(pool.map(self._scan, entries)):
+                for number, file in enumerate(pool.map(self._scan, items)):
                     self.record.take(file.record)
                     self.bytes += file.bytes
                     if file.digest:
-                        self.digests[entries[number].path] = file.digest
-                    progress("scan", number + 1, len(entries), self.bytes)
+                        self.digests[_label(items[number])] = file.digest
+                    progress("scan", number + 1, len(items), self.bytes)
             except BaseException:
                 pool.shutdown(cancel_futures=True)  # nobody waits for the rest
                 raise
 
-    def _scan(self, entry: FileEntry) -> "_Scanned":
+    def _scan(self, item: "FileEntry | Hidden") -> "_Scanned":
         record, digest, size = Record(self.record.identifiers), "", 0
-        scan_name(entry.path, record)
-        if entry.link:
-            record.fail(entry.path, "it is a symbolic link, whose target is not in the folder")
-            return _Scanned(record, digest, size)
-        try:
-            with self.folder.locate(entry.path).open("rb") as file:
-                data: Bytes = b""
-                if entry.bytes:
-                    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                digest, size = hashlib.sha256(data).hexdigest(), len(data)
-                scan_content(data, entry.path, record)
-        # Whatever damage raises, a panic inside polars too: the file was not read.
-        except (Exception, pl.exceptions.PanicException) as exc:  # noqa: BLE001
-            record.fail(entry.path, reason(exc))
-        if self._is_metadata(entry.path):
+        label = _label(item)
+        if isinstance(item, Hidden):
+            scan_path(item.path, record, item.mark)  # its folders may be there no more
+        else:
+            scan_name(item.path, record)
+        if isinstance(item, FileEntry) and item.link:
+            record.fail(label, "it is a symbolic link, whose target is not in the folder")
+        elif isinstance(item, Hidden) and item.kind == "upload":
+            record.fail(label, _OPEN_UPLOAD)
+        elif not (isinstance(item, Hidden) and item.kind == "marker"):
+            digest, size = self._scan_bytes(item, label, record)
+        if isinstance(item, Hidden) or self._is_metadata(item.path):
             record.control_found = False
         return _Scanned(record, digest, size)
+
+    def _scan_bytes(
+        self, item: "FileEntry | Hidden", label: str, record: Record
+    ) -> tuple[str, int]:
+        """The digest and size of what was read; both empty where nothing could be."""
+        digest, size = "", 0
+        try:
+            version = item.id if isinstance(item, Hidden) else ""
+            with (
+                self.folder.opened(item.path, version) as location,
+                location.open("rb") as file,
+            ):
+                data: Bytes = b""
+                if item.bytes:
+                    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                digest, size = hashlib.sha256(data).hexdigest(), len(data)
+                scan_content(data, label, record)
+        except StoreError:
+            raise
+        # Whatever damage raises, a panic inside polars too: the file was not read.
+        except (Exception, pl.exceptions.PanicException) as exc:  # noqa: BLE001
+            record.fail(label, reason(exc))
+        return digest, size
 
     def _is_metadata(self, path: str) -> bool:
         return path.startswith(self.metadata_folders) if self.metadata_folders else False
@@ -116,3 +139,8 @@ class FolderScan:
                 data = self.folder.read(entry.path)
                 explained |= prefixes_in_use(data, prefixes - explained, self.record.identifiers)
         return explained
+
+
+def _label(item: "FileEntry | Hidden") -> str:
+    """How reports call it."""
+    return item.label if isinstance(item, Hidden) else item.path

@@ -5,7 +5,9 @@ import pytest
 
 from connectors.adapters.delta import purge
 from tests.connectors.dvc_builders import Workshop, shop_with_person
+from tests.connectors.s3_server import s3_server
 
+__all__ = ["s3_server"]  # the fixture
 PATIENCE = purge._TICK_SECONDS
 
 

@@ -200,8 +200,8 @@ def test_an_unknown_version_is_refused_with_those_that_exist(table: Path) -> Non
 
 
 def test_an_object_store_address_is_refused_with_what_to_give_instead() -> None:
-    with pytest.raises(StoreError, match='"s3://" cannot be opened yet'):
-        DeltaStore("s3://bucket/table", ["customer_id"])
+    with pytest.raises(StoreError, match='"gs://" cannot be opened yet'):
+        DeltaStore("gs://bucket/table", ["customer_id"])
 
 
 def test_after_the_erasure_no_byte_names_the_person_and_all_others_are_there(table: Path) -> None:

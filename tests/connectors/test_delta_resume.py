@@ -14,7 +14,8 @@ import pytest
 from deltalake import DeltaTable
 
 from connectors.adapters.base import ErasePlan
-from connectors.adapters.delta import DeltaStore, purge
+from connectors.adapters.delta import DeltaStore
+from connectors.adapters.delta import table as opening
 from connectors.adapters.delta.commit import write_commit
 from connectors.folders import LocalFolder
 from tests.connectors.builders import (
@@ -53,7 +54,7 @@ def hooked(monkeypatch: pytest.MonkeyPatch, hook: Callable[[str], None]) -> None
         (os, "link"),
     ):
         monkeypatch.setattr(owner, name, _hooked(getattr(owner, name), name, hook))
-    monkeypatch.setattr(purge, "DeltaTable", _table_with(hook))
+    monkeypatch.setattr(opening, "DeltaTable", _table_with(hook))
 
 
 def _hooked(real: Callable[..., object], name: str, hook: Callable[[str], None]) -> object:

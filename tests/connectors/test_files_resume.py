@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from connectors import folders
 from connectors.adapters.base import ErasePlan, PlanOutdatedError, StoreError
-from connectors.adapters.files import FilesStore, erase
-from connectors.adapters.files.journal import Journal
+from connectors.adapters.files import FilesStore
 from connectors.folders import LocalFolder, exchange, locked_folder
 from connectors.formats import columnar, textfile
 from tests.connectors.builders import KilledError, killed_at
@@ -55,7 +55,7 @@ def hooked(monkeypatch: pytest.MonkeyPatch, hook: Callable[[str], None]) -> None
     for owner, name in (
         (LocalFolder, "remove"),
         (LocalFolder, "remove_empty_folders"),
-        (Journal, "_append"),
+        (LocalFolder, "append"),
         (Path, "rename"),
         (Path, "unlink"),
         (Path, "touch"),
@@ -63,8 +63,8 @@ def hooked(monkeypatch: pytest.MonkeyPatch, hook: Callable[[str], None]) -> None
         (columnar.ParquetFile, "_check"),
         (textfile, "copy_without"),
         (textfile, "content_digest"),
-        (erase, "exchange"),
-        (erase, "_take_over"),
+        (folders, "exchange"),
+        (folders, "_take_over"),
         (os, "fsync"),
     ):
         monkeypatch.setattr(owner, name, _hooked(getattr(owner, name), name, hook))
@@ -103,7 +103,7 @@ def test_killed_at_any_step_and_run_again_the_erasure_ends_the_same(tmp_path: Pa
     assert "customer_id=c-000042/a.csv" not in expected
     assert not (whole / "customer_id=c-000042").exists()
     assert not any("vestige" in name or "crc" in name or "_meta" in name for name in expected)
-    assert {"rename", "exchange", "_append", "remove", "unlink", "write_table"} <= set(steps)
+    assert {"rename", "exchange", "append", "remove", "unlink", "write_table"} <= set(steps)
     for step in range(len(steps)):
         path = copy(f"killed-{step}")
         with pytest.MonkeyPatch.context() as patch:
@@ -253,7 +253,7 @@ class Intruder:
             self.path.with_name("incoming").replace(self.path)
 
 
-@pytest.mark.parametrize("moment", ["content_digest", "_append", "exchange"])
+@pytest.mark.parametrize("moment", ["content_digest", "append", "exchange"])
 @pytest.mark.parametrize("how", ["replaces", "appends", "removes"])
 def test_a_writer_who_comes_in_between_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, how: str
@@ -287,7 +287,7 @@ def test_a_writer_who_holds_the_old_file_open_loses_nothing_either(
             exchange(left, right)
             held.write(b"c-000123,,today\r\n")
 
-        monkeypatch.setattr(erase, "exchange", swap)
+        monkeypatch.setattr(folders, "exchange", swap)
         with pytest.raises(PlanOutdatedError):
             opened.erase(plan, PERSON)
     assert path.read_bytes().startswith(csv_with_person() + b"c-000123,,today\r\n")
@@ -389,7 +389,7 @@ except StoreError as exc:
     assert clean(erase_and_purge(folder, plan))
 
 
-@pytest.mark.parametrize("step", ["copy_without", "write_table", "_append", "fsync"])
+@pytest.mark.parametrize("step", ["copy_without", "write_table", "append", "fsync"])
 def test_no_space_at_any_step_is_a_clear_error_and_can_be_run_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

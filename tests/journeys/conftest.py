@@ -15,7 +15,18 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.connectors.s3_server import KEY_ID, SECRET, s3_server
+
+__all__ = ["s3_server"]  # the fixture
 ROOT = Path(__file__).resolve().parents[2]
+
+
+# What lets an installation connect buckets of the S3 server of the tests.
+_S3 = {
+    "VESTIGE_STORE_HOSTS": "127.0.0.1",
+    "TEST_ACCESS_KEY_ID": KEY_ID,
+    "TEST_SECRET_ACCESS_KEY": SECRET,
+}
 
 
 def free_port() -> int:
@@ -82,7 +93,7 @@ def start(home: Path, *, port: int | None = None, **extra: str) -> Installation:
     port = port or free_port()
     environment = {
         k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL", "PORT")
-    } | {"VESTIGE_HOME": str(home), "PORT": str(port), "PYTHONUNBUFFERED": "1", **extra}
+    } | {"VESTIGE_HOME": str(home), "PORT": str(port), "PYTHONUNBUFFERED": "1", **_S3, **extra}
     home.mkdir(exist_ok=True)
     with (home / "run.log").open("wb") as log:
         process = subprocess.Popen(

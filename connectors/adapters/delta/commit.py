@@ -15,7 +15,7 @@ from urllib.parse import quote
 from connectors.adapters.base import PlanOutdatedError
 from connectors.adapters.delta.log import LOG
 from connectors.adapters.delta.snapshot import DataFile, Snapshot
-from connectors.folders import LocalFolder
+from connectors.storage import Folder
 
 ENGINE = "Vestige"
 _WRITER_FEATURES = {
@@ -56,7 +56,7 @@ def write_blockers(snapshot: Snapshot) -> list[str]:
 
 
 def write_commit(
-    folder: LocalFolder,
+    folder: Folder,
     head: Snapshot,
     *,
     operation: str,

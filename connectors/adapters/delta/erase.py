@@ -6,7 +6,6 @@ either finishes or finds itself done. Output files have fresh names in every att
 workers that run the same plan by accident cannot harm each other: one commit wins.
 """
 
-import os
 import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -14,7 +13,6 @@ from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from connectors.adapters.base import (
@@ -36,7 +34,9 @@ from connectors.adapters.delta.find import Search, Target, check_head
 from connectors.adapters.delta.log import read_history
 from connectors.adapters.delta.rewrite import rewrite_without
 from connectors.adapters.delta.snapshot import DataFile, History, Snapshot
-from connectors.folders import LocalFolder, masked, sync_folder
+from connectors.adapters.delta.table import opened_table
+from connectors.folders import masked
+from connectors.storage import Folder
 
 _FACTS = "vestigeErasure"
 _DEFAULT_INDEXED = 32  # of delta.dataSkippingNumIndexedCols
@@ -62,7 +62,7 @@ class _Replacement:
 
 
 def erase_rows(
-    folder: LocalFolder,
+    folder: Folder,
     subject_columns: Iterable[str],
     plan: ErasePlan,
     needles: Needles,
@@ -100,7 +100,7 @@ def erase_rows(
         raise
 
 
-def _refuse_other_state(folder: LocalFolder, head: Snapshot, plan: ErasePlan) -> None:
+def _refuse_other_state(folder: Folder, head: Snapshot, plan: ErasePlan) -> None:
     if str(head.version) != plan.snapshot:
         raise PlanOutdatedError(
             f"The table {folder.root} is at version {head.version}; the plan was made for version "
@@ -132,20 +132,20 @@ def _affected(
     return affected
 
 
-def deletion_masks(folder: LocalFolder, files: list[DataFile]) -> dict[str, pa.Array]:
+def deletion_masks(folder: Folder, files: list[DataFile]) -> dict[str, pa.Array]:
     """Path -> one boolean a row, False where a deletion vector hides it; only files with one."""
     wanted = {f.path for f in files if f.deletion_vector}
     if not wanted:
         return {}
     try:
-        reader = pa.RecordBatchReader.from_stream(DeltaTable(str(folder.root)).deletion_vectors())
         masks = {}
-        for batch in reader:
-            for path, mask in zip(batch.column(0), batch.column(1), strict=True):
-                uri = unquote(str(path.as_py()))
-                match = next((w for w in wanted if uri.endswith(f"/{w}")), None)
-                if match:
-                    masks[match] = mask.values
+        with opened_table(folder, files) as table:
+            for batch in pa.RecordBatchReader.from_stream(table.deletion_vectors()):
+                for path, mask in zip(batch.column(0), batch.column(1), strict=True):
+                    uri = unquote(str(path.as_py()))
+                    match = next((w for w in wanted if uri.endswith(f"/{w}")), None)
+                    if match:
+                        masks[match] = mask.values
     except (DeltaError, OSError, pa.ArrowException) as exc:
         raise StoreError(
             f"The deletion vectors of the table {folder.root} cannot be read. Rewrite its files "
@@ -165,48 +165,49 @@ def _replace(
     folder = search.folder
     parent = file.path.rpartition("/")[0]
     path = f"{parent}/{name}" if parent else name
-    target = folder.locate(path)
-    indexed = int(head.configuration.get("delta.dataSkippingNumIndexedCols", _DEFAULT_INDEXED))
+    draft = folder.draft(path)
     try:
-        rewritten = rewrite_without(
-            folder.locate(file.path),
-            target,
-            rows_of=lambda schema: search.rows(schema, file.partition_values),
-            identifier_columns=search.top_level_columns,
-            keep_mask=mask,
-            indexed=indexed,
-        )
+        with folder.opened(file.path) as source:
+            rewritten = rewrite_without(
+                source,
+                draft,
+                rows_of=lambda schema: search.rows(schema, file.partition_values),
+                identifier_columns=search.top_level_columns,
+                keep_mask=mask,
+                indexed=_indexed(head),
+            )
+        if not rewritten.rows_kept:
+            return _Replacement(file, rows, rewritten.rows_removed, None, None)
+        written = folder.publish(draft, path)
     except (OSError, pa.ArrowException) as exc:
-        target.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise StoreError(
             f"The file {masked(file.path, search.subject_columns)} of the table {folder.root} "
             f"could not be rewritten: {type(exc).__name__}. Check free space and the file."
         ) from exc
-    if not rewritten.rows_kept:
-        return _Replacement(file, rows, rewritten.rows_removed, None, None)
-    with target.open("rb") as written:
-        os.fsync(written.fileno())
-    sync_folder(target.parent)
-    size = target.stat().st_size
-    left = search.file(Target(path, "data", (), file.partition_values, size)).rows
+    left = search.file(Target(path, "data", (), file.partition_values, written.bytes)).rows
     if left:
-        target.unlink(missing_ok=True)
+        folder.remove(path)
         raise ResidueError(
             f"{left} rows were still found after rewriting "
             f"{masked(file.path, search.subject_columns)}. Nothing was committed."
         )
     added = add_action(
         path,
-        size=size,
+        size=written.bytes,
         partition_values=file.partition_values,
         stats=rewritten.stats,
-        modified=int(target.stat().st_mtime * 1000),
+        modified=int(written.modified.timestamp() * 1000),
     )
     return _Replacement(file, rows, rewritten.rows_removed, added, path)
 
 
+def _indexed(head: Snapshot) -> int:
+    return int(head.configuration.get("delta.dataSkippingNumIndexedCols", _DEFAULT_INDEXED))
+
+
 def _commit(
-    folder: LocalFolder,
+    folder: Folder,
     head: Snapshot,
     plan: ErasePlan,
     search: Search,

@@ -9,13 +9,14 @@ import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
 from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress, StoreError
 from connectors.adapters.delta.log import COMMIT, LOG
 from connectors.adapters.delta.snapshot import Column, History, is_absolute
-from connectors.folders import FileEntry, LocalFolder, hive_values, masked
+from connectors.folders import hive_values, masked
 from connectors.people import (
     as_integer,
     column_expression,
@@ -25,8 +26,10 @@ from connectors.people import (
     same_identifier,
 )
 from connectors.scan.content import scan_content
+from connectors.scan.hidden import hidden_findings
 from connectors.scan.identifiers import Identifiers
 from connectors.scan.record import Record
+from connectors.storage import FileEntry, Folder
 
 _INTEGER_TYPES = {"byte", "short", "integer", "long"}
 
@@ -84,7 +87,7 @@ class Search:
 
     def __init__(
         self,
-        folder: LocalFolder,
+        folder: Folder,
         history: History,
         subject_columns: Iterable[str],
         needles: Needles,
@@ -112,22 +115,18 @@ class Search:
         physical = {c.physical for spellings in self.columns.values() for c in spellings}
         return physical | {name.split(".")[0] for name in physical}
 
+    @property
+    def identifiers(self) -> Identifiers:
+        """For what is searched as the final scan reads it."""
+        values = [v for identifiers in self.needles.values() for v in identifiers]
+        columns = {*self.subject_columns, *self.top_level_columns}
+        return Identifiers(values, identity_columns=columns)
+
     def file(self, target: Target) -> FileMatch:
         """Count the person's rows in one file. Raises StoreError when it cannot be read."""
-        location = self.folder.locate(target.path)
         try:
-            schema = dict(pl.read_parquet_schema(location))
-            frame = pl.scan_parquet(location, glob=False, hive_partitioning=False)
-            rows = self.rows(schema, target.partition_values)
-            if rows is None:
-                return FileMatch(0, {})
-            columns = self._readable(schema)
-            matched = frame.filter(rows)
-            found = matched.select(
-                *(expression.alias(name) for name, (expression, _) in columns.items())
-            ).collect()
-            # Where only the partition names the person, the file has no such column to count by.
-            count = found.height if columns else matched.select(pl.len()).collect().item()
+            with self.folder.opened(target.path) as location:
+                found, columns, count = self._matched(location, target)
         except (OSError, pl.exceptions.PolarsError) as exc:
             raise StoreError(
                 f"The file {masked(target.path, self.subject_columns)} of the table "
@@ -136,6 +135,24 @@ class Search:
         if not count:
             return FileMatch(0, {})
         return FileMatch(count, self._linked(found, columns, target.partition_values))
+
+    def _matched(
+        self, location: Path, target: Target
+    ) -> tuple[pl.DataFrame, dict[str, tuple[pl.Expr, pl.DataType]], int]:
+        """The identifiers in the person's rows, the columns they stand in, how many rows."""
+        schema = dict(pl.read_parquet_schema(location))
+        rows = self.rows(schema, target.partition_values)
+        if rows is None:
+            return pl.DataFrame(), {}, 0
+        columns = self._readable(schema)
+        frame = pl.scan_parquet(location, glob=False, hive_partitioning=False)
+        matched = frame.filter(rows)
+        found = matched.select(
+            *(expression.alias(name) for name, (expression, _) in columns.items())
+        ).collect()
+        # Where only the partition names the person, the file has no such column to count by.
+        count = found.height if columns else matched.select(pl.len()).collect().item()
+        return found, columns, count
 
     def rows(
         self, schema: Mapping[str, pl.DataType], partition_values: Mapping[str, str | None]
@@ -201,7 +218,7 @@ class Search:
 
 
 def find_rows(
-    folder: LocalFolder,
+    folder: Folder,
     history: History,
     subject_columns: Iterable[str],
     needles: Needles,
@@ -241,6 +258,12 @@ def find_rows(
                 by_version[version] += match.rows
     progress("find", total, total, done_bytes)
     objects += log_findings(folder, search, entries)
+    objects += hidden_findings(
+        folder,
+        search.identifiers,
+        lambda path: masked(path, search.subject_columns),
+        anything_else=bool(objects),
+    )
     return Findings(
         objects=tuple(objects),
         rows_by_version=by_version,
@@ -253,7 +276,7 @@ def find_rows(
 
 
 def log_findings(
-    folder: LocalFolder, search: Search, entries: Sequence[FileEntry]
+    folder: Folder, search: Search, entries: Sequence[FileEntry]
 ) -> list[ObjectFinding]:
     """Files of the log that name the person: in statistics, or in the predicate of a commit.
 
@@ -274,7 +297,7 @@ def log_findings(
     return found
 
 
-def check_head(folder: LocalFolder, history: History, entries: Sequence[FileEntry]) -> None:
+def check_head(folder: Folder, history: History, entries: Sequence[FileEntry]) -> None:
     """Raises StoreError unless every file of the current version lies in the table's folder."""
     present = {e.path for e in entries if not e.link}
     for path in history.head.files:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from connectors.adapters.base import StoreError, StoreNotFoundError
 from connectors.adapters.delta.snapshot import Action, DataFile, History, Snapshot, is_absolute
-from connectors.folders import LocalFolder
+from connectors.storage import Folder
 
 LOG = "_delta_log"
 COMMIT = re.compile(r"^(\d{20})\.json$")
@@ -37,12 +37,12 @@ _KNOWN_READER_FEATURES = {
 _ACTIONS = ["add", "metaData", "protocol", "txn", "sidecar"]
 
 
-def read_history(folder: LocalFolder) -> History:
+def read_history(folder: Folder) -> History:
     """Rebuild every retained version.
 
     Raises StoreNotFoundError when there is no table, StoreError when its log cannot be read.
     """
-    if not folder.root.is_dir():
+    if not folder.is_there():
         raise StoreNotFoundError(
             f"There is no folder at {folder.root}. Check the location of the table."
         )
@@ -79,7 +79,7 @@ class _Replay:
     """Goes through the log once, oldest entry first, keeping the state of the table."""
 
     def __init__(
-        self, folder: LocalFolder, commits: Mapping[int, str], checkpoints: Mapping[int, list[str]]
+        self, folder: Folder, commits: Mapping[int, str], checkpoints: Mapping[int, list[str]]
     ) -> None:
         self.folder = folder
         self.commits = commits
@@ -166,8 +166,7 @@ class _Replay:
 
     def _modified(self, version: int) -> datetime:
         name = self.commits.get(version) or self.checkpoints[version][0]
-        found = self.folder.locate(f"{LOG}/{name}").stat()
-        return datetime.fromtimestamp(found.st_mtime, UTC)
+        return self.folder.modified(f"{LOG}/{name}")
 
     def _commit(self, version: int) -> list[Action]:
         name = self.commits.get(version)
@@ -228,7 +227,7 @@ class _Replay:
                 for line in self.folder.read(path).splitlines():
                     yield json.loads(line)
                 return
-            with pq.ParquetFile(self.folder.locate(path)) as file:
+            with self.folder.opened(path) as location, pq.ParquetFile(location) as file:
                 wanted = [name for name in _ACTIONS if name in file.schema_arrow.names]
                 for batch in file.iter_batches(columns=wanted):
                     for row in batch.to_pylist(maps_as_pydicts="strict"):

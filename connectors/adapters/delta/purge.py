@@ -9,7 +9,9 @@ The order matters, and each step may be repeated, so a run that was killed is si
 3. checkpoint, wait until the clock has passed, let deltalake clean its metadata;
 4. delete every log file older than that checkpoint: their statistics hold the lowest and highest
    values of each column, and commits of other engines hold predicates ("customer_id = '00004'");
-5. put the retention times back and mark the plan as done.
+5. in a bucket with versions, delete what it keeps of all these objects: older versions, delete
+   markers, and uploads that nobody has completed;
+6. put the retention times back and mark the plan as done.
 
 Young files that the log has never named may belong to a writer who is about to commit: they are
 left, and reported, until they are an hour old, unless the plan names them.
@@ -23,7 +25,6 @@ from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from connectors.adapters.base import Erased, ErasePlan, PlanOutdatedError, Progress, StoreError
@@ -32,8 +33,11 @@ from connectors.adapters.delta.erase import mark_of, output_mark
 from connectors.adapters.delta.find import nested_tables
 from connectors.adapters.delta.log import CHECKPOINT, LOG, read_history
 from connectors.adapters.delta.snapshot import History
+from connectors.adapters.delta.table import opened_table
 from connectors.clock import now
-from connectors.folders import FileEntry, LocalFolder, masked, without_checksum
+from connectors.folders import masked, without_checksum
+from connectors.scan.hidden import planned_items
+from connectors.storage import FileEntry, Folder, Hidden
 
 RETENTION = ("delta.logRetentionDuration", "delta.deletedFileRetentionDuration")
 SAVED = "vestige.saved."  # where the former retention is kept while it is zero
@@ -45,12 +49,17 @@ _DATA_NAME = re.compile(r"(\.parquet(\.\w+)?|(^|/)deletion_vector_[0-9a-f-]{36}\
 _LOG_FILE = re.compile(r"^\.?(\d{20})\.")
 
 
+def is_history(path: str) -> bool:
+    """Whether a file belongs to the table, so that its past is the table's past."""
+    return path.startswith(f"{LOG}/") or _DATA_NAME.search(without_checksum(path)) is not None
+
+
 class Purge:
     """One run over one table."""
 
     def __init__(
         self,
-        folder: LocalFolder,
+        folder: Folder,
         subject_columns: Iterable[str],
         plan: ErasePlan,
         progress: Progress,
@@ -77,6 +86,7 @@ class Purge:
         self._expire()
         log_files = self._cut_log()
         log_files += self._remove_old_log()
+        self._remove_hidden()
         self._restore()
         return Erased(
             new_version=str(read_history(self.folder).head.version),
@@ -159,6 +169,25 @@ class Purge:
 
         self._set_properties(expired, mark_of(self.plan, "purging"))
 
+    def _remove_hidden(self) -> None:
+        hidden = self.folder.hidden()
+        others = nested_tables(self.folder.entries())
+        planned = set(planned_items(hidden, self.plan.objects))
+        doomed = [
+            item
+            for item in hidden
+            if item in planned
+            or (is_history(item.path) and not item.path.startswith(others) and self._is_old(item))
+        ]
+        self.folder.remove_hidden(doomed)
+        self.removed += [masked(item.path, self.columns) for item in doomed]
+        self.removed_bytes += sum(item.bytes for item in doomed)
+
+    def _is_old(self, item: Hidden) -> bool:
+        """An upload may be a writer's who is about to complete it; the rest is over."""
+        mine = item.path.endswith(output_mark(self.plan))
+        return item.kind != "upload" or mine or now() - item.modified > self.grace
+
     def _restore(self) -> None:
         def restored(configuration: dict[str, str]) -> dict[str, str]:
             kept = {
@@ -198,11 +227,12 @@ class Purge:
         if newest is not None:
             _sleep_until(newest + timedelta(seconds=_TICK_SECONDS))
         try:
-            table = DeltaTable(str(self.folder.root))
-            table.create_checkpoint()
+            with opened_table(self.folder, writes_log=True) as table:
+                table.create_checkpoint()
             time.sleep(_TICK_SECONDS)
             before = len(self.folder.names(LOG))
-            DeltaTable(str(self.folder.root)).cleanup_metadata()
+            with opened_table(self.folder, writes_log=True) as table:
+                table.cleanup_metadata()
         except (DeltaError, OSError) as exc:
             raise StoreError(
                 f"The log of the table {self.folder.root} could not be checkpointed: {exc}"
@@ -255,7 +285,7 @@ class Purge:
                 read |= {line["sidecar"]["path"] for line in lines if "sidecar" in line}
                 continue
             try:
-                with pq.ParquetFile(self.folder.locate(path)) as file:
+                with self.folder.opened(path) as location, pq.ParquetFile(location) as file:
                     if "sidecar" in file.schema_arrow.names:
                         rows = file.read(columns=["sidecar"]).to_pylist()
                         read |= {r["sidecar"]["path"] for r in rows if r["sidecar"]}

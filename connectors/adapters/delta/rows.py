@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 
 import polars as pl
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from connectors.adapters.base import StoreError
 from connectors.adapters.delta.snapshot import DataFile, Snapshot
-from connectors.folders import LocalFolder
+from connectors.adapters.delta.table import opened_table
+from connectors.storage import Folder
 
 
-def rows_apart(folder: LocalFolder, version: Snapshot, other: Snapshot) -> Iterator[pl.DataFrame]:
+def rows_apart(folder: Folder, version: Snapshot, other: Snapshot) -> Iterator[pl.DataFrame]:
     """The rows of `version` in files that `other` does not read as well.
 
     Tables whose files do not show their rows as readers see them (deletion vectors, column mapping)
@@ -22,8 +22,10 @@ def rows_apart(folder: LocalFolder, version: Snapshot, other: Snapshot) -> Itera
             for path in sorted(version.files.keys() - other.files.keys()):
                 yield _rows_of(folder, version.files[path])
         else:
-            table = DeltaTable(str(folder.root), version=version.version)
-            yield pl.scan_delta(table).collect()
+            files = version.files.values()
+            with opened_table(folder, files, version=version.version) as table:
+                frame = pl.scan_delta(table).collect()
+            yield frame
     except (DeltaError, OSError, pl.exceptions.PolarsError) as exc:
         raise StoreError(
             f"Version {version.version} of the table {folder.root} cannot be read row by row."
@@ -35,8 +37,9 @@ def _is_plain(version: Snapshot) -> bool:
     return not mapped and not any(file.deletion_vector for file in version.files.values())
 
 
-def _rows_of(folder: LocalFolder, file: DataFile) -> pl.DataFrame:
-    frame = pl.read_parquet(folder.locate(file.path), glob=False, hive_partitioning=False)
+def _rows_of(folder: Folder, file: DataFile) -> pl.DataFrame:
+    with folder.opened(file.path) as location:
+        frame = pl.read_parquet(location, glob=False, hive_partitioning=False)
     return frame.with_columns(
         pl.lit(value, dtype=pl.String).alias(name) for name, value in file.partition_values.items()
     )

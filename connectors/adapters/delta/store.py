@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -29,12 +30,14 @@ from connectors.adapters.delta.commit import write_blockers
 from connectors.adapters.delta.erase import deletion_masks, erase_rows
 from connectors.adapters.delta.find import Search, find_rows, nested_tables
 from connectors.adapters.delta.log import read_history
-from connectors.adapters.delta.purge import Purge
+from connectors.adapters.delta.purge import Purge, is_history
 from connectors.adapters.delta.rows import rows_apart
 from connectors.adapters.delta.snapshot import DataFile, History, Snapshot, is_absolute
+from connectors.adapters.delta.table import opened_table
 from connectors.adapters.delta.verify import scan_table
-from connectors.folders import FileEntry, LocalFolder, LocationError, local_path, masked
+from connectors.folders import folder_of, masked
 from connectors.people import column_expression, identifier_text, names_one_of
+from connectors.storage import FileEntry, Folder
 
 _DEFAULT_GRACE_MINUTES = 60
 
@@ -52,17 +55,15 @@ class DeltaStore:
 
     def __init__(
         self,
-        location: str,
+        place: "str | Folder",
         subject_columns: Iterable[str],
         options: Mapping[str, Any] | None = None,
         *,
         writable: bool = True,
     ) -> None:
+        """`place`: a folder, or the path of one on this machine. Raises StoreError for it."""
         self.writable = writable
-        try:
-            self.folder = LocalFolder(local_path(location))
-        except LocationError as exc:
-            raise StoreError(str(exc)) from exc
+        self.folder = folder_of(place)
         self.subject_columns = tuple(subject_columns)
         options = options or {}
         self.grace = timedelta(
@@ -117,15 +118,15 @@ class DeltaStore:
     def _digest(self, entry: FileEntry) -> str:
         key = (entry.path, entry.bytes, entry.modified)
         if key not in self._digests:
-            with self.folder.locate(entry.path).open("rb") as file:
-                self._digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+            self._digests[key] = self.folder.digest(entry.path)
         return self._digests[key]
 
     def _physical_rows(self, file: DataFile) -> int:
         if file.rows is not None:
             return file.rows
         try:
-            return int(pq.read_metadata(self.folder.locate(file.path)).num_rows)
+            with self.folder.opened(file.path) as location:
+                return int(pq.read_metadata(location).num_rows)
         except (OSError, pa.ArrowException) as exc:
             raise StoreError(
                 f"The file {masked(file.path, self.subject_columns)} cannot be read: it is damaged."
@@ -150,27 +151,20 @@ class DeltaStore:
         its type, NULLs and (where values can be compared) distinct values."""
         snapshot = self._snapshot(read_history(self.folder), version)
         try:
-            table = DeltaTable(str(self.folder.root), version=snapshot.version)
-            frame = pl.scan_delta(table)
-            kinds = frame.collect_schema()
-            flat = [n for n, k in kinds.items() if not k.is_nested()]
-            numbers = frame.select(
-                pl.len().alias("rows"),
-                *(pl.col(n).null_count().alias(f"nulls:{n}") for n in kinds),
-                *(pl.col(n).n_unique().alias(f"distinct:{n}") for n in flat),
-            ).collect()
-            distinct_rows = frame.select(flat).unique().select(pl.len()).collect().item()
+            with opened_table(
+                self.folder, snapshot.files.values(), version=snapshot.version
+            ) as table:
+                found, distinct_rows, flat = _counts(table)
         except (DeltaError, OSError, pl.exceptions.PolarsError) as exc:
             raise StoreError(
                 f"Version {snapshot.version} of the table {self.folder.root} cannot be read: {exc}"
             ) from exc
-        found = numbers.row(0, named=True)
         return {
             "version": str(snapshot.version),
             "rows": found["rows"],
             "files": len(snapshot.files),
             "bytes": sum(f.bytes for f in snapshot.files.values()),
-            "duplicates": found["rows"] - distinct_rows if len(flat) == len(kinds) else None,
+            "duplicates": found["rows"] - distinct_rows if flat else None,
             "columns": {
                 name: {
                     "type": kind,
@@ -247,7 +241,14 @@ class DeltaStore:
             deletion_masks(self.folder, hidden)
         except StoreError as exc:
             blockers.append(str(exc))
-        return blockers
+        return [*blockers, *self.folder.locks(self._doomed(head, planned))]
+
+    def _doomed(self, head: Snapshot, planned: set[str]) -> dict[str, str]:
+        """What erasing and purging takes away for good, and how plans show it."""
+        paths = {entry.path for entry in self.folder.entries()}
+        paths |= {item.path for item in self.folder.hidden()}
+        shown = {path: masked(path, self.subject_columns) for path in paths if is_history(path)}
+        return {p: s for p, s in shown.items() if p not in head.files or s in planned}
 
     def erase(self, plan: ErasePlan, needles: Needles, progress: Progress | None = None) -> Erased:
         """Rewrite the current version's files without the person, in one commit.
@@ -273,7 +274,7 @@ class DeltaStore:
         progress: Progress | None = None,
     ) -> ScanReport:
         """Read every byte that is left; see `connectors.scan.identifiers` for what counts."""
-        if not self.folder.root.is_dir():
+        if not self.folder.is_there():
             raise StoreError(f"There is no folder at {self.folder.root}, so nothing was verified.")
         return scan_table(
             self.folder,
@@ -304,12 +305,11 @@ class DeltaStore:
     def _values(self, file: DataFile, snapshot: Snapshot, column: str) -> set[str]:
         found = snapshot.column(column)
         physical = found.physical if found else column
-        location = self.folder.locate(file.path)
         try:
-            schema = dict(pl.read_parquet_schema(location))
-            expression, _ = column_expression(physical, schema)
-            frame = pl.scan_parquet(location, glob=False, hive_partitioning=False)
-            values = frame.select(expression.alias("v").drop_nulls().unique()).collect()["v"]
+            with self.folder.opened(file.path) as location:
+                expression, _ = column_expression(physical, dict(pl.read_parquet_schema(location)))
+                frame = pl.scan_parquet(location, glob=False, hive_partitioning=False)
+                values = frame.select(expression.alias("v").drop_nulls().unique()).collect()["v"]
         except KeyError:  # a partition column, or a column that this file is older than
             value = file.partition_values.get(physical)
             return {value} if value is not None else set()
@@ -333,14 +333,16 @@ class DeltaStore:
 
     def _survivor(self, search: Search, file: DataFile) -> tuple[str, str] | None:
         try:
-            return self._other_identifier(search, file)
+            with self.folder.opened(file.path) as location:
+                return self._other_identifier(search, file, location)
         except (OSError, pl.exceptions.PolarsError) as exc:
             raise StoreError(
                 f"The file {masked(file.path, self.subject_columns)} cannot be read: it is damaged."
             ) from exc
 
-    def _other_identifier(self, search: Search, file: DataFile) -> tuple[str, str] | None:
-        location = self.folder.locate(file.path)
+    def _other_identifier(
+        self, search: Search, file: DataFile, location: Path
+    ) -> tuple[str, str] | None:
         schema = dict(pl.read_parquet_schema(location))
         theirs = search.rows(schema, file.partition_values)
         frame = pl.scan_parquet(location, glob=False, hive_partitioning=False)
@@ -358,3 +360,17 @@ class DeltaStore:
                     if text and not names_one_of(text, search.needles):
                         return name, text
         return None
+
+
+def _counts(table: DeltaTable) -> tuple[dict[str, int], int, bool]:
+    """Rows, NULLs and distinct values; distinct rows; whether those are of every column."""
+    frame = pl.scan_delta(table)
+    kinds = frame.collect_schema()
+    flat = [n for n, k in kinds.items() if not k.is_nested()]
+    numbers = frame.select(
+        pl.len().alias("rows"),
+        *(pl.col(n).null_count().alias(f"nulls:{n}") for n in kinds),
+        *(pl.col(n).n_unique().alias(f"distinct:{n}") for n in flat),
+    ).collect()
+    distinct_rows = frame.select(flat).unique().select(pl.len()).collect().item()
+    return numbers.row(0, named=True), distinct_rows, len(flat) == len(kinds)

@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 from connectors.adapters.base import Progress, ScanReport
 from connectors.adapters.delta.log import LOG
 from connectors.adapters.delta.snapshot import physical_name
-from connectors.folders import LocalFolder
 from connectors.scan.folder import FolderScan
 from connectors.scan.identifiers import Identifiers
+from connectors.storage import Folder
 
 METADATA = (f"{LOG}/", "_change_data/")
 
 
 def scan_table(
-    folder: LocalFolder,
+    folder: Folder,
     subject_columns: Iterable[str],
     needles: Iterable[str],
     control: tuple[str, str] | None,
@@ -41,7 +41,7 @@ def scan_table(
     return scan.run(progress, with_control=control is not None)
 
 
-def physical_columns(folder: LocalFolder, columns: set[str]) -> set[str]:
+def physical_columns(folder: Folder, columns: set[str]) -> set[str]:
     """What files call the columns in any schema that is written down in the table's log."""
     leaves = {c.rpartition(".")[2] for c in columns}
     return {
@@ -52,7 +52,7 @@ def physical_columns(folder: LocalFolder, columns: set[str]) -> set[str]:
     }
 
 
-def _schemas(folder: LocalFolder) -> Iterator[str]:
+def _schemas(folder: Folder) -> Iterator[str]:
     for name in folder.names(LOG):
         path = f"{LOG}/{name}"
         try:
@@ -61,7 +61,7 @@ def _schemas(folder: LocalFolder) -> Iterator[str]:
                     if b"schemaString" in line:
                         yield str(json.loads(line)["metaData"]["schemaString"])
             elif name.endswith(".parquet"):
-                with pq.ParquetFile(folder.locate(path)) as file:
+                with folder.opened(path) as location, pq.ParquetFile(location) as file:
                     rows = file.read(columns=["metaData.schemaString"]).to_pylist()
                 yield from (r["metaData"]["schemaString"] for r in rows if r.get("metaData"))
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):

@@ -16,10 +16,11 @@ from connectors.adapters.dvc.history import tree_entries
 from connectors.adapters.dvc.names import ObjectName
 from connectors.adapters.dvc.places import Place
 from connectors.adapters.dvc.repository import Repository
-from connectors.folders import FileEntry, LocalFolder
+from connectors.folders import LocalFolder
 from connectors.scan.content import Bytes, UnknownFormatError, scan_content, scan_name
 from connectors.scan.raw import scan_raw
 from connectors.scan.record import Record
+from connectors.storage import FileEntry
 
 _LOCKS = frozenset({"lock", "rwlock", "rwlock.lock", "btime"})
 _GIT_STORAGE = re.compile(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from connectors.adapters.base import StoreError
 from connectors.adapters.dvc.names import ObjectName, is_run
-from connectors.folders import FileEntry, LocalFolder, sync_folder
+from connectors.folders import LocalFolder, sync_folder
+from connectors.storage import FileEntry
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,11 @@ class Staging:
             link.symlink_to(location)
         return link
 
+    @contextmanager
+    def opened(self, path: str) -> Iterator[Path]:
+        """As `locate`: all places are folders."""
+        yield self.locate(path)
+
     def _check(self, name: ObjectName, location: Path) -> None:
         """Damage would be found as rows that cannot be read, or not at all."""
         if name in self._checked or not self._wants_check:

@@ -9,10 +9,7 @@ right before the swap; and as the swap exchanges the two files, what was really 
 at afterwards, and put back if it is not what we read.
 """
 
-import os
-import shutil
 import uuid
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -29,16 +26,16 @@ from connectors.adapters.files.layout import (
     OURS,
     Role,
     checked_file,
-    digest_of,
     leaf,
     read_layout,
     version_id,
 )
-from connectors.folders import FileEntry, LocalFolder, exchange, sync_folder
+from connectors.folders import file_digest
 from connectors.formats.formats import suffix_of
+from connectors.storage import ChangedMeanwhileError, FileEntry, Folder
 
 
-def outdated(folder: LocalFolder) -> PlanOutdatedError:
+def outdated(folder: Folder) -> PlanOutdatedError:
     return PlanOutdatedError(
         f"Files in the folder {folder.root} changed since the plan was made. Nothing of that "
         "change was touched: plan again."
@@ -53,7 +50,7 @@ class Erasure:
         self.folder = search.layout.folder
         self.plan = plan
         self.progress = progress
-        self.journal = Journal(self.folder.root, plan.id)
+        self.journal = Journal(self.folder, plan.id)
         self.applied: list[Entry] = []
         self.done_bytes = 0
 
@@ -66,7 +63,8 @@ class Erasure:
         layout = self.search.layout
         for entry in layout.of(Role.LEFTOVER):
             self.folder.remove(entry.path)
-        leaves = layout.leaves()
+        digests = layout.digests()
+        leaves = layout.leaves_by(digests)
         if self.journal.planned_version(leaves) != self.plan.snapshot:
             raise outdated(self.folder)
         self.applied = self.journal.applied(leaves)
@@ -74,7 +72,7 @@ class Erasure:
         waiting = [e for e in layout.of(Role.DATA) if leaves[e.path] not in replaced]
         for number, entry in enumerate(waiting):
             self.progress("rewrite", number, len(waiting), self.done_bytes)
-            self._file(entry, leaves[entry.path])
+            self._file(entry, digests[entry.path])
             self.done_bytes += entry.bytes
         self.progress("rewrite", len(waiting), len(waiting), self.done_bytes)
         self._drop_checksums()
@@ -91,79 +89,47 @@ class Erasure:
             raise PlanOutdatedError(
                 f"Rows were found in {shown}, which the plan does not name. Search and plan again."
             )
-        location = self.folder.locate(entry.path)
-        if location.stat().st_nlink > 1:
-            raise StoreError(
-                f"{shown} has a second name by now (a hard link), under which its content would "
-                "stay. Remove that name, then run the erasure again."
-            )
-        beside = self._beside(location)
+        if reasons := list(self.folder.hindrances(entry.path, shown)):
+            raise StoreError(f"{' '.join(reasons)} Then run the erasure again.")
+        leaf_of_it = leaf(entry.path, entry.bytes, was)
         try:
             if doomed:
-                done = Entry(was, "", shown, match.rows, entry.bytes)
-                self._remove(entry.path, beside, done)
+                done = Entry(leaf_of_it, "", shown, match.rows, entry.bytes)
+                self.journal.add(done)
+                self.folder.take_away(entry.path, was, self._beside(entry.path))
             else:
-                self._replace(entry, beside, was, shown)
-        except Exception as exc:
-            beside.unlink(missing_ok=True)
+                done = self._replaced(entry, was, shown, leaf_of_it)
+        except ChangedMeanwhileError:
+            raise outdated(self.folder) from None
+        except (OSError, pa.ArrowException) as exc:
             if isinstance(exc, FileNotFoundError) and not self.folder.exists(entry.path):
                 raise outdated(self.folder) from exc
-            if isinstance(exc, OSError | pa.ArrowException):
-                raise StoreError(
-                    f"The file {shown} could not be rewritten: {_reason(exc)}. It was left as it "
-                    "is. Check the file, free space and access, then run the erasure again."
-                ) from exc
+            raise StoreError(
+                f"The file {shown} could not be rewritten: {_reason(exc)}. It was left as it "
+                "is. Check the file, free space and access, then run the erasure again."
+            ) from exc
+        self.applied.append(done)
+
+    def _replaced(self, entry: FileEntry, was: str, shown: str, leaf_of_it: str) -> Entry:
+        draft = self.folder.draft(self._beside(entry.path))
+        try:
+            draft.touch(mode=0o600, exist_ok=False)
+            file = self.search.reader.open(entry.path, shown=shown)
+            match = file.rewrite(draft, self.search.person)
+            now = leaf(entry.path, draft.stat().st_size, file_digest(draft))
+            done = Entry(leaf_of_it, now, shown, match.person, entry.bytes)
+            self.journal.add(done)
+            self.folder.swap(draft, entry.path, was)
+        except Exception:
+            draft.unlink(missing_ok=True)
             raise
+        return done
 
-    def _remove(self, path: str, aside: Path, done: Entry) -> None:
-        location = self.folder.locate(path)
-        self.journal.add(done)
-        self._require_unchanged(path, done.was)
-        location.rename(aside)
-        if self._leaf_of(aside, path) != done.was:
-            aside.rename(location)
-            raise outdated(self.folder)
-        aside.unlink()
-        sync_folder(location.parent)
-        self.applied.append(done)
-
-    def _replace(self, entry: FileEntry, target: Path, was: str, shown: str) -> None:
-        location = self.folder.locate(entry.path)
-        before = location.stat()
-        target.touch(mode=0o600, exist_ok=False)
-        file = self.search.reader.open(entry.path, shown=shown)
-        match = file.rewrite(target, self.search.person)
-        _take_over(target, location, before)
-        now = self._leaf_of(target, entry.path)
-        done = Entry(was, now, shown, match.person, entry.bytes)
-        self.journal.add(done)
-        self._require_unchanged(entry.path, was)
-        self._swap(target, location, entry.path, was)
-        target.unlink()
-        sync_folder(target.parent)
-        self.applied.append(done)
-
-    def _swap(self, target: Path, location: Path, path: str, was: str) -> None:
-        exchange(target, location)
-        sync_folder(location.parent)
-        if self._leaf_of(target, path) != was:
-            exchange(target, location)  # somebody was faster by a hair: it is their file again
-            sync_folder(location.parent)
-            raise outdated(self.folder)
-
-    def _leaf_of(self, location: Path, path: str) -> str:
-        digest = digest_of(self.folder, location.relative_to(self.folder.root).as_posix())
-        return leaf(path, location.stat().st_size, digest)
-
-    def _require_unchanged(self, path: str, was: str) -> None:
-        location = self.folder.locate(path)
-        if not location.is_file() or location.is_symlink() or self._leaf_of(location, path) != was:
-            raise outdated(self.folder)
-
-    def _beside(self, location: Path) -> Path:
+    def _beside(self, path: str) -> str:
         """A name of ours in the same folder, which says nothing of the file's own name."""
+        parent, slash, name = path.rpartition("/")
         mark = f"{self.plan.id}-{uuid.uuid4().hex[:8]}"
-        return location.with_name(f"{OURS}{mark}{suffix_of(location.name)}")
+        return f"{parent}{slash}{OURS}{mark}{suffix_of(name)}"
 
     def _drop_checksums(self) -> None:
         """Hadoop's checksums of what was rewritten: readers would take the new file for damaged."""
@@ -190,16 +156,6 @@ class Erasure:
             objects_added=tuple(sorted(e.path for e in self.applied if e.now)),
             detail={"bytes_rewritten": sum(e.bytes for e in self.applied)},
         )
-
-
-def _take_over(target: Path, location: Path, before: os.stat_result) -> None:
-    """Give the new file the owner, mode and attributes of the old one, and make it durable."""
-    os.chown(target, before.st_uid, before.st_gid)
-    shutil.copystat(location, target)
-    os.utime(target)  # it did change
-    with target.open("rb") as file:
-        os.fsync(file.fileno())
-    sync_folder(target.parent)
 
 
 def _reason(exc: BaseException) -> str:

@@ -1,7 +1,9 @@
 """Finding a person: every file once, and every name.
 
 Kinds of findings: `data` (rows of the person, erased), `orphan` (a leftover of our own attempt),
-`log` (a sidecar whose statistics name them), and those that block a plan until somebody has looked:
+`log` (a sidecar whose statistics name them), `past` and `upload` (what a bucket keeps of objects
+that were replaced or removed, see `connectors.scan.hidden`), and those that block a plan until
+somebody has looked:
 `mention` (rows of others whose text names them), `alike` (identifiers that may be theirs), `named`
 (a file named after them that holds rows of others), `unrelated` and `other` (files that are not
 searched by row, and name them).
@@ -14,13 +16,16 @@ from collections.abc import Sequence
 
 from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress, StoreError
 from connectors.adapters.files.layout import Layout, Role, digest_of, leaf, version_id
-from connectors.folders import FileEntry, hive_values
+from connectors.folders import hive_values
 from connectors.formats.person import Columns, FileMatch, Person
 from connectors.formats.reading import Names, Reader, columns_of, match_in
 from connectors.people import other_identifiers
 from connectors.scan.content import scan_content
+from connectors.scan.hidden import hidden_findings
 from connectors.scan.record import Record
+from connectors.storage import FileEntry
 
+PLANNED = ("data", "orphan", "log", "past", "upload")
 BLOCKING = {
     "mention": (
         "Texts in {path} name the person in rows of other people. Take the text out of those rows, "
@@ -75,6 +80,12 @@ class Search:
             leaves[entry.path] = self._leaf(entry)
         version = version_id(leaves.values())
         self._others()
+        self.objects += hidden_findings(
+            self.layout.folder,
+            self.person.names,
+            self.names.shown,
+            anything_else=bool(self.objects),
+        )
         objects = [self._in_version(o, version) for o in self.objects]
         return Findings(
             objects=tuple(objects),
@@ -149,7 +160,7 @@ class Search:
         self.objects.append(ObjectFinding(shown, entry.bytes, rows, (), kind))
 
     def _in_version(self, found: ObjectFinding, version: str) -> ObjectFinding:
-        if found.kind in ("orphan", "log", "other"):
+        if found.kind in ("orphan", "log", "other", "past", "upload"):
             return found
         return ObjectFinding(found.path, found.bytes, found.rows, (version,), found.kind)
 

@@ -6,15 +6,12 @@ has changed the folder. The journal names nobody: leaves are hashes, paths are s
 them. The purge removes it.
 """
 
-import contextlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from connectors.adapters.files.layout import JOURNAL, OURS, version_id
-from connectors.folders import sync_folder
+from connectors.storage import Folder
 
 _DONE = {"done": True}
 
@@ -31,28 +28,21 @@ class Entry:
 class Journal:
     """Of one plan, in one folder."""
 
-    def __init__(self, root: Path, plan: str) -> None:
-        self.path = root / f"{OURS}{plan}{JOURNAL}"
+    def __init__(self, folder: Folder, plan: str) -> None:
+        self.folder = folder
+        self.path = f"{OURS}{plan}{JOURNAL}"
         self.entries: list[Entry] = []
         self.done = False
-        if self.path.is_file():
-            self._read(self.path.read_bytes())
-
-    @property
-    def exists(self) -> bool:
-        return self.path.is_file()
-
-    def _read(self, body: bytes) -> None:
-        whole = body[: body.rfind(b"\n") + 1]
-        for line in whole.splitlines():
+        for line in folder.lines(self.path):
             found = json.loads(line)
             if found == _DONE:
                 self.done = True
             else:
                 self.entries.append(Entry(**found))
-        if len(whole) < len(body):  # a line that was being written when the worker died
-            with self.path.open("r+b") as file:
-                file.truncate(len(whole))
+
+    @property
+    def exists(self) -> bool:
+        return self.done or bool(self.entries)
 
     def add(self, entry: Entry) -> None:
         """Raises OSError when the line cannot be made durable."""
@@ -65,17 +55,7 @@ class Journal:
             self.done = True
 
     def _append(self, line: Mapping[str, object]) -> None:
-        with self.path.open("ab") as file:
-            start = file.tell()
-            try:
-                file.write(json.dumps(line).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.truncate(self.path, start)  # half a line would spoil the next one
-                raise
-        sync_folder(self.path.parent)
+        self.folder.append(self.path, json.dumps(line).encode())
 
     def applied(self, leaves: Mapping[str, str]) -> list[Entry]:
         """The replacements that took place, told from the folder's leaves."""

@@ -8,15 +8,14 @@ data (a README, sidecars, our own leftovers) does not count.
 
 import fnmatch
 import hashlib
-import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 from connectors.adapters.base import StoreError, StoreNotFoundError
-from connectors.folders import FileEntry, LocalFolder
-from connectors.formats.formats import format_of
+from connectors.formats.formats import format_in
+from connectors.storage import FileEntry, Folder
 
 OURS = ".vestige-"  # how the names of everything that we write beside the data begin
 JOURNAL = ".journal"
@@ -40,7 +39,7 @@ class Role(StrEnum):
 class Layout:
     """The files of a folder at one moment, by what they are."""
 
-    folder: LocalFolder
+    folder: Folder
     entries: tuple[FileEntry, ...]
     roles: dict[str, Role]
     unrelated: tuple[str, ...] = ()  # patterns of the connector's option
@@ -53,9 +52,16 @@ class Layout:
         """What makes up the version: unrelated files too, for whoever learns from the folder."""
         return self.of(Role.DATA, Role.UNRELATED)
 
+    def digests(self) -> dict[str, str]:
+        """Path → SHA-256 of each data file; reads every byte. Raises StoreError."""
+        return {e.path: digest_of(self.folder, e.path) for e in self.data}
+
     def leaves(self) -> dict[str, str]:
         """Path → leaf of each data file; reads every byte. Raises StoreError."""
-        return {e.path: leaf(e.path, e.bytes, digest_of(self.folder, e.path)) for e in self.data}
+        return self.leaves_by(self.digests())
+
+    def leaves_by(self, digests: Mapping[str, str]) -> dict[str, str]:
+        return {e.path: leaf(e.path, e.bytes, digests[e.path]) for e in self.data}
 
     def quick_id(self) -> str:
         """A name for this state by sizes and times alone, other than the version's."""
@@ -63,8 +69,7 @@ class Layout:
         return f"unread-{_sha256(''.join(lines))[:_DIGITS]}"
 
     def newest_change(self) -> datetime:
-        root = datetime.fromtimestamp(self.folder.root.stat().st_mtime, UTC)
-        return max((e.modified for e in self.data), default=root)
+        return max((e.modified for e in self.data), default=self.folder.modified(""))
 
 
 def _sha256(text: str) -> str:
@@ -79,10 +84,9 @@ def leaf(path: str, size: int, digest: str) -> str:
     return _sha256(f"{path}\n{size}\n{digest}")
 
 
-def digest_of(folder: LocalFolder, path: str) -> str:
+def digest_of(folder: Folder, path: str) -> str:
     try:
-        with folder.locate(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return folder.digest(path)
     except OSError as exc:
         raise StoreError(
             f"A file of the folder {folder.root} cannot be read: {exc.strerror}. Give this "
@@ -90,9 +94,9 @@ def digest_of(folder: LocalFolder, path: str) -> str:
         ) from exc
 
 
-def read_layout(folder: LocalFolder, unrelated: Sequence[str] = ()) -> Layout:
+def read_layout(folder: Folder, unrelated: Sequence[str] = ()) -> Layout:
     """Raises StoreNotFoundError, StoreError (no access, or a store of another kind)."""
-    if not folder.root.is_dir():
+    if not folder.is_there():
         raise StoreNotFoundError(f"There is no folder at {folder.root}.")
     try:
         entries = tuple(folder.entries())
@@ -103,7 +107,7 @@ def read_layout(folder: LocalFolder, unrelated: Sequence[str] = ()) -> Layout:
     return Layout(folder, entries, roles, tuple(unrelated))
 
 
-def _refuse_tables(folder: LocalFolder, entries: Sequence[FileEntry]) -> None:
+def _refuse_tables(folder: Folder, entries: Sequence[FileEntry]) -> None:
     """A table format's log says which files count: rewriting them would break the table."""
     parts = {part for e in entries for part in e.path.split("/")[:-1]}
     found = [f"{what} ({name})" for name, what in _TABLES.items() if name in parts]
@@ -116,10 +120,9 @@ def _refuse_tables(folder: LocalFolder, entries: Sequence[FileEntry]) -> None:
         )
 
 
-def _role(folder: LocalFolder, entry: FileEntry, unrelated: Sequence[str]) -> Role:
+def _role(folder: Folder, entry: FileEntry, unrelated: Sequence[str]) -> Role:
     name = entry.path.rpartition("/")[2]
-    location = folder.locate(entry.path)
-    if entry.link or not stat.S_ISREG(location.lstat().st_mode):
+    if entry.link or not entry.regular:
         return Role.SPECIAL
     if name.startswith(OURS):
         return Role.JOURNAL if name.endswith(JOURNAL) else Role.LEFTOVER
@@ -127,7 +130,7 @@ def _role(folder: LocalFolder, entry: FileEntry, unrelated: Sequence[str]) -> Ro
         return Role.SIDECAR
     if name.startswith(".") and name.endswith(".crc"):
         return Role.CHECKSUM
-    if format_of(entry.path, location) is None:
+    if format_in(folder, entry.path) is None:
         return Role.OTHER
     if any(fnmatch.fnmatchcase(entry.path, pattern) for pattern in unrelated):
         return Role.UNRELATED

@@ -1,6 +1,5 @@
 """A folder of plain files as a store."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +19,7 @@ from connectors.adapters.base import (
     silent,
 )
 from connectors.adapters.files.erase import Erasure
-from connectors.adapters.files.find import Search, blockers_of
+from connectors.adapters.files.find import PLANNED, Search, blockers_of
 from connectors.adapters.files.layout import (
     Layout,
     Role,
@@ -30,21 +29,16 @@ from connectors.adapters.files.layout import (
     version_id,
 )
 from connectors.adapters.files.purge import Purge
-from connectors.folders import (
-    FileEntry,
-    LocalFolder,
-    LocationError,
-    local_path,
-    locked_folder,
-    masked,
-)
+from connectors.folders import folder_of, masked
 from connectors.formats.delimited import Dialect
-from connectors.formats.formats import format_of
+from connectors.formats.formats import format_in
 from connectors.formats.person import Columns, Person, names_in
 from connectors.formats.profiles import DataFile, profile_of, schema_of, somebody_else
 from connectors.formats.reading import Reader, require_columns
 from connectors.scan.folder import FolderScan
+from connectors.scan.hidden import planned_items
 from connectors.scan.identifiers import Identifiers
+from connectors.storage import FileEntry, Folder
 
 _DATA = (Role.DATA, Role.UNRELATED)  # what makes up the version
 
@@ -64,18 +58,18 @@ class FilesStore:
 
     def __init__(
         self,
-        location: str,
+        place: "str | Folder",
         subject_columns: Iterable[str],
         options: Mapping[str, Any] | None = None,
         *,
         writable: bool = True,
     ) -> None:
-        """Raises StoreError for the location, ValueError for an option."""
+        """`place`: a folder, or the path of one on this machine.
+
+        Raises StoreError for the place, ValueError for an option.
+        """
         self.writable = writable
-        try:
-            self.folder = LocalFolder(local_path(location))
-        except LocationError as exc:
-            raise StoreError(str(exc)) from exc
+        self.folder = folder_of(place)
         options = options or {}
         self.subject_columns = tuple(subject_columns)
         self.columns = Columns.of(self.subject_columns, options)
@@ -139,7 +133,7 @@ class FilesStore:
         known = {name for name, _ in schema}
         if any(c in known or c.split(".")[0] in known for c in self.subject_columns):
             for entry in layout.of(Role.DATA):
-                if format_of(entry.path, self.folder.locate(entry.path)) != "jsonl":
+                if format_in(self.folder, entry.path) != "jsonl":
                     shown = masked(entry.path, self.subject_columns)
                     file = self.reader.open(entry.path)
                     if file.columns():
@@ -174,7 +168,7 @@ class FilesStore:
                 f"Files in the folder {self.folder.root} changed since it was searched. Search "
                 "again, then plan."
             )
-        planned = [o for o in findings.objects if o.kind in ("data", "orphan", "log")]
+        planned = [o for o in findings.objects if o.kind in PLANNED]
         blockers = blockers_of(findings.objects) + self._special_files(layout)
         if planned:
             blockers += self._hindrances(layout, {o.path for o in planned})
@@ -197,32 +191,23 @@ class FilesStore:
         ]
 
     def _hindrances(self, layout: Layout, planned: set[str]) -> Iterator[str]:
-        """Why planned files cannot be replaced, each with what to do."""
+        """Why planned files cannot be replaced or removed, each with what to do."""
+        doomed = {}
         for entry in layout.of(Role.DATA):
             shown = masked(entry.path, self.subject_columns)
-            if shown not in planned:
-                continue
-            location = self.folder.locate(entry.path)
-            found = location.stat()
-            if not found.st_mode & 0o222 or not os.access(location.parent, os.W_OK):
-                yield f"{shown} or its folder is read-only. Its owner has to permit writing."
-            elif os.geteuid() not in (0, found.st_uid):
-                yield (
-                    f"{shown} belongs to another user, whose file it would not stay. Run the "
-                    "worker as that user."
-                )
-            if found.st_nlink > 1:
-                yield (
-                    f"{shown} has {found.st_nlink} names (hard links), and would keep its content "
-                    "under the others. Remove them first."
-                )
+            if shown in planned:
+                doomed[entry.path] = shown
+                yield from self.folder.hindrances(entry.path, shown)
+        for item in planned_items(self.folder.hidden(), tuple(planned)):
+            doomed[item.path] = masked(item.path, self.subject_columns)
+        yield from self.folder.locks(doomed)
 
     @contextmanager
     def _locked(self) -> Iterator[Layout]:
         if not self.writable:
             raise StoreError(f"The folder {self.folder.root} was opened for reading only.")
         self._layout()  # says so when there is no folder
-        with locked_folder(self.folder.root) as mine:
+        with self.folder.locked() as mine:
             if not mine:
                 raise StoreError(
                     f"Another erasure is at work in the folder {self.folder.root}. Run this one "
@@ -252,7 +237,7 @@ class FilesStore:
         progress: Progress | None = None,
     ) -> ScanReport:
         """Read every byte that is left; see `connectors.scan.identifiers` for what counts."""
-        if not self.folder.root.is_dir():
+        if not self.folder.is_there():
             raise StoreError(f"There is no folder at {self.folder.root}, so nothing was verified.")
         identifiers = Identifiers(
             needles,

@@ -15,12 +15,13 @@ from pyiceberg.transforms import IdentityTransform
 from connectors.adapters.base import Findings, ObjectFinding, Progress, StoreError
 from connectors.adapters.iceberg.person import DAMAGE, Constants, Person
 from connectors.adapters.iceberg.table import DataEntry, TableView
-from connectors.folders import FileEntry, hive_values
+from connectors.folders import hive_values
 from connectors.people import other_identifiers
 from connectors.scan.content import scan_content
 from connectors.scan.identifiers import Identifiers
 from connectors.scan.parquet import prefixes_in_use
 from connectors.scan.record import Record
+from connectors.storage import FileEntry
 
 _METADATA_END = ".metadata.json"
 

@@ -41,7 +41,8 @@ from connectors.adapters.iceberg.find import nested_tables
 from connectors.adapters.iceberg.snapshots import OURS, Drafts
 from connectors.adapters.iceberg.table import TableView
 from connectors.clock import now
-from connectors.folders import FileEntry, masked, sync_file, without_checksum
+from connectors.folders import masked, sync_file, without_checksum
+from connectors.storage import FileEntry
 
 _METADATA_NAME = re.compile(r"\.metadata\.json(\.gz)?$")
 _NUMBER = re.compile(r"v?(\d+)[-.]")

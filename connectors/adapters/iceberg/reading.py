@@ -19,8 +19,9 @@ from connectors.adapters.iceberg.table import (
     operation,
     schema_rows,
 )
-from connectors.folders import FileEntry, masked
+from connectors.folders import masked
 from connectors.people import column_expression
+from connectors.storage import FileEntry
 
 Digests = dict[tuple[str, int, datetime], str]
 
