@@ -14,6 +14,10 @@ class KindHelp:
 
 
 _UNRELATED = ("unrelated_columns = [city]", "columns whose texts may equal an identifier by chance")
+_INDEX = (
+    "subject_index = false",
+    "keep no index of the people in it: searches then read every file",
+)
 _GRACE = (
     "orphan_grace_minutes = 60",
     "how long a purge leaves files that may belong to a writer who is about to commit",
@@ -31,7 +35,9 @@ _SIGN_IN = (
 )
 
 KINDS: dict[str, KindHelp] = {
-    "delta": KindHelp("a Delta Lake table", ("/data/lake/customers",), (_GRACE, _UNRELATED)),
+    "delta": KindHelp(
+        "a Delta Lake table", ("/data/lake/customers",), (_INDEX, _GRACE, _UNRELATED)
+    ),
     "iceberg": KindHelp(
         "an Apache Iceberg table, by its catalog",
         (

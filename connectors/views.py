@@ -23,9 +23,11 @@ from connectors.forms import CompareForm, ConnectForm
 from connectors.kinds import KINDS
 from connectors.models import Connector
 from connectors.queries import (
+    INDEXED_KINDS,
     VersionChanges,
     available_kinds,
     connectors_visible_to,
+    index_state,
     version_changes,
     versions_of,
 )
@@ -57,6 +59,9 @@ def store(request: HttpRequest, pk: int) -> HttpResponse:
         "figures": _figures(versions),
         "options": [(name, _shown(value)) for name, value in sorted(connector.options.items())],
         "subject_columns": sorted(connector.subject_columns.items()),
+        "indexed": connector.kind in INDEXED_KINDS and not connector.disabled_at,
+        "index_off": connector.options.get("subject_index") is False,
+        "index": index_state(connector),
     }
     return render(request, "connectors/store.html", context)
 
