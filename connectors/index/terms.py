@@ -36,7 +36,8 @@ def _terms(values: pl.Expr, kind: pl.DataType) -> pl.Expr:
     if kind == pl.Binary:
         return values
     if kind.is_float():
-        return (values + 0.0).cast(pl.String)  # -0.0 equals 0.0
+        # -0.0 equals 0.0; adding 0.0, which would make it that, is optimised away.
+        return pl.when(values == 0).then(0.0).otherwise(values).cast(kind).cast(pl.String)
     if not is_text(kind):
         return values.cast(pl.String)
     folded = folded_text(values)
