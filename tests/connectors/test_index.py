@@ -4,7 +4,7 @@ import os
 import random
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,9 @@ def both_ways(
 
 texts = st.text(alphabet="aAbB1-@. \u00a0\x1c\u212aKk\u0130\u0131ß\u03a3\u03c2\u0301", max_size=5)
 numbers = st.integers(-(2**70), 2**70) | st.integers(2**53 - 3, 2**53 + 3) | st.integers(-9, 99)
-spellings = st.sampled_from([str.lower, str.upper, str.title, str.strip, lambda t: f" {t}\t", str])
+spellings: st.SearchStrategy[Callable[[str], str]] = st.sampled_from(
+    [str.lower, str.upper, str.title, str.strip, lambda t: f" {t}\t", str]
+)
 uuids = st.sampled_from([UUID, "0f8fad5bd9cb469fa16570867728950e", "urn:" + UUID.replace("-", "")])
 words = st.one_of(
     texts,
