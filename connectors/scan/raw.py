@@ -11,14 +11,15 @@ from connectors.scan.record import Record
 _CHUNK = 4 << 20
 _OVERLAP = 1024  # more than the longest identifier that is cut by a chunk's end
 _FEW = 24
-_LITTLE = 1 << 20  # texts times bytes: looking for each is done before an automaton is built
+_LITTLE = 1 << 23  # texts times bytes: looking for each is done before an automaton is built
 
 
 class ByteSearch:
     """Whether any of some texts is in bytes, in any case of ASCII letters.
 
-    Few texts, or those in few bytes, are looked for one after the other, many by one automaton (Aho-Corasick, in polars),
-    which costs the same for ten thousand but has to see the bytes as a text first.
+    Few texts, or those in few bytes, are looked for one after the other, many by one automaton
+    (Aho-Corasick, in polars), which costs the same for ten thousand but has to see the bytes as a
+    text first.
     """
 
     def __init__(self, texts: Iterable[bytes]) -> None:

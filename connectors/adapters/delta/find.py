@@ -330,7 +330,8 @@ def log_findings(
     They hold no rows, but they are why deleting rows is not enough.
     """
     values = [v for identifiers in search.needles.values() for v in identifiers]
-    record = Record(Identifiers(values, identity_columns=search.subject_columns))
+    # A cut statistic tells nothing for certain, so it is not counted here.
+    record = Record(Identifiers(values, identity_columns=search.subject_columns, cut=False))
     found = []
     for entry in entries:
         if not entry.path.startswith(f"{LOG}/") or entry.link:
