@@ -220,9 +220,10 @@ class Lookup:
         if found is None:
             return None
         counts = {}
-        for column in self.needles.keys() & found.columns.keys():
-            wanted = self._wanted(column, found.columns[column])
-            if rows := sum(map(found.rows_with, wanted)):
+        for column, kind in found.columns.items():
+            if column not in self.needles:
+                continue
+            if rows := sum(map(found.rows_with, self._wanted(column, kind))):
                 counts[column] = rows
         exact = all(is_exact(found.columns[c], self.needles[c]) for c in counts)
         return Hits(found.rows, frozenset(found.columns), counts, exact)

@@ -72,7 +72,7 @@ def written(rows: int, columns: Mapping[str, str], entries: pl.DataFrame) -> byt
 def opened(path: Path) -> Segment | None:
     """The segment in a file; None where there is none, or none of ours that is complete."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError):  # not there; empty
         return None
