@@ -6,12 +6,14 @@ from accounts.queries import system_user
 from connectors.actions import build_index
 from connectors.queries import claimable_indexes
 
+_EXPIRES = 30  # seconds; the sweep sends another, and a queue without a worker fills up with none
+
 
 @shared_task
 def build_due_indexes() -> None:
     """Wakes a worker beside the data for each store whose subject index is to be built."""
     for pk, queue in claimable_indexes().values_list("pk", "connector__queue"):
-        build_subject_index.apply_async((pk,), queue=queue)
+        build_subject_index.apply_async((pk,), queue=queue, expires=_EXPIRES)
 
 
 @shared_task

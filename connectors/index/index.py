@@ -8,6 +8,7 @@ the key, which lies elsewhere.
 
 import hashlib
 import json
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,11 +42,10 @@ Columns = Mapping[str, tuple[pl.Expr, pl.DataType]]
 
 @dataclass(frozen=True)
 class Hits:
-    """What the index says of one file. `rows`: all in it; `columns`: those of the index that the
-    file has; `found`: needle's column → in how many rows it names the person, where it does;
-    `exact`: these numbers are what a search would count."""
+    """What the index says of one file. `columns`: those of the index that the file has; `found`:
+    needle's column → in how many rows it names the person, where it does; `exact`: these numbers
+    are what a search would count."""
 
-    rows: int
     columns: frozenset[str]
     found: Mapping[str, int]
     exact: bool
@@ -118,7 +118,7 @@ class SubjectIndex:
         entries = pl.concat([_NO_ENTRIES, *runs])
         entries = entries.group_by("hash").agg(pl.col("rows").sum()).sort("hash")
         kinds = {column: spelled(kind) for column, (_, kind) in columns.items()}
-        body = segment.written(rows, kinds, entries)
+        body = segment.written(kinds, entries)
         self._path(name).unlink(missing_ok=True)
         LocalFolder(self.folder).create(self._path(name).name, body)
 
@@ -140,21 +140,16 @@ class SubjectIndex:
     def finish(self) -> Size:
         """Note that every file has been looked at; returns what the index holds now."""
         (self.folder / _BUILT).touch()
-        paths = list(self.folder.glob(f"*{_ENDING}"))
-        segments = [s for path in paths if (s := segment.opened(path))]
-        return Size(
-            files=len(segments),
-            entries=sum(len(s.hashes) for s in segments),
-            bytes=sum(path.stat().st_size for path in paths),
-        )
+        files = entries = size = 0
+        for path in self.folder.glob(f"*{_ENDING}"):
+            if found := segment.opened(path):
+                files, entries, size = files + 1, entries + len(found.hashes), size + found.bytes
+        return Size(files, entries, size)
 
     def remove(self) -> None:
         """Remove all of it."""
-        self.keep(())
-        for path in [*self.folder.glob(".*.tmp"), self.folder / _BUILT]:
-            path.unlink(missing_ok=True)
         if self.folder.is_dir():
-            self.folder.rmdir()
+            shutil.rmtree(self.folder)
 
     def hashes(self, column: str, kind: str, identifiers: Sequence[str]) -> frozenset[int]:
         """What stands in a segment for the values of such a column that name the person."""
@@ -201,7 +196,8 @@ class Indexed(Generic[Match]):
         text = f"by index of {self._known} files {built}"
         if self._counted:
             text += f", by which rows were counted in {self._counted} files"
-        text += f", then rows counted in the {named} files it named"
+        if named or not self._counted:
+            text += f", then rows counted in the {named} files it named"
         others = files - self._known
         return f"{text}; {others} files without an entry in it read once" if others else text
 
@@ -226,7 +222,7 @@ class Lookup:
             if rows := sum(map(found.rows_with, self._wanted(column, kind))):
                 counts[column] = rows
         exact = all(is_exact(found.columns[c], self.needles[c]) for c in counts)
-        return Hits(found.rows, frozenset(found.columns), counts, exact)
+        return Hits(frozenset(found.columns), counts, exact)
 
     def _hashes(self, column: str, kind: str) -> frozenset[int]:
         return self.index.hashes(column, kind, self.needles[column])

@@ -32,9 +32,9 @@ _WIDTHS = {1: ("B", pl.UInt8), 2: ("H", pl.UInt16), 4: ("I", pl.UInt32)}  # byte
 class Segment:
     """`columns`: those that the file has, each with its type as `terms.spelled` spells it."""
 
-    rows: int
     columns: Mapping[str, str]
     digest: str
+    bytes: int
     hashes: memoryview
     counts: memoryview
 
@@ -51,14 +51,13 @@ class Segment:
         return _digest(self.hashes, self.counts) == self.digest
 
 
-def written(rows: int, columns: Mapping[str, str], entries: pl.DataFrame) -> bytes:
+def written(columns: Mapping[str, str], entries: pl.DataFrame) -> bytes:
     """A segment's bytes. `entries`: a hash (UInt64) and in how many rows it stands, ascending."""
     hashes, counts = entries.get_columns()
     most = max(counts.to_list(), default=0)
     width, kind = next(_WIDTHS[size] for size in _WIDTHS if most < 256**size)
     parts = [_raw(hashes), _raw(counts.cast(kind))]
     header = {
-        "rows": rows,
         "columns": dict(columns),
         "entries": entries.height,
         "width": width,
@@ -92,9 +91,9 @@ def _parsed(data: memoryview) -> Segment:
     if len(counts) != header["entries"]:
         raise ValueError("not complete")
     return Segment(
-        rows=header["rows"],
         columns=header["columns"],
         digest=header["digest"],
+        bytes=len(data),
         hashes=data[start:middle].cast("Q"),
         counts=counts,
     )

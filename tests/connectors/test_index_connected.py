@@ -44,7 +44,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Wake-ups arrive at once; the list says in which queue."""
     queues: list[str] = []
 
-    def arrive(args: tuple[int], *, queue: str) -> None:
+    def arrive(args: tuple[int], *, queue: str, expires: int) -> None:
         queues.append(queue)
         tasks.build_subject_index(*args)
 

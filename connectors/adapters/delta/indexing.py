@@ -61,6 +61,6 @@ def _add(
         columns = search.readable(dict(pl.read_parquet_schema(location)))
         frame = pl.scan_parquet(location, glob=False, hive_partitioning=False)
         index.add(name, frame, columns)
-    except (OSError, pl.exceptions.PolarsError):
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return False  # it has no segment, so the search tries it, and says what is wrong
     return True
