@@ -122,7 +122,7 @@ def _find(path: Path, one_column: Path, two_columns: Path, people: Sequence[str]
         plain_many: find(plain_many, None, MANY),
         whole_many: find(whole_many, one_column, MANY),
     }
-    rates = best_rates(1, works)
+    rates = best_rates(1, works, runs=15)
     if len({found[n] for n in (peer, lookup, plain, whole, linked)}) > 1:
         raise RuntimeError(f"they disagree about the rows: {found}")
     if found[plain_many] != found[whole_many]:
