@@ -14,8 +14,8 @@ import django
 import orjson
 
 
-def _peak_of_self() -> int:
-    """In kB."""
+def peak_of_self() -> int:
+    """The most memory that this process ever had, in kB."""
     status = Path("/proc/self/status")
     if not status.exists():  # not Linux
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -32,7 +32,7 @@ def main(processes: str) -> int:
     outcome = stored_log_outcome(in_two=processes == "two")
     seconds = time.perf_counter() - started
     # Not what getrusage says of this process: that includes the process which started it.
-    peaks = [_peak_of_self(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]
+    peaks = [peak_of_self(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]
     answer = {"ok": outcome.ok, "seconds": seconds, "megabytes": max(peaks) / 1024}
     sys.stdout.buffer.write(orjson.dumps(answer))
     return 0 if outcome.ok else 1

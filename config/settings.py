@@ -23,11 +23,13 @@ VESTIGE_HOME = Path(env.str("VESTIGE_HOME", default=_home)).resolve()
 VESTIGE_KEYS = VESTIGE_HOME / "keys"
 VESTIGE_DOCUMENTS = VESTIGE_HOME / "documents"
 VESTIGE_MAIL = VESTIGE_HOME / "mail"
+VESTIGE_INDEX = VESTIGE_HOME / "index"
 for folder in (
     VESTIGE_HOME,
     VESTIGE_KEYS,
     VESTIGE_DOCUMENTS,
     VESTIGE_MAIL,
+    VESTIGE_INDEX,
     VESTIGE_HOME / "static",
 ):
     folder.mkdir(parents=True, exist_ok=True)
@@ -340,6 +342,7 @@ _SWEEPS = {
     "compliance.tasks.issue_due_notices": 3,
     "compliance.tasks.ask_about_due_tails": 60,
     "datasheets.tasks.measure_due_profiles": 5,
+    "lineage.tasks.build_due_indexes": 3,
     "reports.tasks.render_due_documents": 2,
 }
 if VESTIGE_HEADS_MINUTES > 0:

@@ -1,20 +1,31 @@
-"""Connecting stores, testing and disabling them."""
+"""Connecting stores, testing, indexing and disabling them."""
 
 import hashlib
+import logging
+import secrets
+import socket
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from audit.actions import record
-from connectors.adapters.base import OptionError, Store, StoreError
-from connectors.events import CONNECTOR_CREATED, CONNECTOR_DISABLED, CONNECTOR_TESTED
-from connectors.models import DEFAULT_NAMESPACE, Connector
+from connectors.adapters.base import OptionError, Progress, Store, StoreError, TakesIndex
+from connectors.events import (
+    CONNECTOR_CREATED,
+    CONNECTOR_DISABLED,
+    CONNECTOR_INDEXED,
+    CONNECTOR_TESTED,
+)
+from connectors.models import DEFAULT_NAMESPACE, Connector, StoreIndex
 from connectors.queries import (
     KindUnavailableError,
     Opened,
+    claimable_indexes,
+    index_of,
     open_location,
     open_store,
     require_available,
@@ -24,6 +35,7 @@ if TYPE_CHECKING:
     from accounts.models import User
 
 DEFAULT_QUEUE = "celery"
+logger = logging.getLogger(__name__)
 
 
 class ConnectorError(ValueError):
@@ -206,4 +218,96 @@ def disable_connector(connector: Connector, *, by: "User") -> None:
     )
     if changed:
         connector.refresh_from_db()
+        StoreIndex.objects.filter(connector=connector).update(due_at=timezone.now())  # to remove it
         record(CONNECTOR_DISABLED, by=by, resource=connector.resource)
+
+
+def demand_index(connector: Connector) -> None:
+    """Have a worker bring the store's index up to date, if it has one; what only files held that
+    are gone is forgotten at once. Raises StoreError."""
+    store = open_store(connector, role="reader")
+    if not isinstance(store, TakesIndex) or store.index is None:
+        return
+    store.prune_index(store.index)
+    StoreIndex.objects.update_or_create(connector=connector, defaults={"due_at": timezone.now()})
+
+
+def build_index(pk: int, *, by: "User") -> StoreIndex | None:
+    """Take up one build; None when it is not wanted any more, or somebody else has it. The index
+    of a disabled store is removed.
+
+    It goes on where one that was killed left off: each file's part is written as a whole. Two at
+    once would do no harm, so the claim only saves the work.
+    """
+    claim = secrets.token_hex(16)
+    claimed = {"claim": claim, "claimed_at": timezone.now(), "due_at": None, "done": 0, "total": 0}
+    if not claimable_indexes().filter(pk=pk).update(**claimed):
+        return None
+    row = StoreIndex.objects.select_related("connector").get(pk=pk)
+    if row.connector.disabled_at is not None:
+        index_of(row.connector).remove()
+        row.delete()
+        return None
+    try:
+        built = _built(row)
+    except StoreError as exc:
+        built = {"fault": str(exc)[:1000]}
+    except Exception as exc:
+        # Visible on the page, with the class only: a message might quote data.
+        logger.exception("the index of store %s could not be built", row.connector_id)
+        built = {
+            "fault": f"Unexpected error ({type(exc).__name__}). The worker's log says more; the "
+            "next sync tries again."
+        }
+    return _note_built(row, built, by=by)
+
+
+def _built(row: StoreIndex) -> dict[str, Any]:
+    store = open_store(row.connector, role="reader")
+    if not isinstance(store, TakesIndex) or store.index is None:
+        return {}
+    index, started = store.index, time.monotonic()
+    with index.building() as ours:
+        if not ours:  # by a worker that lost its claim and is still at it
+            return {"due_at": timezone.now()}
+        hashed = store.build_index(index, _index_progress(row))
+        size = index.finish()
+    return {
+        **asdict(size),
+        "files_hashed": hashed,
+        "seconds": time.monotonic() - started,
+        "machine": socket.gethostname(),
+    }
+
+
+def _index_progress(row: StoreIndex) -> Progress:
+    shown = 0.0
+
+    def tell(_phase: str, done: int, total: int, _bytes: int) -> None:
+        nonlocal shown
+        if time.monotonic() - shown > 0.5 or done == total:
+            shown = time.monotonic()
+            StoreIndex.objects.filter(pk=row.pk, claim=row.claim).update(
+                done=done, total=total, claimed_at=timezone.now()
+            )
+
+    return tell
+
+
+@transaction.atomic
+def _note_built(row: StoreIndex, built: dict[str, Any], *, by: "User") -> StoreIndex | None:
+    hashed = built.pop("files_hashed", None)
+    found = {"fault": "", **({} if hashed is None else {"built_at": timezone.now()}), **built}
+    ended = {"claim": "", "claimed_at": None}
+    if not StoreIndex.objects.filter(pk=row.pk, claim=row.claim).update(**found, **ended):
+        return None
+    if hashed is not None:
+        details = {name: found[name] for name in ("files", "entries", "bytes", "machine")}
+        record(
+            CONNECTOR_INDEXED,
+            by=by,
+            resource=row.connector.resource,
+            details={**details, "files_hashed": hashed},
+        )
+    row.refresh_from_db()
+    return row

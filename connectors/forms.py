@@ -34,7 +34,7 @@ class SubjectColumnsField(forms.CharField):
 class OptionsField(forms.CharField):
     """One `name = value` a line, read as {"name": "value"}; several values stand in brackets.
 
-    Numbers and what stands in quotes are read as JSON: `delimiter = "\\t"`.
+    Numbers, true, false and what stands in quotes are read as JSON: `delimiter = "\\t"`.
     """
 
     widget = forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "autocomplete": "off"})
@@ -79,7 +79,7 @@ class TailsField(forms.CharField):
 
 
 def _option(given: str) -> Any:
-    if given.isdigit() or given[0] in '"[':
+    if given.isdigit() or given in ("true", "false") or given[0] in '"[':
         with contextlib.suppress(ValueError):
             return json.loads(given)
     if given.startswith("[") and given.endswith("]"):

@@ -14,6 +14,10 @@ class KindHelp:
 
 
 _UNRELATED = ("unrelated_columns = [city]", "columns whose texts may equal an identifier by chance")
+_INDEX = (
+    "subject_index = false",
+    "keep no index of the people in it: searches then read every file",
+)
 _GRACE = (
     "orphan_grace_minutes = 60",
     "how long a purge leaves files that may belong to a writer who is about to commit",
@@ -44,7 +48,7 @@ KINDS: dict[str, KindHelp] = {
     "delta": KindHelp(
         "a Delta Lake table, on a disk or in S3",
         ("/data/lake/customers", "s3://lake/shop/customers"),
-        (*_S3, _GRACE, _UNRELATED),
+        (*_S3, _INDEX, _GRACE, _UNRELATED),
     ),
     "iceberg": KindHelp(
         "an Apache Iceberg table, by its catalog",

@@ -75,3 +75,44 @@ class Connector(models.Model):
     def dataset_node(self) -> str:
         """How lineage and the log name the dataset that the store holds."""
         return f"dataset:{self.dataset_namespace}:{self.dataset_name}"
+
+
+class StoreIndex(models.Model):
+    """What is known of a store's subject index; its files lie with the worker that builds it.
+
+    `due_at`: a build is wanted; `claim`: whose it is, since `claimed_at`; `entries`: identifiers,
+    each counted once a file.
+    """
+
+    connector = models.OneToOneField(
+        Connector, on_delete=models.CASCADE, related_name="subject_index"
+    )
+    due_at = models.DateTimeField(null=True, blank=True)
+    claim = models.CharField(max_length=32, default="", blank=True)
+    claimed_at = models.DateTimeField(null=True, blank=True)
+    done = models.PositiveIntegerField(default=0)
+    total = models.PositiveIntegerField(default=0)
+    built_at = models.DateTimeField(null=True, blank=True)
+    files = models.PositiveIntegerField(default=0)
+    entries = models.PositiveBigIntegerField(default=0)
+    bytes = models.PositiveBigIntegerField(default=0)
+    seconds = models.FloatField(default=0)
+    machine = models.CharField(max_length=255, default="", blank=True)
+    fault = models.CharField(max_length=1000, default="", blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(claim="", claimed_at=None)
+                | (~Q(claim="") & Q(claimed_at__isnull=False)),
+                name="store_index_claim_dated",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"index of {self.connector}"
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a build is due or going on."""
+        return self.due_at is not None or self.claimed_at is not None

@@ -68,32 +68,51 @@ def _instance(kind: pl.DataType | DataTypeClass) -> pl.DataType:
 
 def person_rows(column: pl.Expr, kind: pl.DataType, identifiers: Sequence[str]) -> pl.Expr:
     """An expression that is true for the rows whose column names one of the identifiers."""
+    rows = _in(comparable(column, kind), sought_values(kind, identifiers))
+    if is_text(kind) and (folded := folded_spellings(identifiers)):
+        spelled = folded_text(comparable(column, kind))
+        rows |= _in(spelled, pl.Series(sorted(folded), dtype=pl.String))
+    return rows
+
+
+def is_text(kind: pl.DataType) -> bool:
+    """Whether values of the type are compared as texts: where they are no numbers and no bytes."""
+    return not (kind.is_numeric() or kind == pl.Binary)
+
+
+def comparable(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    """The column as `sought_values` are: numbers and bytes as they are, all else as text."""
+    if kind == pl.String or not (is_text(kind) or kind.is_decimal()):
+        return column
+    return column.cast(pl.String)
+
+
+def sought_values(kind: pl.DataType, identifiers: Sequence[str]) -> pl.Series:
+    """What a column of the type equals where it names one of the identifiers. Other spellings of
+    texts (`folded_spellings`) come on top."""
     if kind.is_integer():
-        return _in(column, _whole_numbers(identifiers, kind), kind)
+        return pl.Series(_whole_numbers(identifiers, kind), dtype=kind)
     if kind.is_float():
-        return _in(
-            column, [float(n) for v in identifiers if (n := as_integer(v)) is not None], kind
-        )
+        numbers = [float(n) for v in identifiers if (n := as_integer(v)) is not None]
+        return pl.Series(numbers, dtype=kind)
     if kind.is_decimal():
-        return _in(column.cast(pl.String), _decimal_texts(identifiers, kind), pl.String())
+        return pl.Series(_decimal_texts(identifiers, kind), dtype=pl.String)
     if kind == pl.Binary:
         raw = [v.encode() for v in identifiers]
         raw += [u.bytes for v in identifiers if (u := as_uuid(v)) is not None]
-        return _in(column, raw, kind)
-    return _text_rows(column if kind == pl.String else column.cast(pl.String), identifiers)
+        return pl.Series(raw, dtype=pl.Binary)
+    return pl.Series(list(identifiers), dtype=pl.String)
 
 
-def _in(column: pl.Expr, values: Sequence[object], kind: pl.DataType) -> pl.Expr:
-    if not values:
+def folded_text(text: pl.Expr) -> pl.Expr:
+    """A text column as it is compared with `folded_spellings`."""
+    return text.str.strip_chars().str.to_lowercase()
+
+
+def _in(column: pl.Expr, values: pl.Series) -> pl.Expr:
+    if values.is_empty():
         return pl.lit(value=False)
-    return column.is_in(pl.Series(values, dtype=kind).implode()).fill_null(value=False)
-
-
-def _text_rows(column: pl.Expr, identifiers: Sequence[str]) -> pl.Expr:
-    rows = _in(column, list(identifiers), pl.String())
-    if folded := folded_spellings(identifiers):
-        rows |= _in(column.str.strip_chars().str.to_lowercase(), sorted(folded), pl.String())
-    return rows
+    return column.is_in(values.implode()).fill_null(value=False)
 
 
 def folded_spellings(identifiers: Iterable[str]) -> set[str]:

@@ -4,20 +4,23 @@ import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 
-from audit.keys import lookup_key
+from audit.keys import lookup_key, named_key
 from connectors.adapters.base import (
     ComparesRows,
     OptionError,
     Store,
     StoreError,
     StoreVersion,
+    TakesIndex,
 )
 from connectors.adapters.delta import DeltaStore
 from connectors.adapters.dvc import DvcStore
@@ -27,7 +30,8 @@ from connectors.adapters.iceberg import IcebergStore, parse_place
 from connectors.adapters.sqltables import SqlStore, parse_address
 from connectors.comparing import Comparison, RowChanges, compare, row_changes
 from connectors.folders import LocalFolder, LocationError, local_path
-from connectors.models import Connector
+from connectors.index import SubjectIndex
+from connectors.models import Connector, StoreIndex
 from connectors.s3 import Access, S3Folder, S3Place, is_s3, parse_s3
 from connectors.storage import Folder
 
@@ -174,6 +178,9 @@ OPENERS: dict[str, Opener] = {
 }
 
 
+INDEXED_KINDS = (Connector.Kind.DELTA.value,)  # whose stores take a subject index
+
+
 def available_kinds() -> dict[str, str]:
     """Kinds that have an adapter: name → how people call it."""
     return {kind: str(Connector.Kind(kind).label) for kind in OPENERS}
@@ -182,7 +189,7 @@ def available_kinds() -> dict[str, str]:
 def connectors_visible_to(user: "User") -> QuerySet[Connector]:
     if not user.has_perm("connectors.read"):
         return Connector.objects.none()
-    return Connector.objects.select_related("owner").order_by("name", "pk")
+    return Connector.objects.select_related("owner", "subject_index").order_by("name", "pk")
 
 
 def enabled_connectors() -> QuerySet[Connector]:
@@ -194,15 +201,56 @@ def open_store(connector: Connector, *, role: StoreRole) -> Store:
     """The store behind a connector.
 
     Only a "writer" may erase; a "verifier" re-reads what is left and shares nothing with the
-    writer but the location. Raises StoreError with a sentence that says what is wrong.
+    writer but the location. Only a "reader" finds by the index. Raises StoreError with a sentence
+    that says what is wrong.
     """
-    return open_location(
+    store = open_location(
         connector.kind,
         connector.location,
         connector.subject_columns,
         connector.options,
         role=role,
     ).store
+    if role == "reader" and isinstance(store, TakesIndex) and wants_index(connector.options):
+        store.index = index_of(connector)
+    return store
+
+
+def wants_index(options: Mapping[str, Any]) -> bool:
+    """By the option `subject_index`. Raises OptionError."""
+    wanted = options.get("subject_index", True)
+    if not isinstance(wanted, bool):
+        raise OptionError(
+            'The option "subject_index" is true or false. With false, no index of the people in '
+            "the store is kept."
+        )
+    return wanted
+
+
+def index_of(connector: Connector) -> SubjectIndex:
+    """Where this machine keeps the store's index, if it has one."""
+    # Each store's own, so that the same person has other hashes in each.
+    key = hmac.new(named_key("subject-index"), connector.resource.encode(), hashlib.sha256)
+    return SubjectIndex(Path(settings.VESTIGE_INDEX) / str(connector.pk), key.digest())
+
+
+INDEX_LEASE = timedelta(minutes=10)  # longer than one large file is hashed
+
+
+def claimable_indexes() -> QuerySet[StoreIndex]:
+    """Builds that nobody works on: wanted, or taken up by a worker that is gone."""
+    now = timezone.now()
+    return StoreIndex.objects.filter(
+        Q(due_at__lte=now, claimed_at=None) | Q(claimed_at__lt=now - INDEX_LEASE)
+    )
+
+
+def index_state(connector: Connector) -> StoreIndex | None:
+    """What is known of its index; None for one that has none, or none yet."""
+    try:
+        return connector.subject_index
+    except StoreIndex.DoesNotExist:
+        return None
 
 
 MOST_ROW_BYTES = 256_000_000  # of objects whose rows are compared while somebody waits
@@ -279,6 +327,7 @@ def open_location(
     """A store that may have no connector yet. Raises KindUnavailableError, LocationOutsideError,
     OptionError, StoreError."""
     require_available(kind)
+    wants_index(options)
     return OPENERS[kind](location, subject_columns, options, role)
 
 

@@ -23,9 +23,11 @@ from connectors.forms import CompareForm, ConnectForm, TailsForm
 from connectors.kinds import KINDS
 from connectors.models import Connector
 from connectors.queries import (
+    INDEXED_KINDS,
     VersionChanges,
     available_kinds,
     connectors_visible_to,
+    index_state,
     version_changes,
     versions_of,
 )
@@ -68,6 +70,9 @@ def _store_page(
         "options": [(name, _shown(value)) for name, value in sorted(connector.options.items())],
         "subject_columns": sorted(connector.subject_columns.items()),
         "tails_form": tails or TailsForm(initial={"tails": connector.tails}),
+        "indexed": connector.kind in INDEXED_KINDS and not connector.disabled_at,
+        "index_off": connector.options.get("subject_index") is False,
+        "index": index_state(connector),
     }
     return render(request, "connectors/store.html", context)
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 if TYPE_CHECKING:
     import polars as pl
 
+    from connectors.index import SubjectIndex
+
 Needles = Mapping[str, Sequence[str]]
 
 
@@ -200,4 +202,21 @@ class ComparesRows(Protocol):
     def rows_apart(self, version: str, other: str) -> "Iterable[pl.DataFrame]":
         """At least those rows of `version` that `other` does not have: what stands in objects that
         both read may be left out. Raises StoreError."""
+        ...
+
+
+@runtime_checkable
+class TakesIndex(Protocol):
+    """A store whose files can be named by a subject index. `index`: by which `find_subject` leaves
+    files out; verification never looks at it."""
+
+    index: "SubjectIndex | None"
+
+    def build_index(self, index: "SubjectIndex", progress: Progress | None = None) -> int:
+        """Hash the files that it does not know, and forget those that are gone; returns how many
+        were hashed. Raises StoreError."""
+        ...
+
+    def prune_index(self, index: "SubjectIndex") -> None:
+        """Forget the files that are gone. Raises StoreError."""
         ...

@@ -1,12 +1,13 @@
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from connectors.adapters.base import StoreVersion
 from connectors.comparing import key_columns
 from connectors.kinds import kinds_told, locations_told, options_told
-from connectors.models import Connector
-from connectors.queries import VersionChanges
+from connectors.models import Connector, StoreIndex
+from connectors.queries import VersionChanges, index_state
 
 
 class DatasetNameSerializer(serializers.Serializer[Any]):
@@ -52,19 +53,38 @@ class TailSerializer(serializers.Serializer[Any]):
     days = serializers.IntegerField(help_text="After so many days it is gone.")
 
 
+class StoreIndexSerializer(serializers.ModelSerializer[StoreIndex]):
+    """Its subject index. `entries`: identifiers, each counted once a file; `machine`: whose worker
+    keeps it; `done`, `total`: files of the build that is due or going on, if `wanted`."""
+
+    wanted = serializers.BooleanField(source="is_wanted")
+
+    class Meta:
+        model = StoreIndex
+        fields = [
+            "built_at", "files", "entries", "bytes", "seconds", "machine", "wanted", "done",
+            "total", "fault",
+        ]  # fmt: skip
+
+
 class ConnectorSerializer(serializers.ModelSerializer[Connector]):
     dataset = serializers.SerializerMethodField()
     subject_columns = serializers.DictField(child=serializers.CharField())
     options = serializers.DictField()
     tails = TailSerializer(many=True)
+    subject_index = serializers.SerializerMethodField()
 
     class Meta:
         model = Connector
         fields = [
             "id", "kind", "name", "location", "dataset", "subject_columns", "options", "tails",
-            "queue",
-            "created_at", "disabled_at",
+            "queue", "subject_index", "created_at", "disabled_at",
         ]  # fmt: skip
+
+    @extend_schema_field(StoreIndexSerializer(allow_null=True))
+    def get_subject_index(self, connector: Connector) -> dict[str, Any] | None:
+        found = index_state(connector)
+        return dict(StoreIndexSerializer(found).data) if found else None
 
     def get_dataset(self, connector: Connector) -> dict[str, str]:
         return {

@@ -132,9 +132,10 @@ class Identifiers:
         unrelated_columns: Iterable[str] = (),
         control: tuple[str, str] | None = None,
         control_columns: Iterable[str] = (),
+        cut: bool = True,
     ) -> None:
         """`identity_columns`, `control_columns`: logical and physical names. `control`: a column
-        and a surviving person's identifier in it."""
+        and a surviving person's identifier in it. `cut`: also look for their beginnings."""
         self._values = tuple(dict.fromkeys(values))
         self._identity_columns = tuple(identity_columns)
         self._unrelated_columns = tuple(unrelated_columns)
@@ -157,7 +158,7 @@ class Identifiers:
             if identifier.integer is not None:
                 self._numbers.setdefault(identifier.integer, []).append(identifier)
         self.distinctive = [i for i in self.sought if i.distinctive]
-        self.cuttable = [i for i in self.sought if len(i.text) > _SHORTEST_CUT]
+        self.cuttable = [i for i in self.sought if cut and len(i.text) > _SHORTEST_CUT]
         self._within = self._pattern([f for i in self.distinctive for f in i.spellings])
         self._naming = self._pattern(self.identity_names)
 
@@ -170,6 +171,7 @@ class Identifiers:
             self._values,
             identity_columns=self.identity_names,
             unrelated_columns=self._unrelated_columns,
+            cut=bool(self.cuttable),
         )
 
     @staticmethod

@@ -11,20 +11,22 @@ from connectors.scan.record import Record
 _CHUNK = 4 << 20
 _OVERLAP = 1024  # more than the longest identifier that is cut by a chunk's end
 _FEW = 24
+_LITTLE = 1 << 23  # texts times bytes: looking for each is done before an automaton is built
 
 
 class ByteSearch:
     """Whether any of some texts is in bytes, in any case of ASCII letters.
 
-    Few texts are looked for one after the other, many by one automaton (Aho-Corasick, in polars),
-    which costs the same for ten thousand but has to see the bytes as a text first.
+    Few texts, or those in few bytes, are looked for one after the other, many by one automaton
+    (Aho-Corasick, in polars), which costs the same for ten thousand but has to see the bytes as a
+    text first.
     """
 
     def __init__(self, texts: Iterable[bytes]) -> None:
         self.texts = sorted({text.lower() for text in texts})  # bytes.lower changes ASCII only
 
     def found(self, data: bytes) -> bool:
-        if len(self.texts) <= _FEW:
+        if len(self.texts) <= _FEW or len(self.texts) * len(data) <= _LITTLE:
             lowered = data.lower()
             return any(text in lowered for text in self.texts)
         patterns = [text.decode("latin-1") for text in self.texts]

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from audit.actions import record
+from connectors.actions import demand_index
 from connectors.adapters.base import StoreVersion
 from connectors.models import Connector
 from connectors.queries import open_store
@@ -45,6 +46,7 @@ def sync_connector(connector: Connector, *, by: User, because: str = "") -> Sync
     to. Raises `connectors.adapters.base.StoreError` when the store cannot be read.
     """
     found = open_store(connector, role="reader").versions()
+    demand_index(connector)
     with transaction.atomic():
         return _take_over(connector, found, by=by, because=because)
 

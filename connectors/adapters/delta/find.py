@@ -6,8 +6,10 @@ readers, yet its bytes are there.
 """
 
 import contextlib
+import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress,
 from connectors.adapters.delta.log import COMMIT, LOG
 from connectors.adapters.delta.snapshot import Column, History, is_absolute
 from connectors.folders import hive_values, masked
+from connectors.index import Hits, Indexed, SubjectIndex
 from connectors.people import (
     as_integer,
     column_expression,
@@ -32,6 +35,8 @@ from connectors.scan.record import Record
 from connectors.storage import FileEntry, Folder
 
 _INTEGER_TYPES = {"byte", "short", "integer", "long"}
+# Files read at once: one keeps the disk or the network busy while another is decoded.
+_AT_ONCE = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,10 @@ class Search:
                 f"Its columns are: {known}. Correct the connector's subject columns."
             )
 
+    def names_of(self, subject_columns: Iterable[str]) -> dict[str, list[str]]:
+        """Each of the columns with all names that it has in files, of whatever version."""
+        return {c: sorted({n.physical for n in self.columns.get(c, ())}) for c in subject_columns}
+
     @property
     def top_level_columns(self) -> set[str]:
         """The columns, as files name them, that hold identifiers or the structs around them."""
@@ -144,7 +153,7 @@ class Search:
         rows = self.rows(schema, target.partition_values)
         if rows is None:
             return pl.DataFrame(), {}, 0
-        columns = self._readable(schema)
+        columns = self.readable(schema)
         frame = pl.scan_parquet(location, glob=False, hive_partitioning=False)
         matched = frame.filter(rows)
         found = matched.select(
@@ -154,12 +163,28 @@ class Search:
         count = found.height if columns else matched.select(pl.len()).collect().item()
         return found, columns, count
 
+    def by_hits(self, target: Target, hits: Hits) -> FileMatch | None:
+        """What `file` would find, by the index alone; None when it takes a look at the file."""
+        if any(
+            name not in hits.columns
+            and self._partition_matches(name, identifiers, target.partition_values)
+            for name, identifiers in self.needles.items()
+        ):
+            return None
+        if not hits.found:
+            return FileMatch(0, {})
+        if not hits.exact or len(hits.columns) > 1:
+            return None  # other columns of these rows may hold other identifiers
+        return FileMatch(
+            sum(hits.found.values()), self._linked(pl.DataFrame(), {}, target.partition_values)
+        )
+
     def rows(
         self, schema: Mapping[str, pl.DataType], partition_values: Mapping[str, str | None]
     ) -> pl.Expr | None:
         """What is true for the person's rows in a file; None when no row can be theirs."""
         rows: pl.Expr | None = None
-        columns = self._readable(schema)
+        columns = self.readable(schema)
         for name, identifiers in self.needles.items():
             if name in columns:
                 expression, kind = columns[name]
@@ -171,9 +196,8 @@ class Search:
             rows = matched if rows is None else rows | matched
         return rows
 
-    def _readable(
-        self, schema: Mapping[str, pl.DataType]
-    ) -> dict[str, tuple[pl.Expr, pl.DataType]]:
+    def readable(self, schema: Mapping[str, pl.DataType]) -> dict[str, tuple[pl.Expr, pl.DataType]]:
+        """The subject columns that a file with this schema has, and their types."""
         readable = {}
         for name, spellings in self.columns.items():
             for physical in sorted({c.physical for c in spellings}):
@@ -223,39 +247,40 @@ def find_rows(
     subject_columns: Iterable[str],
     needles: Needles,
     progress: Progress,
+    index: SubjectIndex | None = None,
 ) -> Findings:
-    """Search every physical file once and map the hits to versions."""
+    """Search every physical file once and map the hits to versions. With an `index`, only those
+    that it names or does not know."""
     started = time.monotonic()
     search = Search(folder, history, subject_columns, needles)
     entries = folder.entries()
     check_head(folder, history, entries)
     targets = physical_targets(history, entries)
+    indexed = _indexed(search, targets, entries, subject_columns, index)
     total = len(targets)
     done_bytes = 0
     unread = 0
     objects = []
     linked: dict[str, set[str]] = {}
     by_version = {str(s.version): 0 for s in history.snapshots}
-    for number, target in enumerate(targets):
-        progress("find", number, total, done_bytes)
-        try:
-            match = search.file(target)
-        except StoreError:
-            if target.kind != "orphan":
-                raise
-            unread += 1  # a leftover of a crashed writer; the purge removes it, the scan names it
-            continue
-        done_bytes += target.bytes
-        for name, values in match.linked.items():
-            linked.setdefault(name, set()).update(values)
-        if match.rows:
-            shown = masked(target.path, search.subject_columns)
-            objects.append(
-                ObjectFinding(shown, target.bytes, match.rows, target.versions, target.kind)
-            )
-        for version in target.versions:
-            if target.kind == "data":
-                by_version[version] += match.rows
+    with contextlib.closing(_matches(search, targets, indexed)) as matches:
+        for number, (target, match) in enumerate(matches):
+            progress("find", number, total, done_bytes)
+            if match is None:
+                unread += 1  # the purge removes it, the scan names it
+                continue
+            if target.path not in indexed.matches:
+                done_bytes += target.bytes
+            for name, values in match.linked.items():
+                linked.setdefault(name, set()).update(values)
+            if match.rows:
+                shown = masked(target.path, search.subject_columns)
+                objects.append(
+                    ObjectFinding(shown, target.bytes, match.rows, target.versions, target.kind)
+                )
+            for version in target.versions:
+                if target.kind == "data":
+                    by_version[version] += match.rows
     progress("find", total, total, done_bytes)
     objects += log_findings(folder, search, entries)
     objects += hidden_findings(
@@ -268,11 +293,56 @@ def find_rows(
         objects=tuple(objects),
         rows_by_version=by_version,
         linked=other_identifiers(linked, search.needles),
-        method=_method(search, targets, len(history.snapshots), unread),
+        method=_method(search, targets, len(history.snapshots), unread, indexed.how(total)),
         files_searched=total - unread,
         bytes_searched=done_bytes,
         seconds=time.monotonic() - started,
     )
+
+
+def _indexed(
+    search: Search,
+    targets: Sequence[Target],
+    entries: Sequence[FileEntry],
+    subject_columns: Iterable[str],
+    index: SubjectIndex | None,
+) -> Indexed[FileMatch]:
+    """What the index says of each file; nothing of columns that it does not cover."""
+    columns = search.names_of(subject_columns)
+    if index is None or not search.needles.keys() <= columns.keys():
+        return Indexed()
+    present = {entry.path: entry for entry in entries}
+    lookup = index.lookup(search.needles)
+    indexed = Indexed[FileMatch](index.built_at)
+    for target in targets:
+        hits = lookup.hits(index.name_of(present[target.path], columns))
+        if hits is not None:
+            match = search.by_hits(target, hits)
+            indexed.note(target.path, match, rows=match.rows if match else 0)
+    return indexed
+
+
+def _matches(
+    search: Search, targets: Sequence[Target], indexed: Indexed[FileMatch]
+) -> Generator[tuple[Target, FileMatch | None], None, None]:
+    """Each target with what is in it; None for a leftover that cannot be read. Raises StoreError
+    for others that cannot."""
+
+    def match(target: Target) -> FileMatch | None:
+        if (known := indexed.matches.get(target.path)) is not None:
+            return known
+        try:
+            return search.file(target)
+        except StoreError:
+            if target.kind != "orphan":
+                raise
+            return None
+
+    pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="find")
+    try:
+        yield from zip(targets, pool.map(match, targets), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def log_findings(
@@ -283,7 +353,8 @@ def log_findings(
     They hold no rows, but they are why deleting rows is not enough.
     """
     values = [v for identifiers in search.needles.values() for v in identifiers]
-    record = Record(Identifiers(values, identity_columns=search.subject_columns))
+    # A cut statistic tells nothing for certain, so it is not counted here.
+    record = Record(Identifiers(values, identity_columns=search.subject_columns, cut=False))
     found = []
     for entry in entries:
         if not entry.path.startswith(f"{LOG}/") or entry.link:
@@ -313,10 +384,13 @@ def check_head(folder: Folder, history: History, entries: Sequence[FileEntry]) -
             )
 
 
-def _method(search: Search, targets: Sequence[Target], versions: int, unread: int) -> str:
+def _method(
+    search: Search, targets: Sequence[Target], versions: int, unread: int, by_index: str
+) -> str:
     kinds = {k: sum(t.kind == k for t in targets) for k in ("data", "change_data", "orphan")}
     text = (
-        f"each physical file read once (columns {', '.join(search.subject_columns)}): "
+        f"{by_index or 'each physical file read once'} "
+        f"(columns {', '.join(search.subject_columns)}): "
         f"{kinds['data']} files of {versions} versions, {kinds['change_data']} of change data, "
         f"{kinds['orphan']} outside any version"
     )

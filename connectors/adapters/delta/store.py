@@ -29,6 +29,7 @@ from connectors.adapters.base import (
 from connectors.adapters.delta.commit import write_blockers
 from connectors.adapters.delta.erase import deletion_masks, erase_rows
 from connectors.adapters.delta.find import Search, find_rows, nested_tables
+from connectors.adapters.delta.indexing import build_index, prune_index
 from connectors.adapters.delta.log import read_history
 from connectors.adapters.delta.purge import Purge, is_history
 from connectors.adapters.delta.rows import rows_apart
@@ -36,6 +37,7 @@ from connectors.adapters.delta.snapshot import DataFile, History, Snapshot, is_a
 from connectors.adapters.delta.table import opened_table
 from connectors.adapters.delta.verify import scan_table
 from connectors.folders import folder_of, masked
+from connectors.index import SubjectIndex
 from connectors.people import column_expression, identifier_text, names_one_of
 from connectors.storage import FileEntry, Folder
 
@@ -52,6 +54,7 @@ class DeltaStore:
     """
 
     kind = "delta"
+    index: SubjectIndex | None = None
 
     def __init__(
         self,
@@ -183,14 +186,24 @@ class DeltaStore:
         )
 
     def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings:
-        """Search every physical file once. Raises StoreError for columns that never existed."""
+        """Search every physical file once, or those that the index leaves. Raises StoreError for
+        columns that never existed."""
         return find_rows(
             self.folder,
             read_history(self.folder),
             self.subject_columns,
             needles,
             progress or silent,
+            self.index,
         )
+
+    def build_index(self, index: SubjectIndex, progress: Progress | None = None) -> int:
+        """Bring an index up to date with the files there are. Raises StoreError."""
+        return build_index(self.folder, self.subject_columns, index, progress or silent)
+
+    def prune_index(self, index: SubjectIndex) -> None:
+        """Have an index forget files that are gone. Raises StoreError."""
+        prune_index(self.folder, self.subject_columns, index)
 
     def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
         """Raises PlanOutdatedError when the table has gone on since the findings were made."""

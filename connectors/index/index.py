@@ -1,0 +1,229 @@
+"""One store's index: a folder with a segment for each physical file.
+
+A segment's name is a keyed hash of the file's path, size and time, and of what its columns are
+called. So a file that changed has no segment, and is searched itself: an index that is behind costs
+time, never a person. What the name stands for cannot be seen from it, nor from the hashes, without
+the key, which lies elsewhere.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import polars as pl
+
+from connectors.adapters.base import Needles
+from connectors.folders import LocalFolder, locked_folder
+from connectors.index import segment
+from connectors.index.segment import Segment
+from connectors.index.terms import (
+    as_bytes,
+    column_terms,
+    is_exact,
+    kind_of,
+    sought_terms,
+    spelled,
+)
+from connectors.storage import FileEntry
+
+_SLICE_ROWS = 1_048_576  # read at once; writers of Delta make row groups of as many
+_ENDING = ".segment"
+_BUILT = "built"
+
+Match = TypeVar("Match")
+Columns = Mapping[str, tuple[pl.Expr, pl.DataType]]
+
+
+@dataclass(frozen=True)
+class Hits:
+    """What the index says of one file. `columns`: those of the index that the file has; `found`:
+    needle's column → in how many rows it names the person, where it does; `exact`: these numbers
+    are what a search would count."""
+
+    columns: frozenset[str]
+    found: Mapping[str, int]
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Size:
+    """`entries`: identifiers, each counted once a file."""
+
+    files: int
+    entries: int
+    bytes: int
+
+
+class SubjectIndex:
+    """`folder`: of this store alone; made when something is kept. `key`: 32 bytes."""
+
+    def __init__(self, folder: Path, key: bytes) -> None:
+        self.folder = folder
+        self.key = key
+
+    def name_of(self, entry: FileEntry, columns: Mapping[str, Sequence[str]]) -> str:
+        """The segment's name of a file as it is now. `columns`: each column that the index covers,
+        with all names that it may have in files."""
+        facts = [entry.path, entry.bytes, entry.modified.isoformat(), sorted(columns.items())]
+        digest = hashlib.blake2b(json.dumps(facts).encode(), key=self.key, digest_size=16)
+        return digest.hexdigest()
+
+    @property
+    def built_at(self) -> datetime | None:
+        """When a build last came to its end."""
+        try:
+            return datetime.fromtimestamp((self.folder / _BUILT).stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return None
+
+    def lookup(self, needles: Needles) -> "Lookup":
+        return Lookup(self, needles)
+
+    def segment(self, name: str) -> Segment | None:
+        return segment.opened(self._path(name))
+
+    @contextmanager
+    def building(self) -> Iterator[bool]:
+        """Hold the index for a build; yields False when another process builds it. What a build
+        that died left half-written goes."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked_folder(self.folder) as ours:
+            if ours:
+                for path in self.folder.glob(".*.tmp"):
+                    path.unlink(missing_ok=True)
+            yield ours
+
+    def holds(self, name: str) -> bool:
+        """Whether the file's segment is there and sound. One that is not is removed."""
+        found = self.segment(name)
+        if found is not None and found.whole:
+            return True
+        self._path(name).unlink(missing_ok=True)
+        return False
+
+    def add(self, name: str, frame: pl.LazyFrame, columns: Columns) -> None:
+        """Hash what stands in a file's identifier columns. Raises polars' errors."""
+        rows = int(frame.select(pl.len()).collect().item())
+        runs = [
+            self._run(column, frame.slice(start, _SLICE_ROWS).select(column_terms(*read)))
+            for start in range(0, rows, _SLICE_ROWS)
+            for column, read in columns.items()
+        ]
+        entries = pl.concat([_NO_ENTRIES, *runs])
+        entries = entries.group_by("hash").agg(pl.col("rows").sum()).sort("hash")
+        kinds = {column: spelled(kind) for column, (_, kind) in columns.items()}
+        body = segment.written(kinds, entries)
+        self._path(name).unlink(missing_ok=True)
+        LocalFolder(self.folder).create(self._path(name).name, body)
+
+    def _run(self, column: str, terms: pl.LazyFrame) -> pl.DataFrame:
+        found = terms.drop_nulls().group_by("term").len().collect()
+        key = self._column_key(column)
+        hashes = [_hash(term, key) for term in as_bytes(found["term"])]
+        return pl.DataFrame(
+            {"hash": hashes, "rows": found["len"]}, schema=_NO_ENTRIES.schema, strict=False
+        )
+
+    def keep(self, names: Collection[str]) -> None:
+        """Remove the segments of all other files, and with them what only these held."""
+        kept = set(names)
+        for path in self.folder.glob(f"*{_ENDING}"):
+            if path.stem not in kept:
+                path.unlink(missing_ok=True)
+
+    def finish(self) -> Size:
+        """Note that every file has been looked at; returns what the index holds now."""
+        (self.folder / _BUILT).touch()
+        files = entries = size = 0
+        for path in self.folder.glob(f"*{_ENDING}"):
+            if found := segment.opened(path):
+                files, entries, size = files + 1, entries + len(found.hashes), size + found.bytes
+        return Size(files, entries, size)
+
+    def remove(self) -> None:
+        """Remove all of it."""
+        if self.folder.is_dir():
+            shutil.rmtree(self.folder)
+
+    def hashes(self, column: str, kind: str, identifiers: Sequence[str]) -> frozenset[int]:
+        """What stands in a segment for the values of such a column that name the person."""
+        key = self._column_key(column)
+        return frozenset(_hash(t, key) for t in sought_terms(kind_of(kind), identifiers))
+
+    def _column_key(self, column: str) -> bytes:
+        return hashlib.blake2b(column.encode(), key=self.key).digest()
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}{_ENDING}"
+
+
+_NO_ENTRIES = pl.DataFrame(schema={"hash": pl.UInt64, "rows": pl.UInt32})
+
+
+def _hash(term: bytes, key: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(term, digest_size=8, key=key).digest(), "little")
+
+
+class Indexed(Generic[Match]):
+    """What one search learned from an index, and how it tells of it. `matches`: path → what is
+    in the file, where the index alone says it."""
+
+    def __init__(self, built_at: datetime | None = None) -> None:
+        self.matches: dict[str, Match] = {}
+        self._built_at = built_at
+        self._known = 0
+        self._counted = 0
+
+    def note(self, path: str, match: Match | None, *, rows: int = 0) -> None:
+        """`match`: None for a file that has to be read."""
+        self._known += 1
+        if match is not None:
+            self.matches[path] = match
+            self._counted += bool(rows)
+
+    def how(self, files: int) -> str:
+        """For the record; empty where the index was of no use. `files`: that were searched."""
+        if not self._known:
+            return ""
+        built = f"built {self._built_at:%Y-%m-%d %H:%M} UTC" if self._built_at else "being built"
+        named = self._known - len(self.matches)
+        text = f"by index of {self._known} files {built}"
+        if self._counted:
+            text += f", by which rows were counted in {self._counted} files"
+        if named or not self._counted:
+            text += f", then rows counted in the {named} files it named"
+        others = files - self._known
+        return f"{text}; {others} files without an entry in it read once" if others else text
+
+
+class Lookup:
+    """One person, or many at once, in the segments of one index."""
+
+    def __init__(self, index: SubjectIndex, needles: Needles) -> None:
+        self.index = index
+        self.needles = {c: tuple(dict.fromkeys(v)) for c, v in needles.items() if v}
+        self._wanted = cache(self._hashes)  # for a column has one type in nearly all files
+
+    def hits(self, name: str) -> Hits | None:
+        """What the segment of this name says; None where there is none."""
+        found = self.index.segment(name)
+        if found is None:
+            return None
+        counts = {}
+        for column, kind in found.columns.items():
+            if column not in self.needles:
+                continue
+            if rows := sum(map(found.rows_with, self._wanted(column, kind))):
+                counts[column] = rows
+        exact = all(is_exact(found.columns[c], self.needles[c]) for c in counts)
+        return Hits(frozenset(found.columns), counts, exact)
+
+    def _hashes(self, column: str, kind: str) -> frozenset[int]:
+        return self.index.hashes(column, kind, self.needles[column])
