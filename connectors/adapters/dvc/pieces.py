@@ -4,9 +4,8 @@ The final scan reads all of them. The search reads with it what holds no rows; t
 cache and remotes it searches by row.
 """
 
-import fnmatch
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +16,7 @@ from connectors.adapters.dvc.names import ObjectName
 from connectors.adapters.dvc.places import Place
 from connectors.adapters.dvc.repository import Repository
 from connectors.folders import FileEntry, LocalFolder
+from connectors.formats.objects import is_unrelated
 from connectors.scan.content import Bytes, UnknownFormatError, scan_content, scan_name
 from connectors.scan.raw import scan_raw
 from connectors.scan.record import Record
@@ -177,11 +177,6 @@ def scan_piece(piece: Piece, body: Bytes, record: Record, unrelated: Sequence[st
         stored = piece.entry.path if piece.entry else piece.logical
         if not is_unrelated((piece.logical, stored), unrelated):
             raise
-
-
-def is_unrelated(paths: Iterable[str], patterns: Sequence[str]) -> bool:
-    """Whether one of a file's names, its output's or its object's, matches one of the patterns."""
-    return any(fnmatch.fnmatchcase(path, pattern) for path in paths for pattern in patterns)
 
 
 def _labelled(piece: Piece) -> str:
