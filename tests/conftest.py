@@ -16,7 +16,7 @@ from tests import builders
 PURE = (
     "audit/ledger/",
     "audit/fuzzing/",
-    *(f"connectors/test_{kind}" for kind in ("delta", "dvc", "files", "iceberg", "scan")),
+    *(f"connectors/test_{kind}" for kind in ("delta", "dvc", "files", "iceberg", "lakefs", "scan")),
     "connectors/test_sql_sqlite",
 )
 

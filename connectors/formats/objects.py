@@ -2,12 +2,19 @@
 
 import fnmatch
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
 
 from connectors.formats.delimited import Dialect
 from connectors.formats.formats import format_of
 from connectors.formats.person import Columns, FileMatch, Person
 from connectors.formats.reading import Names, Reader, match_in
 from connectors.formats.staging import Staging
+from connectors.scan.content import UnknownFormatError, scan_content
+from connectors.scan.record import Record
+
+_SAMPLE = 1 << 16
 
 
 def is_unrelated(paths: Iterable[str], patterns: Sequence[str]) -> bool:
@@ -50,12 +57,35 @@ class ObjectSearch:
         matches = [match for match in found if match is not None]
         return max(matches, key=lambda m: m.person) if matches else None
 
+    def seen_in(self, location: Path, called: str, stored: str) -> tuple[bool, bool]:
+        """Of what holds no rows, searched as the scan will read it: (whether it names the person,
+        whether all of it could be read)."""
+        record = Record(self.person.names)
+        fine = True
+        try:
+            scan_content(location.read_bytes(), called, record)
+        except UnknownFormatError:
+            fine = is_unrelated((called, stored), self.unrelated)
+        # Whatever damage raises, a panic inside polars too: what was not read is not clean.
+        except (Exception, pl.exceptions.PanicException):  # noqa: BLE001
+            fine = False
+        return bool(record.counts), fine and not record.unreadable
+
     def is_all_theirs(self, stored: str, path: str) -> bool:
         """Whether a file goes as a whole: named after the person, with nobody else in it."""
         if not self.names.may_name_person(path):
             return False
         match = self.match(stored, path)
         return match is not None and match.person == match.rows
+
+
+def named_by_content(stored: str, location: Path, columns: Sequence[str]) -> str:
+    """A name for an object that nothing gives one: a file with a header of these columns is CSV."""
+    with location.open("rb") as file:
+        first = file.read(_SAMPLE).lower().split(b"\n")[0]
+    header = not first.lstrip().startswith(b"{")
+    named = header and any(c.lower().encode() in first for c in columns)
+    return f"{stored}.csv" if named else stored
 
 
 def _ways_to_read(paths: Iterable[str]) -> Iterator[str]:
