@@ -508,6 +508,7 @@ def _matched(method: str, path: str) -> tuple[Callable[[Asked], Answer], dict[st
 class _Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet, or each answer waits for the client's system
 
     def log_message(self, *_: Any) -> None:
         return

@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.connectors.lakefs_server import SECRET as LAKEFS_SECRET
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -117,6 +119,20 @@ def wait_for(what: Any, *, seconds: float = 60, message: str = "") -> Any:
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """Embedded mode: SQLite and a private Redis."""
     running = start(tmp_path_factory.mktemp("home"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def bare_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """Embedded mode without the sample company; stores on this machine's own servers."""
+    running = start(
+        tmp_path_factory.mktemp("bare"),
+        VESTIGE_SAMPLE="0",
+        VESTIGE_COOLING_OFF_HOURS="0",
+        VESTIGE_STORE_HOSTS="127.0.0.1",
+        SHOP_LAKEFS_PASSWORD=LAKEFS_SECRET,
+    )
     yield running
     running.stop()
 

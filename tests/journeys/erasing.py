@@ -16,7 +16,7 @@ class Erasure:
         self.owner, self.dpo, self.analyst = (running.client(role) for role in roles)
         self.reference = self.plan_hash = ""
 
-    def connect(self, kind: str, location: str, name: str) -> str:
+    def connect(self, kind: str, location: str, name: str, **options: Any) -> str:
         """Connects a store with the columns customer_id and email; its dataset in lineage."""
         made = self.owner.post(
             "/api/v1/connectors",
@@ -25,6 +25,7 @@ class Erasure:
                 "location": location,
                 "subject_columns": {"customer_id": "customer", "email": "email"},
                 "dataset": {"namespace": "shop", "name": name},
+                "options": options,
             },
         )
         assert made.status_code == 201, made.text

@@ -4,7 +4,7 @@ The order is what makes it safe to be killed. The new objects are committed on a
 which nobody else writes to; then it is merged into the branch it was begun from, squashed to one
 commit whose metadata names the plan. So nobody sees half of it, protected branches take it, and a
 merge fails where somebody else changed the same file. The next run knows by the metadata which
-branches are done, and begins its own branches anew. Nothing is deleted here: old objects are the
+branches are done, and begins its own branch anew. Nothing is deleted here: old objects are the
 purge's.
 """
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from connectors.adapters.base import Erased, ErasePlan, PlanOutdatedError, Progress, StoreError
 from connectors.adapters.lakefs.blockers import hindrances
-from connectors.adapters.lakefs.client import RefusedError
+from connectors.adapters.lakefs.client import Lakefs, RefusedError
 from connectors.adapters.lakefs.find import Search
 from connectors.adapters.lakefs.repository import Commit, Entry, Repository, affected
 from connectors.formats.formats import suffix_of
@@ -28,8 +28,15 @@ _MESSAGE = "Erase as planned"
 _OURS = "vestige-erasure-"  # how our own branches begin
 
 
-def branch_prefix(plan_id: str) -> str:
-    return f"{_OURS}{plan_id[:16]}-"
+def drop_unfinished(client: Lakefs, plan: ErasePlan) -> None:
+    """Our own branches, which an attempt of this plan left behind; nothing needs their commits."""
+    for branch in client.branches():
+        if branch.startswith(_prefix(plan)):
+            client.drop_branch(branch)
+
+
+def _prefix(plan: ErasePlan) -> str:
+    return f"{_OURS}{plan.id[:16]}-"
 
 
 def snapshot(
@@ -49,7 +56,8 @@ def planned_objects(plan: ErasePlan) -> set[str]:
 
 
 class Erasure:
-    """One run of one plan. Two runs at a time undo each other's branches, and lose nothing."""
+    """One run of one plan, after `drop_unfinished`. Two runs of one plan at a time undo each
+    other's branches, and lose nothing."""
 
     def __init__(self, search: Search, plan: ErasePlan, progress: Progress) -> None:
         self.search = search
@@ -58,7 +66,6 @@ class Erasure:
         self.plan = plan
         self.progress = progress
         self.doomed = planned_objects(plan)
-        self.prefix = branch_prefix(plan.id)
         self.moved = self._moved()  # branch → where it was
         self.added: list[str] = []
         self.bytes = 0
@@ -69,18 +76,17 @@ class Erasure:
             raise StoreError(f'There is no mode "{self.plan.mode}". Plan with mode "purge".')
         if self.plan.blockers:
             raise StoreError(f"The plan cannot be carried out: {' '.join(self.plan.blockers)}")
-        others = {b: c for b, c in self.repository.branches.items() if not self._is_ours(b)}
-        if snapshot(others, self.repository.tags, self.moved) != self.plan.snapshot:
+        branches, tags = self.repository.branches, self.repository.tags
+        if snapshot(branches, tags, self.moved) != self.plan.snapshot:
             raise outdated(self.repository)
         waiting = self._waiting()
         if waiting and (found := list(hindrances(self.repository, self.doomed))):
             raise StoreError(f"The erasure cannot begin: {' '.join(found)}")
         rows = self._rows(waiting)
-        self._drop_ours()
         try:
             self._branches(waiting)
         finally:
-            self._drop_ours()
+            drop_unfinished(self.client, self.plan)
         return Erased(
             new_version=self._newest(),
             rows=rows,
@@ -89,26 +95,19 @@ class Erasure:
             detail={"branches_moved": len(self.moved), "bytes_rewritten": self.bytes},
         )
 
-    def _is_ours(self, branch: str) -> bool:
-        return branch.startswith(self.prefix)
-
     def _moved(self) -> dict[str, str]:
         """Branches at whose head an earlier run of this plan has left its commit."""
         return {
             branch: commit.parents[0]
             for branch, commit in self.repository.heads().items()
-            if commit.metadata.get(PLAN) == self.plan.id
-            and commit.parents
-            and not self._is_ours(branch)
+            if commit.metadata.get(PLAN) == self.plan.id and commit.parents
         }
 
     def _waiting(self) -> dict[str, Commit]:
         return {
             branch: commit
             for branch, commit in self.repository.heads().items()
-            if branch not in self.moved
-            and not self._is_ours(branch)
-            and any(affected(self.repository, commit, self.doomed))
+            if branch not in self.moved and any(affected(self.repository, commit, self.doomed))
         }
 
     def _rows(self, waiting: Mapping[str, Commit]) -> int:
@@ -135,7 +134,7 @@ class Erasure:
 
     def _prepared(self, source: str, head: Commit) -> str:
         """A branch of ours on top of this commit, without the person."""
-        name = f"{self.prefix}{head.id[:16]}"
+        name = f"{_prefix(self.plan)}{head.id[:16]}"
         try:
             self.client.begin_branch(name, head.id)
             with tempfile.TemporaryDirectory(prefix="vestige-") as scratch:
@@ -188,11 +187,6 @@ class Erasure:
         if self.client.commit(made).parents[0] != head.id:
             raise outdated(self.repository)  # somebody was faster by a hair; theirs is kept
         self.moved[branch] = head.id
-
-    def _drop_ours(self) -> None:
-        """What this plan's attempts began: our own branches, whose commits nothing needs now."""
-        for branch in filter(self._is_ours, self.client.branches()):
-            self.client.drop_branch(branch)
 
     def _newest(self) -> str | None:
         branch = self.repository.default_branch

@@ -22,7 +22,7 @@ from connectors.adapters.base import (
 from connectors.adapters.lakefs.blockers import blockers_of, hindrances
 from connectors.adapters.lakefs.blocks import Blocks, blocks_at
 from connectors.adapters.lakefs.client import Lakefs
-from connectors.adapters.lakefs.erase import Erasure, planned_objects, snapshot
+from connectors.adapters.lakefs.erase import Erasure, drop_unfinished, planned_objects, snapshot
 from connectors.adapters.lakefs.find import Search
 from connectors.adapters.lakefs.location import parse_place
 from connectors.adapters.lakefs.purge import Purge
@@ -91,8 +91,10 @@ class LakefsStore:
         return blocks_at(namespace, self.block_folder, self.permit)
 
     @contextmanager
-    def _read(self) -> Iterator[Repository]:
+    def _read(self, prepare: Callable[[Lakefs], None] = lambda _: None) -> Iterator[Repository]:
+        """`prepare`: what is to be done first."""
         with self._client() as client:
+            prepare(client)
             found = client.repository()
             yield read_repository(client, self._blocks(found.storage_namespace), found)
 
@@ -192,12 +194,9 @@ class LakefsStore:
                 blockers += hindrances(repository, planned_objects(plan))
             return ErasePlan(**{**vars(plan), "blockers": tuple(dict.fromkeys(blockers))})
 
-    @contextmanager
-    def _writing(self) -> Iterator[Repository]:
+    def _refuse_if_read_only(self) -> None:
         if self.role != "writer":
-            raise StoreError(f"{self.place.shown} was opened for reading only.")
-        with self._read() as repository:
-            yield repository
+            raise StoreError(f"This store, {self.place.shown}, was opened for reading only.")
 
     def erase(self, plan: ErasePlan, needles: Needles, progress: Progress | None = None) -> Erased:
         """Commit data without the person on every branch whose newest data holds them.
@@ -205,12 +204,17 @@ class LakefsStore:
         Raises PlanOutdatedError (a ref changed), ResidueError, StoreError; what was not reached is
         as it was, and the same plan goes on from there.
         """
-        with self._writing() as repository, self._search(repository, needles) as search:
+        self._refuse_if_read_only()
+        with (
+            self._read(lambda client: drop_unfinished(client, plan)) as repository,
+            self._search(repository, needles) as search,
+        ):
             return Erasure(search, plan, progress or silent).run()
 
     def purge_history(self, plan: ErasePlan, progress: Progress | None = None) -> Erased:
         """Delete the planned objects in the block store. Raises StoreError."""
-        with self._writing() as repository:
+        self._refuse_if_read_only()
+        with self._read() as repository:
             return Purge(repository, plan, progress or silent).run()
 
     def verify_erased(
