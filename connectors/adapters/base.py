@@ -8,6 +8,7 @@ aware UTC datetimes, sizes are bytes, paths are relative to the store's root.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
@@ -124,6 +125,29 @@ class Erased:
 
 
 @dataclass(frozen=True)
+class BranchCommit:
+    """A step of a branch; of a merge, the first parent is what the branch was."""
+
+    id: str
+    parents: tuple[str, ...]
+    seconds: int  # since 1970, UTC
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """What a merge would bring to a branch. `identifiers`: of a column, as text, in the files that
+    would be new or changed; personal data."""
+
+    destination: str  # the branch's newest commit
+    schema_before: tuple[tuple[str, str], ...]  # (column, type)
+    schema_after: tuple[tuple[str, str], ...]
+    rows_before: int
+    rows_added: int
+    rows_removed: int
+    identifiers: Callable[[str], Iterable[str]]
+
+
+@dataclass(frozen=True)
 class Trace:
     path: str
     where: str  # "column customer_id", "footer statistics", "raw bytes", "file name"
@@ -200,4 +224,17 @@ class ComparesRows(Protocol):
     def rows_apart(self, version: str, other: str) -> "Iterable[pl.DataFrame]":
         """At least those rows of `version` that `other` does not have: what stands in objects that
         both read may be left out. Raises StoreError."""
+        ...
+
+
+@runtime_checkable
+class GuardsMerges(Protocol):
+    """A store with branches, whose merges can be judged before they happen."""
+
+    def incoming(self, branch: str, source: str) -> AbstractContextManager[Incoming]:
+        """What merging the commit `source` into the branch would bring. Raises StoreError."""
+        ...
+
+    def branch_line(self, branch: str) -> Iterable[BranchCommit]:
+        """What happened to a branch, newest first; a merge is one step. Raises StoreError."""
         ...

@@ -3,14 +3,14 @@
 No lakeFS server runs where these tests do. This one keeps state as the real one does (branches with
 changes that are not committed, commits, tags, protected branches, merges with three sides, hooks
 before a merge), and each of its answers is built with the vendor's own models, so an answer of
-another shape cannot be given. `routes()` and `test_lakefs_server` compare its paths, methods and
-statuses with those that the vendor's client knows.
+another shape cannot be given. `test_lakefs_server` compares its paths, methods and statuses with
+those that the vendor's client knows.
 """
 
 import base64
-import dataclasses
 import fnmatch
 import hashlib
+import importlib
 import json
 import re
 import threading
@@ -22,10 +22,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import yaml
-from lakefs_sdk import models
+
+models: Any = importlib.import_module("lakefs_sdk.models")  # it exports them, and does not say so
 
 NAMESPACE = "local://shop-store/main"
 REPOSITORY = "shop"
@@ -92,9 +93,9 @@ class Shop:
         self.webhook: Webhook | None = None
         self.runs: list[dict[str, Any]] = []
         self.failing = 0  # the status that everything is answered with
+        self.redirect = ""  # to which everything is sent on
         self.before: Callable[[str, str], None] = lambda _method, _path: None
         self.requests: list[str] = []
-        self.lock = threading.RLock()
         self.folder.mkdir(parents=True)
         first = self._add((), "Repository created", {}, {})
         self.branches["main"] = Branch(first.id)
@@ -183,16 +184,21 @@ class Shop:
         target.head, target.staged = made.id, {}
         return made
 
-    def log(self, ref: str) -> list[Commit]:
+    def log(self, ref: str, *, first_parent: bool = False) -> list[Commit]:
         found: dict[str, Commit] = {}
         waiting = [self.resolve(ref)[0].id]
         while waiting:
             commit = self.commits[waiting.pop()]
             found[commit.id] = commit
-            waiting += [p for p in commit.parents if p not in found]
+            parents = commit.parents[:1] if first_parent else commit.parents
+            waiting += [p for p in parents if p not in found]
         return sorted(found.values(), key=lambda c: (-c.date, c.id))
 
-    def merge(self, source: str, branch: str, given: models.Merge) -> Commit:
+    def base_of(self, ours: Commit, theirs: Commit) -> Commit:
+        ancestors = {c.id for c in self.log(ours.id)}
+        return next(c for c in self.log(theirs.id) if c.id in ancestors)
+
+    def merge(self, source: str, branch: str, given: Any) -> Commit:
         """Raises RefusedError: 409 where both sides changed a path, 412 where a hook says no."""
         target = self.branch(branch)
         if self.read_only:
@@ -200,8 +206,7 @@ class Shop:
         if target.staged:
             raise RefusedError(400, f"{branch}: uncommitted changes (dirty branch)")
         theirs, ours = self.resolve(source)[0], self.commits[target.head]
-        ancestors = {c.id for c in self.log(ours.id)}
-        base = next(c for c in self.log(theirs.id) if c.id in ancestors).tree
+        base = self.base_of(ours, theirs).tree
         tree = dict(ours.tree)
         for path in base.keys() | theirs.tree.keys():
             new = theirs.tree.get(path)
@@ -222,7 +227,7 @@ class Shop:
         return made
 
     def _run_hooks(
-        self, theirs: Commit, source: str, branch: str, ours: Commit, given: models.Merge
+        self, theirs: Commit, source: str, branch: str, ours: Commit, given: Any
     ) -> None:
         """Actions are read from the source commit. Any answer but 2xx aborts the merge."""
         for path, stored in theirs.tree.items():
@@ -255,7 +260,8 @@ class Shop:
             for name, value in properties.get("headers", {}).items()
         }
         assert self.webhook is not None, "a hook runs, and nothing receives it"
-        status = self.webhook(properties["url"], headers, event)
+        query = urlencode(properties.get("query_params", {}))
+        status = self.webhook(f"{properties['url']}?{query}", headers, event)
         self.runs.append(event | {"status": status})
         if not 200 <= status < 300:
             raise RefusedError(412, f"pre-merge hook aborted, status {status}")
@@ -328,19 +334,20 @@ def _page(asked: Asked, kind: Any, items: list[tuple[str, dict[str, Any]]]) -> A
 
 
 def _commit_model(commit: Commit) -> dict[str, Any]:
-    body = dataclasses.asdict(commit)
-    return models.Commit(
+    body: dict[str, Any] = models.Commit(
         id=commit.id, parents=list(commit.parents), committer=commit.committer,
         message=commit.message, creation_date=commit.date, meta_range_id=commit.meta_range,
-        metadata=body["metadata"],
+        metadata=dict(commit.metadata),
     ).dict()  # fmt: skip
+    return body
 
 
 def _stats(path: str, stored: Stored) -> dict[str, Any]:
-    return models.ObjectStats(
+    body: dict[str, Any] = models.ObjectStats(
         path=path, path_type="object", physical_address=stored.address, checksum=stored.checksum,
         size_bytes=stored.size, mtime=_START, metadata=stored.metadata,
     ).dict()  # fmt: skip
+    return body
 
 
 def _repository(asked: Asked) -> Answer:
@@ -378,7 +385,9 @@ def _tags(asked: Asked) -> Answer:
 
 
 def _log(asked: Asked) -> Answer:
-    found = [(c.id, _commit_model(c)) for c in asked.shop.log(asked.names["ref"])]
+    first_parent = asked.query.get("first_parent", "").lower() == "true"
+    commits = asked.shop.log(asked.names["ref"], first_parent=first_parent)
+    found = [(c.id, _commit_model(c)) for c in commits]
     return _page(asked, models.CommitList, found)
 
 
@@ -463,8 +472,11 @@ def _uncommitted(asked: Asked) -> Answer:
 
 
 def _diff_refs(asked: Asked) -> Answer:
-    left, right = (asked.shop.resolve(asked.names[n])[1] for n in ("leftRef", "rightRef"))
-    return _page(asked, models.DiffList, _diff(left, right))
+    shop = asked.shop
+    left, right = (shop.resolve(asked.names[n]) for n in ("leftRef", "rightRef"))
+    if asked.query.get("type", "three_dot") == "three_dot":
+        left = (left[0], dict(shop.base_of(left[0], right[0]).tree))
+    return _page(asked, models.DiffList, _diff(left[1], right[1]))
 
 
 def _merge(asked: Asked) -> Answer:
@@ -521,6 +533,8 @@ class _Handler(BaseHTTPRequestHandler):
         except RefusedError as exc:
             answer = _answer(exc.status, models.Error(message=str(exc)))
         self.send_response(answer.status)
+        if self.server.shop.redirect:
+            self.send_header("Location", self.server.shop.redirect)
         self.send_header("Content-Type", answer.kind)
         self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
@@ -542,8 +556,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise RefusedError(404, "repository not found")
         shop.before(self.command, path)
         asked = {name: values[0] for name, values in parse_qs(query).items()}
-        with shop.lock:
-            shop.requests.append(f"{user} {self.command} {path}")
-            return handle(Asked(shop, names, asked, dict(self.headers.items()), body))
+        shop.requests.append(f"{user} {self.command} {path}")
+        return handle(Asked(shop, names, asked, dict(self.headers.items()), body))
 
     do_GET = do_POST = do_DELETE = _handle  # noqa: N815

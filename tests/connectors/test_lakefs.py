@@ -362,14 +362,10 @@ def test_wrong_options_and_locations_are_refused(server: Server) -> None:
     assert parse_place("https://h:8443#shop/a/b/").prefix == "a/b/"
 
 
-def test_a_redirect_is_not_followed(server: Server) -> None:
-    asked: list[str] = []
-
-    def redirected(method: str, path: str) -> None:
-        asked.append(path)
+def test_a_redirect_is_not_followed(server: Server, tmp_path: Path) -> None:
+    with opened_shop(tmp_path / "other") as other:
         server.shop.failing = 307
-
-    server.shop.before = redirected
-    with pytest.raises(StoreError):
-        store(server).versions()
-    assert len(asked) == 1
+        server.shop.redirect = f"http://127.0.0.1:{other.server_port}/api/v1/repositories/shop"
+        with pytest.raises(StoreError, match="broke off"):
+            store(server).versions()
+        assert other.shop.requests == []

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,10 @@ def erase_and_purge(server: Server, plan: ErasePlan) -> None:
     opened.purge_history(plan)
 
 
-def state(server: Server) -> dict[str, object]:
+State = dict[str, tuple[dict[str, bytes], dict[str, Any], tuple[str, ...]]]
+
+
+def state(server: Server) -> State:
     """What matters: what each branch shows, on top of which commit, and that nothing is open."""
     shop = server.shop
     return {

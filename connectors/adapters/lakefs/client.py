@@ -140,9 +140,10 @@ class Lakefs:
     def head(self, branch: str) -> str:
         return self._ask(self._api.branches_api.get_branch, branch).commit_id
 
-    def log(self, ref: str) -> Iterator[Commit]:
-        """The commits that lead to a ref, newest first."""
-        return self._pages(self._api.refs_api.log_commits, ref)
+    def log(self, ref: str, *, first_parent: bool = False) -> Iterator[Commit]:
+        """The commits that lead to a ref, newest first; with `first_parent` without those that
+        came by a merge."""
+        return self._pages(self._api.refs_api.log_commits, ref, first_parent=first_parent)
 
     def commit(self, name: str) -> Commit:
         return self._ask(self._api.commits_api.get_commit, name)
@@ -159,6 +160,10 @@ class Lakefs:
 
     def uncommitted(self, branch: str) -> Iterator[Diff]:
         return self._pages(self._api.branches_api.diff_branch, branch)
+
+    def changes(self, branch: str, source: str) -> Iterator[Diff]:
+        """What changed in a source since it and the branch parted."""
+        return self._pages(self._api.refs_api.diff_refs, branch, source, type="three_dot")
 
     def is_there(self, ref: str, path: str) -> bool:
         """Whether an object's data can still be read."""

@@ -206,7 +206,7 @@ def _listed(
     commits = {}
     for name, commit in raw.items():
         if commit.meta_range_id not in listings:
-            entries = (_entry(blocks, stats) for stats in client.objects(name))
+            entries = (entry_of(blocks, stats) for stats in client.objects(name))
             listings[commit.meta_range_id] = {e.path: e for e in entries}
         metadata = dict(commit.metadata or {})
         said = [commit.message, commit.committer, *(f"{k}={v}" for k, v in metadata.items())]
@@ -221,7 +221,7 @@ def _listed(
     return commits
 
 
-def _entry(blocks: Blocks, stats: sdk_object_stats.ObjectStats) -> Entry:
+def entry_of(blocks: Blocks, stats: sdk_object_stats.ObjectStats) -> Entry:
     return Entry(
         stats.path,
         blocks.key(stats.physical_address),
@@ -237,7 +237,7 @@ def _changes(client: Lakefs, blocks: Blocks, branch: str) -> dict[str, Entry | N
         found[change.path] = None
         if change.type != "removed":
             try:
-                found[change.path] = _entry(blocks, client.stat(branch, change.path))
+                found[change.path] = entry_of(blocks, client.stat(branch, change.path))
             except ObjectGoneError:
                 continue  # somebody took it back just now
     return found

@@ -1,14 +1,16 @@
 """A lakeFS repository, or what lies below one of its paths, as a store."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from connectors.adapters.base import (
+    BranchCommit,
     Erased,
     ErasePlan,
     Findings,
+    Incoming,
     Needles,
     PlanOutdatedError,
     Progress,
@@ -25,6 +27,7 @@ from connectors.adapters.lakefs.client import Lakefs
 from connectors.adapters.lakefs.erase import Erasure, drop_unfinished, planned_objects, snapshot
 from connectors.adapters.lakefs.find import Search
 from connectors.adapters.lakefs.location import parse_place
+from connectors.adapters.lakefs.merging import Merge, branch_line
 from connectors.adapters.lakefs.purge import Purge
 from connectors.adapters.lakefs.repository import Commit, Repository, read_repository
 from connectors.adapters.lakefs.staging import staging
@@ -35,6 +38,7 @@ from connectors.formats.objects import is_unrelated
 from connectors.formats.person import Columns, Person, names_in
 from connectors.formats.profiles import profile_of, somebody_else
 from connectors.formats.reading import Reader
+from connectors.formats.staging import Staging
 from connectors.formats.versions import FileVersions, identifiers_in, searchable_schema
 from connectors.references import Role, credential
 from connectors.scan.identifiers import Identifiers
@@ -100,9 +104,12 @@ class LakefsStore:
 
     @contextmanager
     def _versions(self, *, check: bool = True) -> Iterator[Versions]:
-        with self._read() as repository, staging(repository, check=check) as staged:
-            reader = Reader(staged, self.dialect, self.subject_columns)
-            yield Versions(repository, FileVersions(staged, reader, self.unrelated_files))
+        with self._read() as repository, _staged(repository, check=check) as staged:
+            yield Versions(repository, self._files(staged))
+
+    def _files(self, staged: Staging) -> FileVersions:
+        reader = Reader(staged, self.dialect, self.subject_columns)
+        return FileVersions(staged, reader, self.unrelated_files)
 
     def versions(self, *, digests: bool = True) -> Sequence[StoreVersion]:
         """One for each commit that lists other objects than its parents do, and whose data is all
@@ -144,7 +151,7 @@ class LakefsStore:
 
     @contextmanager
     def _search(self, repository: Repository, needles: Needles) -> Iterator[Search]:
-        with staging(repository) as staged:
+        with _staged(repository) as staged:
             yield Search(
                 repository, staged, self.columns, needles, self.dialect, self.unrelated_files
             )
@@ -242,6 +249,20 @@ class LakefsStore:
             commit = self._commit(versions.repository, version)
             yield from identifiers_in(list(versions.data(commit)), column, version)
 
+    @contextmanager
+    def incoming(self, branch: str, source: str) -> Iterator[Incoming]:
+        """What merging a commit into a branch would bring. Raises StoreError."""
+        with self._client() as client:
+            blocks = self._blocks(client.repository().storage_namespace)
+            merge = Merge(client, blocks, branch, source)
+            with staging(client, blocks, merge.objects, check=False) as staged:
+                yield merge.incoming(self._files(staged))
+
+    def branch_line(self, branch: str) -> Iterator[BranchCommit]:
+        """What happened to a branch, newest first. Raises StoreError."""
+        with self._client() as client:
+            yield from branch_line(client, branch)
+
     def control_subject(self, needles: Needles) -> tuple[str, str] | None:
         """(column, identifier) of somebody else in the newest data; None when nobody is left.
 
@@ -258,6 +279,10 @@ class LakefsStore:
                 if found := somebody_else(rows, person):
                     return found
         return None
+
+
+def _staged(repository: Repository, *, check: bool = True) -> AbstractContextManager[Staging]:
+    return staging(repository.client, repository.blocks, repository.objects, check=check)
 
 
 def _lost(retained: Sequence[str], versions: Collection[str]) -> tuple[str, ...]:
