@@ -4,15 +4,17 @@ A server whose block store is `local` keeps the namespace "local://shop/data" in
 "shop/data" below its setting `blockstore.local.path`, which the option `block_folder` names here.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from connectors.adapters.base import OptionError, StoreError
 from connectors.folders import FileEntry, LocalFolder
 
 _LOCAL = "local://"
+_ADDRESS = re.compile(r"[a-z0-9]+%3A%2F%2F")  # with its marks quoted, so that it is one word
 OWN = "_lakefs/"  # where the server keeps its listings of commits, and the logs of its actions
 
 
@@ -31,10 +33,10 @@ class Blocks:
         inside = address.removeprefix(f"{self.namespace.rstrip('/')}/")
         if inside != address and ".." not in inside.split("/"):
             return inside
-        return address.replace(":", "%3A")
+        return quote(address, safe="")
 
     def is_inside(self, key: str) -> bool:
-        return "%3A" not in key
+        return not _ADDRESS.match(key)
 
     def has(self, key: str) -> bool:
         return self.folder is not None and self.is_inside(key) and self.folder.exists(key)
