@@ -10,7 +10,7 @@ from compliance.discovery import erase_plan_of
 from compliance.events import MERGE_JUDGED
 from compliance.models import Step, Suppression
 from compliance.queries import WHOLE_NUMBERS, hits_among
-from connectors.adapters.base import GuardsMerges, Incoming, StoreError
+from connectors.adapters.base import GuardsMerges, Incoming, MergeTooLargeError, StoreError
 from connectors.models import Connector
 from connectors.queries import open_store
 from lineage.gates import FAIL, PASS, REVIEW, Candidate, Current, Reason, evaluate
@@ -68,6 +68,8 @@ def judge(connector: Connector, branch: str, source: str, plan: str) -> Judgemen
             effects = {reason.effect for reason in reasons}
             worst = next((e for e in (FAIL, REVIEW) if e in effects), PASS)
             return Judgement(incoming.destination, worst, reasons)
+    except MergeTooLargeError as exc:
+        return Judgement("", FAIL, (Reason("size", FAIL, str(exc)),))
     except StoreError:
         # Its words may name a file, and the answer lands in the log of the hook.
         text = "Vestige cannot read what the merge would bring. Test the store's connection."

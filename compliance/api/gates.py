@@ -51,7 +51,9 @@ class UnjudgedQuerySerializer(GuardSerializer):
 
 
 class MergeReasonSerializer(serializers.Serializer[Any]):
-    rule = serializers.ChoiceField(choices=["schema", "change", "suppression", "unreadable"])
+    rule = serializers.ChoiceField(
+        choices=["schema", "change", "suppression", "size", "unreadable"]
+    )
     effect = serializers.ChoiceField(choices=["pass", "review", "fail"])
     text = serializers.CharField()
 

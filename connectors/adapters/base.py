@@ -35,6 +35,10 @@ class PlanOutdatedError(StoreError):
     """The store changed since the plan was made: plan again, nothing was erased."""
 
 
+class MergeTooLargeError(StoreError):
+    """A merge that cannot be judged while it waits; the message holds sizes only."""
+
+
 class ResidueError(StoreError):
     """Rows were still found after the erasure; names the object."""
 

@@ -15,6 +15,7 @@ from accounts.roles import Role
 from audit.queries import event_of
 from compliance.actions.erasure import execute
 from compliance.states import State
+from connectors.adapters.lakefs import merging
 from connectors.models import Connector
 from tests.builders import api, sequenced, user
 from tests.compliance.builders import approved, connected, purchases, team, work_off
@@ -223,6 +224,16 @@ def test_the_door_refuses_strangers_and_nonsense(gated: Shop, connector: Connect
     assert status(pipeline, event | {"event_type": "post-merge"}) == 400
     assert status(pipeline, event | {"branch_id": "../main"}) == 400
     assert status(pipeline, event | {"source_ref": "main"}) == 400
+
+
+def test_a_merge_that_is_too_large_for_the_minute_is_refused(
+    gated: Shop, connector: Connector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "MOST_BYTES", 100)
+    with pytest.raises(RefusedError):
+        merge(gated, change(gated, "purchases.csv", file_of(gated, "purchases.csv") + MORE))
+    assert "Merge in smaller parts" in ANSWERS[-1].json()["detail"]
+    assert verdicts(connector)[-1]["rules"] == ["size"]
 
 
 def test_a_merge_that_cannot_be_read_is_refused_without_a_word_of_why(

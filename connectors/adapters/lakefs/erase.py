@@ -143,9 +143,9 @@ class Erasure:
             self.client.record(name, _MESSAGE, {PLAN: self.plan.id})
         except RefusedError as exc:
             raise StoreError(
-                f"lakeFS refused to take the erased data (status {exc.status}). Every branch is as "
-                "it was. Check what the writer's access key may do and the hooks of the branch "
-                f"{source}, then run the erasure again."
+                f"lakeFS refused to take the erased data (status {exc.status}). The branch "
+                f"{source} is as it was. Check what the writer's access key may do and the "
+                "repository's hooks, then run the erasure again."
             ) from None
         return name
 
@@ -163,7 +163,7 @@ class Erasure:
         except (OSError, pa.ArrowException) as exc:
             why = exc.strerror if isinstance(exc, OSError) else ""
             raise StoreError(
-                f"The file {shown} could not be written anew: {why or type(exc).__name__}. Every "
+                f"The file {shown} could not be written anew: {why or type(exc).__name__}. Its "
                 "branch is as it was. Check free space and access, then run the erasure again."
             ) from exc
         finally:

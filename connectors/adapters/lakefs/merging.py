@@ -4,7 +4,7 @@ and waits a minute, so nothing is read but the newest commit and what changes.""
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from connectors.adapters.base import BranchCommit, Incoming, StoreError
+from connectors.adapters.base import BranchCommit, Incoming, MergeTooLargeError
 from connectors.adapters.lakefs.blocks import Blocks
 from connectors.adapters.lakefs.client import Lakefs
 from connectors.adapters.lakefs.repository import Entry, entry_of
@@ -45,7 +45,7 @@ class Merge:
         added, gone = _apart(self.after, self.before), _apart(self.before, self.after)
         changing = sum(e.bytes for e in (*added, *gone))
         if changing > MOST_BYTES:
-            raise StoreError(
+            raise MergeTooLargeError(
                 f"Files of {changing:,} bytes change, more than the {MOST_BYTES:,} that are judged "
                 "while lakeFS waits. Merge in smaller parts."
             )
