@@ -72,7 +72,7 @@ def _flatten(detail: Any, path: str = "") -> list[dict[str, str]]:
 def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response | None:
     """Django REST framework's hook: every refusal leaves as problem+json."""
     if isinstance(exc, ProblemError):
-        return _response(exc.status, exc.title, exc.detail, exc.errors)
+        return _response(exc.status, exc.title, exc.detail, exc.errors, exc.more)
     if isinstance(exc, Http404):
         exc = exceptions.NotFound("There is nothing here that you may see.")
     elif isinstance(exc, PermissionDenied):
@@ -91,7 +91,12 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response | 
     return answer
 
 
-def _response(status: int, title: Any, detail: str, errors: FieldErrors) -> Response:
-    return Response(
-        body_of(status, str(title), detail, errors), status=status, content_type=CONTENT_TYPE
-    )
+def _response(
+    status: int,
+    title: Any,
+    detail: str,
+    errors: FieldErrors,
+    more: Mapping[str, Any] | None = None,
+) -> Response:
+    body = body_of(status, str(title), detail, errors) | dict(more or {})
+    return Response(body, status=status, content_type=CONTENT_TYPE)

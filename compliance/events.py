@@ -72,4 +72,7 @@ NOTICE_STARTED = define("notice.started")
 NOTICE_EVIDENCE_REJECTED = define("notice.evidence_rejected", "replacement", "failed")
 NOTICE_CLOSED = define("notice.closed", "replacement", "disposition", "checks")
 NOTICE_WAIVED = define("notice.waived", "until", "reason_sha256")
+MERGE_JUDGED = define(
+    "gate.merge_judged", "verdict", "let_in", "rules", "branch_sha256", "destination", "source"
+)
 MAIL_SENT = define("mail.sent", "purpose", "message_id")

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,13 +17,14 @@ from accounts.queries import system_user
 from accounts.roles import Role
 from audit import vault
 from audit.keys import named_key
-from audit.subjects import SubjectRef, normalise
+from audit.subjects import SubjectError, SubjectRef, normalise
 from compliance.errors import NotErasedError
 from compliance.leases import LEASE
 from compliance.models import Mail, Notice, Plan, Request, Step, Suppression, Tail
 from compliance.states import NOTICE_OPEN, OPEN, State
 
 STATUS_LINK_DAYS = 180
+WHOLE_NUMBERS = frozenset({"byte", "short", "integer", "long"})  # as stores name their types
 
 
 def requests_visible_to(user: Any) -> QuerySet[Request]:
@@ -124,6 +125,28 @@ def number_digest(kind: str, value: str) -> str | None:
     except ValueError:
         return None
     return keyed_hash("suppression", f"{kind}\0#{number}")
+
+
+def hits_among(
+    values: Iterable[str], kind: str, gone: Collection[str], *, as_numbers: bool
+) -> tuple[int, int]:
+    """How many of the identifiers have one of these suppression digests, and how many were read.
+
+    A person known as "00004" is 4 in a column of whole numbers; in a text column "4" is another.
+    """
+    hits = count = 0
+    for value in values:
+        count += 1
+        try:
+            digest = (
+                number_digest(kind, value)
+                if as_numbers
+                else suppression_digest(SubjectRef(kind, value))
+            )
+        except SubjectError:
+            continue  # blanks, or longer than any identifier may be
+        hits += digest in gone
+    return hits, count
 
 
 def suppressed(refs: Sequence[SubjectRef]) -> list[bool]:

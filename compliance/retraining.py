@@ -1,18 +1,14 @@
 """Whether a model has really left a person behind: checks on facts, not on declarations."""
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from audit.subjects import SubjectRef
 from compliance.models import Notice
-from compliance.queries import number_digest, suppression_digest
+from compliance.queries import WHOLE_NUMBERS, hits_among
 from connectors.adapters.base import StoreError
 from connectors.queries import enabled_connectors, open_store
 from lineage.models import Version
 from lineage.queries import training_versions
-
-_WHOLE_NUMBERS = {"byte", "short", "integer", "long"}  # Delta's names of their types
 
 
 @dataclass(frozen=True)
@@ -104,28 +100,11 @@ def _version_without_person(version: Version, gone: set[str]) -> Check:
         types = dict(store.schema(version.version))
         for column, kind in connector.subject_columns.items():
             values = store.identifier_values(column, version.version)
-            numbers = types.get(column, "") in _WHOLE_NUMBERS
-            hits, count = _hits(values, kind, gone, as_numbers=numbers)
+            numbers = types.get(column, "") in WHOLE_NUMBERS
+            hits, count = hits_among(values, kind, gone, as_numbers=numbers)
             read += count
             if hits:
                 return _fails(name, f"{hits} of its identifiers are of the erased person.")
     except StoreError as exc:
         return _fails(name, str(exc))
     return _holds(name, f"{read:,} distinct identifiers read, none of them the person's.")
-
-
-def _hits(values: Iterable[str], kind: str, gone: set[str], *, as_numbers: bool) -> tuple[int, int]:
-    """How many of the values are the person's, and how many were read.
-
-    A person known as "00004" is 4 in a column of whole numbers; in a text column "4" is another.
-    """
-    hits = count = 0
-    for value in values:
-        count += 1
-        digest = (
-            number_digest(kind, value)
-            if as_numbers
-            else suppression_digest(SubjectRef(kind, value))
-        )
-        hits += digest in gone
-    return hits, count

@@ -76,6 +76,20 @@ KINDS: dict[str, KindHelp] = {
             _UNRELATED,
         ),
     ),
+    "lakefs": KindHelp(
+        "a repository of a lakeFS server",
+        ("https://host#shop", "https://host:8443#shop/exports/"),
+        (
+            (
+                "user = AKIAIOSFODNN7EXAMPLE",
+                "the access key, and password_env = LAKEFS_PASSWORD, the variable that holds its "
+                "secret, or password_file; the same with writer_ and verifier_ before them",
+            ),
+            ("block_folder = /data/lakefs", "the server's blockstore.local.path, as seen here"),
+            *_DIALECT,
+            _UNRELATED,
+        ),
+    ),
     "files": KindHelp(
         "a folder of Parquet, CSV and JSON Lines files, plain or packed with gzip, on a disk or in "
         "S3",

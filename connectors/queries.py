@@ -27,6 +27,8 @@ from connectors.adapters.dvc import DvcStore
 from connectors.adapters.dvc.store import parse_location
 from connectors.adapters.files import FilesStore
 from connectors.adapters.iceberg import IcebergStore, parse_place
+from connectors.adapters.lakefs import LakefsStore
+from connectors.adapters.lakefs import parse_place as parse_repository
 from connectors.adapters.sqltables import SqlStore, parse_address
 from connectors.comparing import Comparison, RowChanges, compare, row_changes
 from connectors.folders import LocalFolder, LocationError, local_path
@@ -148,6 +150,22 @@ def _open_iceberg(
     return Opened(store, place.location, place.shown_table)
 
 
+def _open_lakefs(
+    location: str, subject_columns: Iterable[str], options: Mapping[str, Any], role: StoreRole
+) -> Opened:
+    place = parse_repository(location)
+    _refuse_other_host(place.host, place.port)
+    _refuse_other_secrets(options)
+    store = LakefsStore(
+        place.location,
+        subject_columns,
+        options,
+        role=role,
+        permit=lambda folder: allowed_path(str(folder)),
+    )
+    return Opened(store, place.location, place.name)
+
+
 def _refuse_other_host(host: str, port: int | None) -> None:
     allowed = [name.lower() for name in settings.VESTIGE_STORE_HOSTS]
     if not {host, f"{host}:{port}"} & set(allowed):
@@ -175,6 +193,7 @@ OPENERS: dict[str, Opener] = {
     Connector.Kind.ICEBERG.value: _open_iceberg,
     Connector.Kind.SQL.value: _open_sql,
     Connector.Kind.DVC.value: _open_dvc,
+    Connector.Kind.LAKEFS.value: _open_lakefs,
 }
 
 

@@ -16,7 +16,10 @@ from tests import builders
 PURE = (
     "audit/ledger/",
     "audit/fuzzing/",
-    *(f"connectors/test_{kind}" for kind in ("delta", "dvc", "files", "iceberg", "s3", "scan")),
+    *(
+        f"connectors/test_{kind}"
+        for kind in ("delta", "dvc", "files", "iceberg", "lakefs", "s3", "scan")
+    ),
     "connectors/test_sql_sqlite",
 )
 

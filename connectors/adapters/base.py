@@ -8,6 +8,7 @@ aware UTC datetimes, sizes are bytes, paths are relative to the store's root.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
@@ -34,6 +35,10 @@ class OptionError(StoreError):
 
 class PlanOutdatedError(StoreError):
     """The store changed since the plan was made: plan again, nothing was erased."""
+
+
+class MergeTooLargeError(StoreError):
+    """A merge that cannot be judged while it waits; the message holds sizes only."""
 
 
 class ResidueError(StoreError):
@@ -123,6 +128,29 @@ class Erased:
             objects_added=tuple(facts["objects_added"]),
             detail=facts["detail"],
         )
+
+
+@dataclass(frozen=True)
+class BranchCommit:
+    """A step of a branch; of a merge, the first parent is what the branch was."""
+
+    id: str
+    parents: tuple[str, ...]
+    seconds: int  # since 1970, UTC
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """What a merge would bring to a branch. `identifiers`: of a column, as text, in the files that
+    would be new or changed; personal data."""
+
+    destination: str  # the branch's newest commit
+    schema_before: tuple[tuple[str, str], ...]  # (column, type)
+    schema_after: tuple[tuple[str, str], ...]
+    rows_before: int
+    rows_added: int
+    rows_removed: int
+    identifiers: Callable[[str], Iterable[str]]
 
 
 @dataclass(frozen=True)
@@ -219,4 +247,17 @@ class TakesIndex(Protocol):
 
     def prune_index(self, index: "SubjectIndex") -> None:
         """Forget the files that are gone. Raises StoreError."""
+        ...
+
+
+@runtime_checkable
+class GuardsMerges(Protocol):
+    """A store with branches, whose merges can be judged before they happen."""
+
+    def incoming(self, branch: str, source: str) -> AbstractContextManager[Incoming]:
+        """What merging the commit `source` into the branch would bring. Raises StoreError."""
+        ...
+
+    def branch_line(self, branch: str) -> Iterable[BranchCommit]:
+        """What happened to a branch, newest first; a merge is one step. Raises StoreError."""
         ...

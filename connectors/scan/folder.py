@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import mmap
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -10,7 +11,14 @@ import polars as pl
 
 from connectors.adapters.base import Progress, ScanReport, StoreError
 from connectors.clock import now
-from connectors.scan.content import Bytes, reason, scan_content, scan_name, scan_path
+from connectors.scan.content import (
+    Bytes,
+    UnknownFormatError,
+    reason,
+    scan_content,
+    scan_name,
+    scan_path,
+)
 from connectors.scan.identifiers import Identifiers
 from connectors.scan.parquet import prefixes_in_use
 from connectors.scan.record import Record
@@ -38,19 +46,33 @@ class FolderScan:
     """One scan of one folder."""
 
     def __init__(
-        self, folder: Folder, identifiers: Identifiers, metadata_folders: tuple[str, ...] = ()
+        self,
+        folder: Folder,
+        identifiers: Identifiers,
+        metadata_folders: tuple[str, ...] = (),
+        *,
+        called: Callable[[str], str | None] = str,
+        opaque: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        """`metadata_folders`: where finding the control person would prove nothing about data."""
+        """`metadata_folders`: where finding the control person would prove nothing about data.
+
+        `called`: a file's name in reports, ending as its format's names do, for a store that names
+        its files otherwise; None for a file that is not this store's. `opaque`: files that may be
+        in formats that nobody decodes, since they are known to name nobody or are read elsewhere.
+        """
         self.folder = folder
         self.record = Record(identifiers)
         self.metadata_folders = metadata_folders
+        self.called = called
+        self.opaque = opaque
         self.digests: dict[str, str] = {}
         self.bytes = 0
 
     def run(self, progress: Progress, *, with_control: bool) -> ScanReport:
         """Raises StoreError when the place does not answer: half a scan says nothing."""
         started = now()
-        entries, hidden = self.folder.entries(), self.folder.hidden()
+        entries = [e for e in self.folder.entries() if self.called(e.path) is not None]
+        hidden = [item for item in self.folder.hidden() if self.called(item.path) is not None]
         for name in self.folder.folders():
             scan_name(name, self.record)
         self._scan_all([*entries, *hidden], progress)
@@ -115,13 +137,24 @@ class FolderScan:
                 if item.bytes:
                     data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
                 digest, size = hashlib.sha256(data).hexdigest(), len(data)
-                scan_content(data, label, record)
+                self._content(data, item, record)
         except StoreError:
             raise
         # Whatever damage raises, a panic inside polars too: the file was not read.
         except (Exception, pl.exceptions.PanicException) as exc:  # noqa: BLE001
             record.fail(label, reason(exc))
         return digest, size
+
+    def _content(self, data: Bytes, item: "FileEntry | Hidden", record: Record) -> None:
+        name = item.label if isinstance(item, Hidden) else self._called(item.path)
+        try:
+            scan_content(data, name, record)
+        except UnknownFormatError:
+            if not self.opaque(item.path):
+                raise
+
+    def _called(self, path: str) -> str:
+        return self.called(path) or path
 
     def _is_metadata(self, path: str) -> bool:
         return path.startswith(self.metadata_folders) if self.metadata_folders else False
@@ -133,7 +166,8 @@ class FolderScan:
         for entry in entries:
             if not prefixes - explained:
                 break
-            if entry.link or self._is_metadata(entry.path) or not entry.path.endswith(".parquet"):
+            parquet = self._called(entry.path).endswith(".parquet")
+            if entry.link or self._is_metadata(entry.path) or not parquet:
                 continue
             with contextlib.suppress(Exception):  # named as unreadable already
                 data = self.folder.read(entry.path)

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -49,16 +50,22 @@ def write_table(path: Path, *, months: int = 3) -> Path:
     return path
 
 
-def connected(path: Path, *, name: str = "purchases", kind: str = "delta") -> Connector:
+def connected(
+    location: "Path | str",
+    *,
+    name: str = "purchases",
+    kind: str = "delta",
+    options: Mapping[str, Any] | None = None,
+) -> Connector:
     owner = user(Role.DATA_OWNER)
     with transaction.atomic():
         connector = create_connector(
             kind=kind,
-            location=str(path),
+            location=str(location),
             name=name,
             dataset={"namespace": "shop", "name": name},
             subject_columns={"customer_id": "customer", "email": "email"},
-            options={},
+            options=options or {},
             owner=owner,
             by=owner,
         )

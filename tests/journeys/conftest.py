@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.connectors.lakefs_server import SECRET as LAKEFS_SECRET
 from tests.connectors.s3_server import KEY_ID, SECRET, s3_server
 
 __all__ = ["s3_server"]  # the fixture
@@ -128,6 +129,20 @@ def wait_for(what: Any, *, seconds: float = 60, message: str = "") -> Any:
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """Embedded mode: SQLite and a private Redis."""
     running = start(tmp_path_factory.mktemp("home"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def bare_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """Embedded mode without the sample company; stores on this machine's own servers."""
+    running = start(
+        tmp_path_factory.mktemp("bare"),
+        VESTIGE_SAMPLE="0",
+        VESTIGE_COOLING_OFF_HOURS="0",
+        VESTIGE_STORE_HOSTS="127.0.0.1",
+        SHOP_LAKEFS_PASSWORD=LAKEFS_SECRET,
+    )
     yield running
     running.stop()
 

@@ -1,6 +1,6 @@
 """One person erased in one store, by REST alone, as the people whose part each step is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,7 @@ class Erasure:
         self.owner, self.dpo, self.analyst = (running.client(role) for role in roles)
         self.reference = self.plan_hash = ""
 
-    def connect(
-        self, kind: str, location: str, name: str, options: Mapping[str, str] | None = None
-    ) -> str:
+    def connect(self, kind: str, location: str, name: str, **options: Any) -> str:
         """Connects a store with the columns customer_id and email; its dataset in lineage."""
         made = self.owner.post(
             "/api/v1/connectors",
@@ -28,7 +26,7 @@ class Erasure:
                 "location": location,
                 "subject_columns": {"customer_id": "customer", "email": "email"},
                 "dataset": {"namespace": "shop", "name": name},
-                "options": dict(options or {}),
+                "options": options,
             },
         )
         assert made.status_code == 201, made.text

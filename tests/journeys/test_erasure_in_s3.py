@@ -47,7 +47,7 @@ def test_a_person_is_erased_in_a_bucket(
 
     case = Erasure(installation, CUSTOMER)
     nodes = [
-        case.connect(kind, f"s3://{bucket.name}/{name}", name, s3_server.options)
+        case.connect(kind, f"s3://{bucket.name}/{name}", name, **s3_server.options)
         for kind, name in (("files", "exports"), ("delta", "bought"))
     ]
     steps = {step["kind"]: step for step in case.planned_steps(nodes)}

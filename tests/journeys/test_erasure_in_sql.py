@@ -1,26 +1,18 @@
 """A shop's database with real purchases: connected, a person erased, certified, all by REST."""
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sample.tables import orders
-from tests.journeys.conftest import Installation, start
+from tests.journeys.conftest import Installation
 from tests.journeys.erasing import Erasure
 
 pytestmark = [pytest.mark.journey, pytest.mark.enable_socket]
 
 CUSTOMER = "00111"
 EMAIL = b"c00111@customers.example"
-
-
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Installation]:
-    found = start(tmp_path / "home", VESTIGE_SAMPLE="0", VESTIGE_COOLING_OFF_HOURS="0")
-    yield found
-    found.stop()
 
 
 def shop(path: Path) -> list[tuple[object, ...]]:
@@ -48,11 +40,13 @@ def everybody(path: Path) -> list[tuple[object, ...]]:
         connection.close()
 
 
-def test_a_person_is_erased_from_a_shops_database(running: Installation, tmp_path: Path) -> None:
+def test_a_person_is_erased_from_a_shops_database(
+    bare_installation: Installation, tmp_path: Path
+) -> None:
     database = tmp_path / "shop.db"
     expected = shop(database)
-    case = Erasure(running, CUSTOMER)
-    step = case.planned(case.connect("sql", f"sqlite:///{database}#purchases", "purchases"))
+    case = Erasure(bare_installation, CUSTOMER)
+    step = case.planned(case.connect("sql", f"sqlite:///{database}#purchases", "orders"))
     assert (step["kind"], step["rows"]) == ("sql", len(everybody(database)) - len(expected))
     case.carry_out()
 

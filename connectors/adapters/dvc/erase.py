@@ -120,7 +120,7 @@ class Erasure:
     def _rows_in(self, name: ObjectName, path: str) -> int:
         if name not in self.repository.contents.objects:
             return 0  # the purge has begun already
-        match = self.search.match(name, path)
+        match = self.search.objects.match(name.path, path)
         return match.person if match else 0
 
     def _branches(self, waiting: dict[str, Commit], rewriter: Rewriter) -> None:

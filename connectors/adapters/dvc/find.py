@@ -13,14 +13,13 @@ import polars as pl
 
 from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress
 from connectors.adapters.dvc.names import ObjectName, name_of
-from connectors.adapters.dvc.pieces import Area, Piece, Pieces, is_unrelated, scan_piece
+from connectors.adapters.dvc.pieces import Area, Piece, Pieces, scan_piece
 from connectors.adapters.dvc.places import Place
 from connectors.adapters.dvc.repository import Repository, Uses
-from connectors.adapters.dvc.staging import Staging
 from connectors.formats.delimited import Dialect
-from connectors.formats.formats import format_of
-from connectors.formats.person import Columns, FileMatch, Person
-from connectors.formats.reading import Names, Reader, match_in
+from connectors.formats.objects import ObjectSearch
+from connectors.formats.person import Columns, Person
+from connectors.formats.staging import Staging
 from connectors.people import other_identifiers
 from connectors.scan.record import Record
 
@@ -41,11 +40,11 @@ class Search:
         self.repository = repository
         self.staged = staged
         self.person = Person(columns, needles)
-        self.names = Names(self.person)
+        self.objects = ObjectSearch(staged, dialect, columns, self.person, unrelated)
+        self.names = self.objects.names
         self.unrelated = unrelated
         self.exclusive = set(exclusive)
         self.pieces = Pieces(repository, columns.subject)
-        self.reader = Reader(staged, dialect, columns.subject)
         self.heads = repository.head_objects()
         self.committed = committed(repository)
         self.linked: dict[str, set[str]] = {}
@@ -91,18 +90,16 @@ class Search:
 
     def _folder(self, name: ObjectName, uses: Uses) -> None:
         """A folder's listing holds file names."""
-        self.staged.locate(self.staged.path(name, ""))
+        self.staged.locate(self.staged.path(name.path, ""))
         members = self.repository.members(name) or []
         if any(self.names.names_person(m.path) for m in members):
             self._doom(name, 0, uses)
 
     def _data(self, name: ObjectName, uses: Uses) -> None:
-        found = [self.match(name, path) for path in self._ways_to_read(name, uses)]
-        matches = [match for match in found if match is not None]
-        if not matches:
+        match = self.objects.best_match(name.path, uses.paths)
+        if match is None:
             self._bytes(name, uses)
             return
-        match = max(matches, key=lambda m: m.person)
         for column, values in match.linked.items():
             self.linked.setdefault(column, set()).update(values)
         shown = self._called(name, uses)
@@ -119,32 +116,6 @@ class Search:
         if match.person or match.mentions:
             self._doom(name, match.person, uses)
 
-    def _ways_to_read(self, name: ObjectName, uses: Uses) -> Iterator[str]:
-        """Paths under which the object holds rows: one, unless partition keys make a difference."""
-        seen = set()
-        for path in uses.paths:
-            folders = path.rpartition("/")[0] if "=" in path else ""
-            if folders not in seen:
-                seen.add(folders)
-                yield path
-
-    def match(self, name: ObjectName, path: str) -> FileMatch | None:
-        """What the object holds as rows; None when it holds none."""
-        staged = self.staged.path(name, path)
-        if format_of(path, self.staged.locate(staged)) is None:
-            return None
-        if is_unrelated((path, name.path), self.unrelated):
-            return None
-        shown = f"{name.path} ({self.names.shown(path)})"
-        return match_in(self.reader, staged, self.person, shown)
-
-    def is_all_theirs(self, member_path: str, name: ObjectName) -> bool:
-        """Whether a file of a folder goes as a whole: named after the person, nobody else in it."""
-        if not self.names.may_name_person(member_path):
-            return False
-        match = self.match(name, member_path)
-        return match is not None and match.person == match.rows
-
     def _bytes(self, name: ObjectName, uses: Uses) -> None:
         """What holds no rows is searched as the scan will read it."""
         path = next(iter(uses.paths))
@@ -158,7 +129,7 @@ class Search:
             self._doom(name, 0, uses)
 
     def _orphan(self, name: ObjectName) -> None:
-        location = self.staged.locate(self.staged.path(name, "")).resolve()
+        location = self.staged.locate(self.staged.path(name.path, "")).resolve()
         logical = self.pieces.logical(name, location)
         seen, fine = self.seen_in(Piece(Area.OBJECT, name.path, logical, location))
         if not fine:

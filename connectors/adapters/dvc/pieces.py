@@ -4,9 +4,8 @@ The final scan reads all of them. The search reads with it what holds no rows; t
 cache and remotes it searches by row.
 """
 
-import fnmatch
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +16,7 @@ from connectors.adapters.dvc.names import ObjectName
 from connectors.adapters.dvc.places import Place
 from connectors.adapters.dvc.repository import Repository
 from connectors.folders import LocalFolder
+from connectors.formats.objects import is_unrelated, named_by_content
 from connectors.scan.content import Bytes, UnknownFormatError, scan_content, scan_name
 from connectors.scan.raw import scan_raw
 from connectors.scan.record import Record
@@ -28,7 +28,6 @@ _GIT_STORAGE = re.compile(
     r"|info/commit-graph.*)"
 )
 _GIT_INDEX = re.compile(r"(?:worktrees/[^/]+/)?index")
-_SAMPLE = 1 << 16
 
 
 class Area(StrEnum):
@@ -68,7 +67,7 @@ class Pieces:
 
     def __init__(self, repository: Repository, columns: Sequence[str]) -> None:
         self.repository = repository
-        self.columns = [c.encode().lower() for c in columns]
+        self.columns = columns
 
     def leads_inside(self, piece: Piece) -> bool:
         """Whether a symbolic link leads to what is read anyhow, as DVC's links to its cache do."""
@@ -99,11 +98,7 @@ class Pieces:
         used = self.repository.uses.get(name)
         if used:
             return next(iter(used.paths))
-        with location.open("rb") as file:
-            head = file.read(_SAMPLE).lower()
-        first = head.split(b"\n")[0]
-        named = not first.lstrip().startswith(b"{") and any(c in first for c in self.columns)
-        return f"{name.path}.csv" if named else name.path
+        return named_by_content(name.path, location, self.columns)
 
     def of_work_tree(self) -> Iterator[Piece]:
         """Every file below the top folder but git's, the cache's, the remotes', and copies of
@@ -178,11 +173,6 @@ def scan_piece(piece: Piece, body: Bytes, record: Record, unrelated: Sequence[st
         stored = piece.entry.path if piece.entry else piece.logical
         if not is_unrelated((piece.logical, stored), unrelated):
             raise
-
-
-def is_unrelated(paths: Iterable[str], patterns: Sequence[str]) -> bool:
-    """Whether one of a file's names, its output's or its object's, matches one of the patterns."""
-    return any(fnmatch.fnmatchcase(path, pattern) for path in paths for pattern in patterns)
 
 
 def _labelled(piece: Piece) -> str:

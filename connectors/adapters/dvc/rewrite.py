@@ -44,7 +44,7 @@ class Rewriter:
         size = 0
         for member in self.repository.members(output.name) or []:
             path = f"{output.path}/{member.path}"
-            if self.search.is_all_theirs(path, member.name):
+            if self.search.objects.is_all_theirs(member.name.path, path):
                 continue
             name, bytes_ = member.name, self.repository.contents.sizes.get(member.name)
             if name in self.doomed:
@@ -77,8 +77,8 @@ class Rewriter:
     def _rewrite(
         self, old: ObjectName, path: str, target: Path, key: tuple[ObjectName, str]
     ) -> None:
-        staged = self.search.staged.path(old, path)
-        file = self.search.reader.open(staged, shown=self.search.names.shown(path))
+        staged = self.search.staged.path(old.path, path)
+        file = self.search.objects.reader.open(staged, shown=self.search.names.shown(path))
         try:
             file.rewrite(target, self.search.person)
             name = name_of(target, legacy=old.legacy)

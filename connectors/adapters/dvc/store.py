@@ -25,7 +25,6 @@ from connectors.adapters.dvc.erase import Erasure, planned_objects, snapshot
 from connectors.adapters.dvc.find import Search
 from connectors.adapters.dvc.history import Commit
 from connectors.adapters.dvc.locks import locked
-from connectors.adapters.dvc.pieces import is_unrelated
 from connectors.adapters.dvc.purge import Purge
 from connectors.adapters.dvc.repository import Repository, opened, read_repository
 from connectors.adapters.dvc.staging import staging
@@ -33,9 +32,11 @@ from connectors.adapters.dvc.verify import Verification
 from connectors.adapters.dvc.versions import Versions
 from connectors.folders import LocationError, local_path, masked
 from connectors.formats.delimited import Dialect
+from connectors.formats.objects import is_unrelated
 from connectors.formats.person import Columns, Person, names_in
-from connectors.formats.profiles import DataFile, profile_of, schema_of, somebody_else
-from connectors.formats.reading import Reader, require_columns
+from connectors.formats.profiles import profile_of, somebody_else
+from connectors.formats.reading import Reader
+from connectors.formats.versions import FileVersions, identifiers_in, searchable_schema
 from connectors.scan.identifiers import Identifiers
 
 _ERASED = ("data", "orphan", "log")
@@ -118,7 +119,7 @@ class DvcStore:
     def _versions(self, repository: Repository, *, check: bool = True) -> Iterator[Versions]:
         with staging(repository.contents, check=check) as staged:
             reader = Reader(staged, self.dialect, self.subject_columns)
-            yield Versions(repository, staged, reader, self.unrelated_files)
+            yield Versions(repository, FileVersions(staged, reader, self.unrelated_files))
 
     def _commit(self, repository: Repository, version: str | None) -> Commit:
         """A version, by default what is checked out. Raises StoreError."""
@@ -143,20 +144,7 @@ class DvcStore:
         repository = self._read()
         with self._versions(repository) as versions:
             files = list(versions.data(self._commit(repository, version)))
-            schema = schema_of(files)
-            known = {name for name, _ in schema}
-            if any(c in known or c.split(".")[0] in known for c in self.subject_columns):
-                for data in files:
-                    self._require_columns(data)
-        return schema
-
-    def _require_columns(self, data: DataFile) -> None:
-        # JSON Lines may have a key in later rows only.
-        if ".json" in data.path or ".ndjson" in data.path or not data.file.columns():
-            return
-        if not is_unrelated((data.path,), self.unrelated_files):
-            shown = masked(data.path, self.subject_columns)
-            require_columns(data.file, data.path, shown, self.subject_columns)
+            return searchable_schema(files, self.subject_columns, self.unrelated_files)
 
     def profile(self, version: str | None = None) -> Mapping[str, Any]:
         """Counts only, no values; see `connectors.formats.profiles.profile_of`."""
@@ -262,10 +250,7 @@ class DvcStore:
         repository = self._read()
         commit = self._commit(repository, version)
         with self._versions(repository) as versions:
-            files = list(versions.data(commit))
-            if not any(data.has(column) for data in files):
-                raise StoreError(f"No file of the version {version} has a column {column}.")
-            yield from dict.fromkeys(text for data in files for text in data.texts(column))
+            yield from identifiers_in(list(versions.data(commit)), column, version)
 
     def control_subject(self, needles: Needles) -> tuple[str, str] | None:
         """(column, identifier) of somebody else in the newest data; None when nobody is left.

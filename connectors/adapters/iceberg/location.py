@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from connectors.adapters.base import StoreError
+from connectors.addresses import PORTS, web_base
 from connectors.references import HOW_TO_SIGN_IN
 
 _KINDS = {
@@ -26,8 +27,7 @@ _KINDS = {
     "https": "rest",
     "http": "rest",
 }
-_PORTS = {"postgresql": 5432, "https": 443, "http": 80}
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_PORTS = {"postgresql": 5432, **PORTS}
 _EXAMPLE = "sqlite:////data/catalog.db#shop.orders or https://host/iceberg#shop.orders"
 _LOCAL = re.compile(r"file:(?://(?:localhost)?)?(?=/)", re.IGNORECASE)
 
@@ -127,14 +127,7 @@ def _base(kind: str, parts: SplitResult, host: str, port: int) -> str:
                 "The location names no database. Write //host:port/database#namespace.table."
             )
         return unquote(path)
-    if parts.scheme == "http" and host not in _LOOPBACK:
-        raise StoreError(
-            "A catalog on another host is reached by https:// only: the address http:// would "
-            "send its token and its answers in the open."
-        )
-    place = f"[{host}]" if ":" in host else host
-    shown = "" if port == _PORTS[parts.scheme] else f":{port}"
-    return f"{parts.scheme}://{place}{shown}" + (f"/{path}" if path else "")
+    return web_base(parts, host, port, what="A catalog")
 
 
 def _sqlite_path(parts: SplitResult) -> str:

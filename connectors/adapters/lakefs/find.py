@@ -1,0 +1,177 @@
+"""Finding a person: every object once, and everything else that the repository keeps.
+
+Kinds of findings: `data` (an object that commits list) and `orphan` (a file of the block store that
+no ref leads to) are erased. The others block a plan until somebody has looked, each with what to
+do: see `blockers.BLOCKING`.
+"""
+
+import time
+from collections.abc import Sequence
+
+from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress
+from connectors.adapters.lakefs.blocks import OWN
+from connectors.adapters.lakefs.repository import Repository, Uses
+from connectors.formats.delimited import Dialect
+from connectors.formats.objects import ObjectSearch, named_by_content
+from connectors.formats.person import Columns, Person
+from connectors.formats.staging import Staging
+from connectors.people import other_identifiers
+
+
+class Search:
+    """One search of one repository."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        staged: Staging,
+        columns: Columns,
+        needles: Needles,
+        dialect: Dialect,
+        unrelated: Sequence[str] = (),
+    ) -> None:
+        self.repository = repository
+        self.staged = staged
+        self.person = Person(columns, needles)
+        self.objects = ObjectSearch(staged, dialect, columns, self.person, unrelated)
+        self.names = self.objects.names
+        self.heads = repository.head_keys()
+        self.linked: dict[str, set[str]] = {}
+        self.rows: dict[str, int] = {}  # of the person, by key
+        self.doomed: set[str] = set()
+        self._findings: dict[tuple[str, str], ObjectFinding] = {}  # by path and kind
+        self.bytes = 0
+
+    def run(self, progress: Progress) -> Findings:
+        """Raises StoreError when an object is damaged, or has no column that names people."""
+        started = time.monotonic()
+        keys = [key for key in sorted(self.repository.uses) if self.repository.is_there(key)]
+        for number, key in enumerate(keys):
+            progress("find", number, len(keys), self.bytes)
+            self._object(key, self.repository.uses[key])
+            self.bytes += self.repository.objects[key][1].bytes
+        progress("find", len(keys), len(keys), self.bytes)
+        self._unlisted()
+        self._names()
+        self._open_changes()
+        return Findings(
+            objects=tuple(self._findings.values()),
+            rows_by_version=self._rows_by_version(),
+            linked=other_identifiers(self.linked, self.person.needles),
+            method=self._method(len(keys)),
+            files_searched=len(keys),
+            bytes_searched=self.bytes,
+            seconds=time.monotonic() - started,
+        )
+
+    def _object(self, key: str, uses: Uses) -> None:
+        match = self.objects.best_match(key, uses.paths)
+        if match is None:
+            self._bytes(key, uses)
+            return
+        for column, values in match.linked.items():
+            self.linked.setdefault(column, set()).update(values)
+        counts = {
+            "alike": match.alike,
+            # Older versions go as a whole; what a branch lists must be looked at.
+            "mention": match.mentions if key in self.heads else 0,
+        }
+        for kind, rows in counts.items():
+            if rows:
+                self._note(key, rows, kind)
+        if match.person or match.mentions:
+            self._doom(key, match.person)
+
+    def _bytes(self, key: str, uses: Uses) -> None:
+        """What holds no rows is searched as the scan will read it."""
+        path = next(iter(uses.paths))
+        location = self.staged.locate(self.staged.path(key, path))
+        seen, fine = self.objects.seen_in(location, path, key)
+        if not fine:
+            self._note(key, 0, "opaque")
+        if seen and key in self.heads:
+            self._note(key, 0, "other")
+        elif seen:
+            self._doom(key, 0)
+
+    def _doom(self, key: str, rows: int) -> None:
+        self.doomed.add(key)
+        self.rows[key] = rows
+        if self.repository.uses[key].versions:  # else `_open_changes` says so
+            self._note(key, rows, "data")
+        if key in self.repository.elsewhere:
+            self._note(key, rows, "elsewhere")
+        if not self.repository.blocks.is_inside(key):
+            self._note(key, rows, "imported")
+
+    def _note(self, key: str, rows: int, kind: str) -> None:
+        uses = self.repository.uses[key]
+        shown = f"{self.names.shown(key)} ({self.names.shown(next(iter(uses.paths)))})"
+        size = self.repository.objects[key][1].bytes
+        self._keep(shown, size, rows, kind, tuple(uses.versions))
+
+    def _keep(
+        self, path: str, size: int, rows: int, kind: str, versions: tuple[str, ...] = ()
+    ) -> None:
+        self._findings[path, kind] = ObjectFinding(path, size, rows, versions, kind)
+
+    def _unlisted(self) -> None:
+        """Files of the block store that no ref leads to: of deleted branches and taken back
+        changes, of uploads that nobody committed; and what the server keeps for itself."""
+        blocks = self.repository.blocks
+        for entry in blocks.entries():
+            key = entry.path
+            if key in self.repository.uses or key in self.repository.elsewhere:
+                continue
+            location = blocks.locate(key)
+            own = key.startswith(OWN)
+            called = key if own else named_by_content(key, location, self.person.columns.subject)
+            seen, fine = self.objects.seen_in(location, called, key)
+            shown = self.names.shown(key)
+            if own and seen:
+                self._keep(shown, entry.bytes, 0, "server")
+            elif seen and " " not in key and shown == key:
+                self.doomed.add(key)
+                self._keep(key, entry.bytes, 0, "orphan")
+            elif seen or self.names.names_person(key):
+                self._keep(shown, entry.bytes, 0, "foreign")
+            elif not fine and not own:
+                self._keep(shown, entry.bytes, 0, "opaque")
+
+    def _names(self) -> None:
+        """What commits say and list cannot be taken out of them any more."""
+        for commit in self.repository.commits.values():
+            if self.person.is_named_in(commit.said):
+                self._keep(f"commit {commit.id[:12]}", 0, 0, "commit", (commit.id,))
+            for entry in self.repository.files(commit):
+                texts = [f"{k}={v}" for k, v in entry.metadata.items()]
+                if self.names.names_person(entry.path) or any(map(self.person.is_named_in, texts)):
+                    self._keep(self.names.shown(entry.path), 0, 0, "named", (commit.id,))
+        for ref in (*self.repository.branches, *self.repository.tags):
+            if self.names.names_person(ref):
+                self._keep(self.names.shown(ref), 0, 0, "ref")
+
+    def _open_changes(self) -> None:
+        for branch, changes in self.repository.open_changes.items():
+            for entry in changes.values():
+                if entry and entry.key in self.doomed:
+                    shown = f"{self.names.shown(entry.path)} on {self.names.shown(branch)}"
+                    self._keep(shown, entry.bytes, self.rows.get(entry.key, 0), "uncommitted")
+
+    def _rows_by_version(self) -> dict[str, int]:
+        return {
+            commit.id: sum(self.rows.get(e.key, 0) for e in self.repository.files(commit))
+            for commit in self.repository.retained()
+        }
+
+    def _method(self, objects: int) -> str:
+        folder = "every other file of the block store's folder"
+        if not self.repository.blocks.folder:
+            folder = "nothing else of the object storage, which cannot be reached,"
+        return (
+            f"each object read once (columns {', '.join(self.person.columns.searched)}): {objects} "
+            f"objects; {folder} searched as bytes; the names, notes and messages of "
+            f"{len(self.repository.commits)} commits. Commits that held the person stay in lakeFS "
+            "after the purge, and what they list of the deleted objects cannot be read any more "
+            "(410 Gone)"
+        )
