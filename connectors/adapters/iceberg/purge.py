@@ -18,6 +18,7 @@ Young files that no metadata ever named may belong to a writer who is about to c
 left, and reported, until they are an hour old, unless the plan names them.
 """
 
+import contextlib
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -134,22 +135,22 @@ class Purge:
             return
         reachable = _reachable(view) | (_logged(view) - set(past))
         for path in sorted(reachable):
-            if path.startswith(f"{view.metadata_folder}/") and view.folder.exists(path):
-                view.folder.sync(path)
+            if path.startswith(f"{view.metadata_folder}/"):
+                with contextlib.suppress(FileNotFoundError):  # a former one, long removed
+                    view.folder.sync(path)
         known = _known(view, past.values()) | set(past)
         doomed = sorted(
             self._doomed(view, entries, reachable, known),
             key=lambda entry: (_rank(view, entry.path), entry.path),
         )
         behind = list(self._behind(view, entries, hidden, known))
-        last = [item for item in behind if _rank(view, item.path) == _LAST]
-        self._remove_hidden(view, [item for item in behind if item not in last])
+        self._remove_hidden(view, [item for item in behind if _rank(view, item.path) < _LAST])
         for number, entry in enumerate(doomed):
             self.progress("purge", number, len(doomed), self.removed_bytes)
             view.folder.remove(entry.path)
             self.removed.append(masked(entry.path, self.hidden))
             self.removed_bytes += entry.bytes
-        self._remove_hidden(view, last)
+        self._remove_hidden(view, [item for item in behind if _rank(view, item.path) == _LAST])
         self.progress("purge", len(doomed), len(doomed), self.removed_bytes)
         self._drop_empty_folders(view, doomed)
 
