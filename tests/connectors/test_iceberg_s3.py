@@ -9,6 +9,10 @@ from typing import Any
 import fastavro
 import polars as pl
 import pytest
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.transforms import IdentityTransform
+from pyiceberg.types import LongType, NestedField, StringType
 
 from connectors.adapters.base import ErasePlan, PlanOutdatedError, StoreError
 from connectors.adapters.iceberg import IcebergStore
@@ -316,3 +320,21 @@ def test_what_keeps_an_erasure_from_ending_is_said_in_the_plan(
         f"Object Lock keeps a version of {affected} (a legal hold): it cannot be removed for good. "
         "Wait until then, or have whoever may do so lift it."
     ], "the other file stays, so its lock is in nobody's way"
+
+
+def test_partition_bounds_in_an_older_version_of_a_manifest_list_are_decoded(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    """They are bytes whose type only the table knows: 777001 is no text in them."""
+    schema = Schema(
+        NestedField(1, "customer_id", LongType()), NestedField(2, "email", StringType())
+    )
+    spec = PartitionSpec(PartitionField(1, 1000, IdentityTransform(), "customer_id"))
+    lake = make(lake_in(bucket, tmp_path / "lake"), schema, spec)
+    append(lake, [{"customer_id": 777001, "email": "a@b.example"}])
+    (listed,) = [key for key, _ in bucket.held() if "/snap-" in key]
+    bucket.client.delete_object(Bucket=bucket.name, Key=listed)
+    report = store(bucket, location(lake)).verify_erased(["777001"], None)
+    assert not report.clean
+    found = {t.where for t in report.traces if t.path.startswith("older") and "/snap-" in t.path}
+    assert "lower_bound of partition customer_id" in found, found

@@ -177,6 +177,12 @@ class Erasure:
                 return _Replacement(entry, rows, 0, None, None)
             file = described(draft, location, entry.file, self.person)
             folder.publish(draft, path)
+        except OSError as exc:
+            draft.unlink(missing_ok=True)
+            raise StoreError(
+                f"The file {self.person.shown(entry.path)} of the table {self.view.name} could not "
+                f"be rewritten: {type(exc).__name__}. Check free space and the file."
+            ) from None
         except BaseException:
             draft.unlink(missing_ok=True)
             raise

@@ -184,8 +184,10 @@ class Search:
         inside = f"{self.view.metadata_folder}/"
         metadata = [e for e in entries if not e.link and e.path.startswith(inside)]
         for entry in metadata:
-            with contextlib.suppress(Exception):  # a leftover of a crash; the scan will name it
-                scan_content(self.view.folder.read(entry.path), entry.path, record)
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                body = self.view.folder.read(entry.path)
+                with contextlib.suppress(Exception):  # left by a crash; the scan will name it
+                    scan_content(body, entry.path, record)
         named = {trace.path for trace in record.traces(self._explained(record, targets))}
         for entry in metadata:
             if entry.path in named:
