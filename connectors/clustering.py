@@ -28,8 +28,8 @@ class HasRanges(Protocol):
     """A store whose files say the ranges of their columns."""
 
     def ranges(self, column: str) -> Sequence[Range]:
-        """Of the files of the newest version, or of a sample of them; none where one of them does
-        not say. Raises StoreError."""
+        """Of the files of the newest version; none where one of them does not say. Raises
+        StoreError."""
         ...
 
 

@@ -30,6 +30,7 @@ from connectors.adapters.iceberg import IcebergStore, local_file, parse_place
 from connectors.adapters.lakefs import LakefsStore
 from connectors.adapters.lakefs import parse_place as parse_repository
 from connectors.adapters.sqltables import SqlStore, parse_address
+from connectors.clustering import Advice, HasRanges, advice
 from connectors.comparing import Comparison, RowChanges, compare, row_changes
 from connectors.folders import LocalFolder, LocationError, local_path
 from connectors.index import SubjectIndex
@@ -348,6 +349,16 @@ def version_changes(
     except pl.exceptions.PolarsError as exc:
         raise StoreError("The rows of the two versions cannot be compared.") from exc
     return VersionChanges(found, changes)
+
+
+def clustering_of(connector: Connector) -> list[Advice]:
+    """How much one erasure rewrites, by each column that names people; none where the store does
+    not say. Raises StoreError."""
+    store = open_store(connector, role="reader")
+    if not isinstance(store, HasRanges):
+        return []
+    found = [advice(column, store.ranges(column)) for column in sorted(connector.subject_columns)]
+    return [item for item in found if item is not None]
 
 
 def open_location(

@@ -26,6 +26,7 @@ from connectors.queries import (
     INDEXED_KINDS,
     VersionChanges,
     available_kinds,
+    clustering_of,
     connectors_visible_to,
     index_state,
     version_changes,
@@ -69,12 +70,33 @@ def _store_page(
         "figures": _figures(versions),
         "options": [(name, _shown(value)) for name, value in sorted(connector.options.items())],
         "subject_columns": sorted(connector.subject_columns.items()),
+        "clustering": _clustering(connector),
         "tails_form": tails or TailsForm(initial={"tails": connector.tails}),
         "indexed": connector.kind in INDEXED_KINDS and not connector.disabled_at,
         "index_off": connector.options.get("subject_index") is False,
         "index": index_state(connector),
     }
     return render(request, "connectors/store.html", context)
+
+
+def _clustering(connector: Connector) -> dict[str, object]:
+    """The column by which an erasure rewrites least, and what ordering by it would change."""
+    try:
+        found = clustering_of(connector)
+    except StoreError:
+        return {}  # the page says so already
+    if not found:
+        return {}
+    best = min(found, key=lambda item: (item.now, item.ordered))
+    return {
+        "column": best.column,
+        "now": _share(best.now),
+        "ordered": _share(best.ordered) if best.pays else "",
+    }
+
+
+def _share(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.005 else "less than 1%"
 
 
 def _shown(option: object) -> str:

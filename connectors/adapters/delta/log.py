@@ -249,22 +249,21 @@ def _data_file(action: Action) -> DataFile:
         path=_path(action),
         bytes=int(action.get("size") or 0),
         partition_values=dict(action.get("partitionValues") or {}),
-        rows=_row_count(action),
+        stats=_stats(action),
         deletion_vector=action.get("deletionVector"),
         raw_path=str(action["path"]),
     )
 
 
-def _row_count(action: Action) -> int | None:
+def _stats(action: Action) -> dict[str, Any]:
     stats: Any = action.get("stats")
     if isinstance(stats, str) and stats:
         try:
             stats = json.loads(stats)
         except ValueError:
-            return None
+            return {}
     stats = stats or action.get("stats_parsed")
-    count = stats.get("numRecords") if isinstance(stats, dict) else None
-    return int(count) if count is not None else None
+    return stats if isinstance(stats, dict) else {}
 
 
 def _time(milliseconds: Any) -> datetime:

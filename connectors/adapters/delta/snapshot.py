@@ -17,9 +17,25 @@ class DataFile:
     path: str  # relative to the table, decoded
     bytes: int
     partition_values: Mapping[str, str | None]
-    rows: int | None  # physical rows, as the writer said
+    stats: Mapping[str, Any]  # what the writer said of its content; empty if nothing
     deletion_vector: Mapping[str, Any] | None
     raw_path: str  # as the log spells it
+
+    @property
+    def rows(self) -> int | None:
+        """Physical rows, as the writer said."""
+        count = self.stats.get("numRecords")
+        return int(count) if count is not None else None
+
+    def range_of(self, column: str) -> tuple[Any, Any] | None:
+        """The lowest and the highest value of a column (its physical name, a dot leads into
+        structs); None where the writer did not say. Long texts may be cut."""
+        lowest, highest = self.stats.get("minValues"), self.stats.get("maxValues")
+        for name in column.split("."):
+            lowest = lowest.get(name) if isinstance(lowest, dict) else None
+            highest = highest.get(name) if isinstance(highest, dict) else None
+        plain = isinstance(lowest, str | int | float)
+        return (lowest, highest) if plain and type(lowest) is type(highest) else None
 
     @property
     def hidden_rows(self) -> int:

@@ -36,6 +36,7 @@ from connectors.adapters.delta.rows import rows_apart
 from connectors.adapters.delta.snapshot import DataFile, History, Snapshot, is_absolute
 from connectors.adapters.delta.table import opened_table
 from connectors.adapters.delta.verify import scan_table
+from connectors.clustering import Range
 from connectors.folders import folder_of, masked
 from connectors.index import SubjectIndex
 from connectors.people import column_expression, identifier_text, names_one_of
@@ -184,6 +185,18 @@ class DeltaStore:
         return rows_apart(
             self.folder, self._snapshot(history, version), self._snapshot(history, other)
         )
+
+    def ranges(self, column: str) -> list[Range]:
+        """As the log says them of the newest version's files, which are not read."""
+        head = read_history(self.folder).head
+        found = head.column(column)
+        ranges = []
+        for file in head.files.values():
+            said = file.range_of(found.physical) if found else None
+            if said is None:
+                return []
+            ranges.append(Range(*said, file.bytes))
+        return ranges
 
     def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings:
         """Search every physical file once, or those that the index leaves. Raises StoreError for
