@@ -135,6 +135,9 @@ class LocalFolder:
         sync_file(draft)
         return FileEntry(path, draft.stat().st_size, self.modified(path))
 
+    def sync(self, path: str) -> None:
+        sync_file(self.root / path)
+
     def swap(self, draft: Path, path: str, was: str) -> None:
         location = self.root / path
         _take_over(draft, location)
@@ -227,8 +230,12 @@ class LocalFolder:
                 "under the others. Remove them first."
             )
 
-    def locks(self, shown: Mapping[str, str]) -> Iterable[str]:
-        return ()
+    def locks(self, shown: Mapping[str, str]) -> Iterator[str]:
+        if not os.access(self.root, os.W_OK):
+            yield (
+                f"The folder {self.root} may not be written by this process. Its owner has to "
+                "permit it."
+            )
 
 
 def file_digest(location: Path) -> str:

@@ -51,7 +51,7 @@ KINDS: dict[str, KindHelp] = {
         (*_S3, _INDEX, _GRACE, _UNRELATED),
     ),
     "iceberg": KindHelp(
-        "an Apache Iceberg table, by its catalog",
+        "an Apache Iceberg table, by its catalog; its files on a disk or in S3",
         (
             "sqlite:////data/catalog.db#shop.orders",
             "postgresql://host:5432/catalog#shop.orders",
@@ -62,6 +62,7 @@ KINDS: dict[str, KindHelp] = {
             ("warehouse = lake", "that a REST catalog is asked for"),
             ("catalog = default", "its name, where a database holds several"),
             _SIGN_IN,
+            *_S3,
             _GRACE,
             _UNRELATED,
         ),

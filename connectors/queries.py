@@ -26,7 +26,7 @@ from connectors.adapters.delta import DeltaStore
 from connectors.adapters.dvc import DvcStore
 from connectors.adapters.dvc.store import parse_location
 from connectors.adapters.files import FilesStore
-from connectors.adapters.iceberg import IcebergStore, parse_place
+from connectors.adapters.iceberg import IcebergStore, local_file, parse_place
 from connectors.adapters.lakefs import LakefsStore
 from connectors.adapters.lakefs import parse_place as parse_repository
 from connectors.adapters.sqltables import SqlStore, parse_address
@@ -147,8 +147,23 @@ def _open_iceberg(
     else:
         _refuse_other_host(place.host, place.port)
     _refuse_other_secrets(options)
-    store = IcebergStore(place.location, subject_columns, options, role=role, allow=allowed_path)
+    reach = _TableReach(options, role)
+    store = IcebergStore(place.location, subject_columns, options, role=role, reach=reach)
     return Opened(store, place.location, place.shown_table)
+
+
+class _TableReach:
+    """Where an Iceberg table's files may be: what catalogs say is bounded as what people say."""
+
+    def __init__(self, options: Mapping[str, Any], role: StoreRole) -> None:
+        self.options = options
+        self.role = role
+
+    def spelled(self, location: str) -> str:
+        return str(parse_s3(location) if is_s3(location) else allowed_path(local_file(location)))
+
+    def folder(self, location: str) -> Folder:
+        return _allowed_folder(self.spelled(location), self.options, self.role)[0]
 
 
 def _open_lakefs(

@@ -113,6 +113,10 @@ class Folder(Protocol):
         """Make a draft durable under the path it was begun for."""
         ...
 
+    def sync(self, path: str) -> None:
+        """Make a file that somebody else wrote durable, with its name."""
+        ...
+
     def swap(self, draft: Path, path: str, was: str) -> None:
         """Make the draft the content of an existing file whose digest is `was`; it is gone then.
 

@@ -18,12 +18,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from connectors.adapters.base import OptionError, StoreError, StoreNotFoundError
-from connectors.references import Role, prefix_for, secret
+from connectors.references import Role, for_roles, prefix_for, secret
 
 ATTEMPTS = 6  # at one request, with growing pauses: about 15 seconds
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 _KEY_OPTIONS = ("key_id_env", "key_id_file", "secret_key_env", "secret_key_file")
+OPTIONS = ("endpoint_url", "region", *for_roles(*_KEY_OPTIONS))
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _MISSING = ("404", "405", "NoSuchKey", "NoSuchVersion", "NoSuchUpload", "MethodNotAllowed")
 _TAKEN = ("412", "PreconditionFailed", "ConditionalRequestConflict")

@@ -211,6 +211,9 @@ class S3Folder(S3Bucket):
         draft.unlink()
         return entry
 
+    def sync(self, path: str) -> None:
+        """Nothing to do: an object is durable when it is there."""
+
     def swap(self, draft: Path, path: str, was: str) -> None:
         etag = self._unchanged(path, was)
         with self.told():

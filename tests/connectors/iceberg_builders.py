@@ -1,5 +1,9 @@
-"""Real Iceberg tables on disk, with a person spread over snapshots, branches and files."""
+"""Real Iceberg tables, with a person spread over snapshots, branches and files.
 
+They are in the catalog's own folder, or where a file `warehouse.json` beside it says.
+"""
+
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,9 +58,10 @@ def customers(first: int, last: int, *theirs: dict[str, Any]) -> list[dict[str, 
 @contextmanager
 def catalog(root: Path) -> Iterator[SqlCatalog]:
     root.mkdir(parents=True, exist_ok=True)
-    opened = SqlCatalog(
-        "lake", uri=f"sqlite:///{root}/catalog.db", warehouse=f"file://{root}/warehouse"
-    )
+    given = {"warehouse": f"file://{root}/warehouse"}
+    if (elsewhere := root / "warehouse.json").is_file():
+        given = json.loads(elsewhere.read_text())
+    opened = SqlCatalog("lake", uri=f"sqlite:///{root}/catalog.db", **given)
     try:
         yield opened
     finally:

@@ -30,6 +30,7 @@ class Server(ThreadingHTTPServer):
         self.failing = 0
         self.redirect = ""
         self.config: dict[str, str] = {}
+        self.table_config: dict[str, str] = {}
 
     @property
     def location(self) -> str:
@@ -79,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
                 except NoSuchTableError:
                     self._error(404, "NoSuchTableException")
                     return
-                self._answer(200, _described(table))
+                self._answer(200, _described(table) | {"config": self.server.table_config})
         elif path:
             self._error(404, "NoSuchPath")
 
@@ -106,7 +107,6 @@ def _described(table: Table) -> dict[str, Any]:
     return {
         "metadata-location": table.metadata_location,
         "metadata": json.loads(table.metadata.model_dump_json()),
-        "config": {},
     }
 
 

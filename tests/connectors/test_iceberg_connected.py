@@ -153,9 +153,9 @@ def test_files_that_a_manipulated_table_names_elsewhere_are_not_read(
     newest.write_text(json.dumps(metadata))
     with pytest.raises(StoreError, match="names its own code"):
         opened.versions()
-    metadata["location"] = "s3://bucket/orders"
+    metadata["location"] = "gs://bucket/orders"
     newest.write_text(json.dumps(metadata))
-    with pytest.raises(StoreError, match="not on this machine"):
+    with pytest.raises(StoreError, match="neither on this machine nor in S3"):
         opened.verify_erased(["x"], None)
 
 

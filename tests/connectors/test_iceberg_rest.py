@@ -8,6 +8,7 @@ import pytest
 
 from connectors.adapters.base import OptionError, PlanOutdatedError, StoreError, StoreNotFoundError
 from connectors.adapters.iceberg import IcebergStore
+from connectors.adapters.iceberg.location import ThisMachine
 from connectors.references import Role
 from tests.connectors.iceberg_builders import (
     COLUMNS,
@@ -128,7 +129,9 @@ def test_an_allowed_server_leads_nowhere_else(server: Server, tmp_path: Path) ->
         raise StoreError(f"not allowed: {len(path)}")
 
     with pytest.raises(StoreError, match="not allowed"):
-        IcebergStore(server.location, COLUMNS, OPTIONS, allow=refuse).find_subject(PERSON)
+        IcebergStore(server.location, COLUMNS, OPTIONS, reach=ThisMachine(refuse)).find_subject(
+            PERSON
+        )
 
 
 def test_a_table_that_is_not_there_or_a_server_that_is_not(server: Server) -> None:

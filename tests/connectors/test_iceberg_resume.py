@@ -13,10 +13,10 @@ from shutil import copytree, rmtree
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from connectors.adapters.base import ErasePlan, PlanOutdatedError, StoreError
 from connectors.adapters.iceberg import IcebergStore, purge
+from connectors.adapters.iceberg.files import FolderFiles
 from connectors.folders import LocalFolder
 from tests.connectors.iceberg_builders import (
     PERSON,
@@ -56,7 +56,7 @@ def hooked(monkeypatch: pytest.MonkeyPatch, hook: Callable[[str], None]) -> None
     before(LocalFolder, "remove")
     before(LocalFolder, "remove_empty_folders")
     before(pq.ParquetWriter, "write_table")
-    before(PyArrowFileIO, "new_output")
+    before(FolderFiles, "new_output")
     real_commit = SqlCatalog.commit_table
     real_clear = purge.clear_sqlite_catalog
 

@@ -1,7 +1,7 @@
 """Opening a table through its catalog, and committing to it.
 
-Whatever a catalog or a table's properties ask for, files are read and written as local files below
-the folders that this installation allows, and no class is loaded that they name.
+Whatever a catalog or a table's properties ask for, files are read and written in the table's own
+folder, which this installation has to allow, and no class is loaded that they name.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pyiceberg.catalog.rest import RestCatalog
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import (
     AuthorizationExpiredError,
     BadRequestError,
@@ -21,8 +21,8 @@ from pyiceberg.exceptions import (
     UnauthorizedError,
     ValidationError,
 )
-from pyiceberg.io import FileIO, InputFile, OutputFile
-from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
+from pyiceberg.io import FileIO
+from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import Table
 from pyiceberg.table.update import (
     AssertRefSnapshotId,
@@ -40,7 +40,9 @@ from connectors.adapters.base import (
     StoreNotFoundError,
 )
 from connectors.adapters.iceberg.entry import catalog_fault, catalog_name, engine_url, token
-from connectors.adapters.iceberg.location import Allow, Place, local_file
+from connectors.adapters.iceberg.files import FolderFiles, Home
+from connectors.adapters.iceberg.location import Place, Reach
+from connectors.adapters.iceberg.table import TableView
 from connectors.references import Role
 
 _FOREIGN_CODE = "write.py-location-provider.impl"
@@ -51,28 +53,23 @@ class UnknownOutcomeError(StoreError):
     """The catalog did not say whether a commit went through."""
 
 
-class LocalFiles(PyArrowFileIO):
-    """Files of this machine, of which each has to be allowed."""
-
-    def __init__(self, allow: Allow) -> None:
-        super().__init__()
-        self.allow = allow
-
-    def new_input(self, location: str) -> PyArrowFile:
-        return super().new_input(str(self.allow(local_file(location))))
-
-    def new_output(self, location: str) -> PyArrowFile:
-        self.allow(local_file(location))
-        return super().new_output(location)
-
-    def delete(self, location: str | InputFile | OutputFile) -> None:
-        raise NotImplementedError("files are removed by the purge alone")
-
-
-class _LocalSqlCatalog(SqlCatalog):
-    def __init__(self, files: LocalFiles, name: str, **properties: str) -> None:
+class _SqlCatalog(SqlCatalog):
+    def __init__(self, files: FolderFiles, name: str, **properties: str) -> None:
         self._files = files
         super().__init__(name, **properties)
+
+    def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
+        """As the library does it, which would read the metadata by a client of its own."""
+        location = orm_table.metadata_location
+        if not location:
+            raise NoSuchTableError
+        return Table(
+            identifier=(*orm_table.table_namespace.split("."), orm_table.table_name),
+            metadata=FromInputFile.table_metadata(self._files.new_input(location)),
+            metadata_location=location,
+            io=self._files,
+            catalog=self,
+        )
 
     def _load_file_io(
         self, properties: Properties = EMPTY_DICT, location: str | None = None
@@ -80,8 +77,8 @@ class _LocalSqlCatalog(SqlCatalog):
         return self._files
 
 
-class _LocalRestCatalog(RestCatalog):
-    def __init__(self, files: LocalFiles, name: str, **properties: str) -> None:
+class _RestCatalog(RestCatalog):
+    def __init__(self, files: FolderFiles, name: str, **properties: str) -> None:
         self._files = files
         self._given = properties
         super().__init__(name, **properties)
@@ -106,10 +103,13 @@ class _LocalRestCatalog(RestCatalog):
 
 
 @contextmanager
-def opened(place: Place, options: Mapping[str, Any], role: Role, allow: Allow) -> Iterator[Table]:
+def opened(
+    place: Place, options: Mapping[str, Any], role: Role, reach: Reach
+) -> Iterator[TableView]:
     """The table as its catalog has it now. Raises StoreError when it cannot be loaded."""
+    files = FolderFiles(reach)
     with _translated(place):
-        catalog = _catalog(place, options, role, allow)
+        catalog = _catalog(place, options, role, files)
     try:
         with _translated(place):
             table = catalog.load_table((*place.namespace, place.table))
@@ -118,25 +118,25 @@ def opened(place: Place, options: Mapping[str, Any], role: Role, allow: Allow) -
                 f"The table {place.shown_table} names its own code for paths in the property "
                 f"{_FOREIGN_CODE}, which is not run here. Remove the property."
             )
-        yield table
+        files.home = Home(table.metadata.location, reach)
+        yield TableView(table, files.home)
     finally:
         catalog.close()
 
 
 def _catalog(
-    place: Place, options: Mapping[str, Any], role: Role, allow: Allow
-) -> "_LocalSqlCatalog | _LocalRestCatalog":
-    files = LocalFiles(allow)
+    place: Place, options: Mapping[str, Any], role: Role, files: FolderFiles
+) -> "_SqlCatalog | _RestCatalog":
     if place.kind == "rest":
         given = {"uri": place.base}
         if secret := token(options, role):
             given["token"] = secret
         if warehouse := options.get("warehouse"):
             given["warehouse"] = str(warehouse)
-        return _LocalRestCatalog(files, "vestige", **given)
+        return _RestCatalog(files, "vestige", **given)
     name = catalog_name(place, options, role)
     url = engine_url(place, options, role, writable=role == "writer")
-    return _LocalSqlCatalog(
+    return _SqlCatalog(
         files,
         name,
         uri=url.render_as_string(hide_password=False),

@@ -19,8 +19,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from connectors.adapters.base import OptionError, StoreError, StoreNotFoundError
-from connectors.adapters.iceberg.location import Allow, Place, local_file
+from connectors.adapters.iceberg.location import Place, Reach
 from connectors.references import Role, credential, prefix_for, secret
+from connectors.storage import Folder
 
 CONNECT_SECONDS = 10
 _GZIP = b"\x1f\x8b"
@@ -37,20 +38,21 @@ _TABLE = sa.table(
 class Entry:
     """`texts`: (where, value) of whatever the catalog itself keeps about the table."""
 
-    folder: Path
+    folder: Folder
     metadata: Mapping[str, Any]
     texts: Sequence[tuple[str, str]]
 
 
-def read_entry(place: Place, options: Mapping[str, Any], role: Role, allow: Allow) -> Entry:
+def read_entry(place: Place, options: Mapping[str, Any], role: Role, reach: Reach) -> Entry:
     """Raises StoreError in words that hold nothing of what the catalog answered."""
     if place.kind == "rest":
-        return _rest_entry(place, options, role, allow)
+        return _rest_entry(place, options, role, reach)
     with engine(place, options, role, writable=False) as opened, opened.connect() as connection:
         _, location = _row(connection, place, options)
         texts = list(_rows(connection))
-    metadata = read_metadata(allow(local_file(location)))
-    return Entry(_folder(metadata, allow), metadata, texts)
+    parent, _, name = location.rpartition("/")
+    metadata = _read_metadata(reach.folder(parent), name)
+    return Entry(_folder(metadata, reach), metadata, texts)
 
 
 def catalog_name(place: Place, options: Mapping[str, Any], role: Role) -> str:
@@ -60,26 +62,26 @@ def catalog_name(place: Place, options: Mapping[str, Any], role: Role) -> str:
     return name
 
 
-def read_metadata(path: Path) -> Mapping[str, Any]:
+def _read_metadata(folder: Folder, name: str) -> Mapping[str, Any]:
     """A metadata file's JSON, plain or packed with gzip. Raises StoreError."""
     try:
-        body = path.read_bytes()
+        body = folder.read(name)
         metadata = json.loads(gzip.decompress(body) if body.startswith(_GZIP) else body)
     except (OSError, EOFError, ValueError, zlib.error) as exc:
         raise StoreError(
-            f"The table's current metadata file {path.name} cannot be read: it is damaged or was "
+            f"The table's current metadata file {name} cannot be read: it is damaged or was "
             f"removed ({type(exc).__name__})."
         ) from None
     if not isinstance(metadata, dict):
-        raise StoreError(f"The table's current metadata file {path.name} is damaged.")
+        raise StoreError(f"The table's current metadata file {name} is damaged.")
     return metadata
 
 
-def _folder(metadata: Mapping[str, Any], allow: Allow) -> Path:
+def _folder(metadata: Mapping[str, Any], reach: Reach) -> Folder:
     location = metadata.get("location")
     if not isinstance(location, str):
         raise StoreError("The table's metadata names no location, so it is damaged.")
-    return allow(local_file(location))
+    return reach.folder(location)
 
 
 # SQL catalogs
@@ -174,7 +176,7 @@ def token(options: Mapping[str, Any], role: Role) -> str:
     return secret(options, f"{prefix}token", example="CATALOG_TOKEN")
 
 
-def _rest_entry(place: Place, options: Mapping[str, Any], role: Role, allow: Allow) -> Entry:
+def _rest_entry(place: Place, options: Mapping[str, Any], role: Role, reach: Reach) -> Entry:
     given = token(options, role)
     headers = {"Authorization": f"Bearer {given}"} if given else {}
     with httpx.Client(headers=headers, timeout=_ANSWER_SECONDS, follow_redirects=False) as client:
@@ -189,7 +191,7 @@ def _rest_entry(place: Place, options: Mapping[str, Any], role: Role, allow: All
     if not isinstance(metadata, dict):
         raise StoreError(f"What {place.shown} answered describes no table.")
     texts = [("answer of the catalog", json.dumps(answer))]
-    return Entry(_folder(metadata, allow), metadata, texts)
+    return Entry(_folder(metadata, reach), metadata, texts)
 
 
 def _get(client: httpx.Client, place: Place, path: str, query: Mapping[str, str]) -> dict[str, Any]:

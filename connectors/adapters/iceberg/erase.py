@@ -9,6 +9,7 @@ import json
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from pyiceberg.manifest import DataFile
@@ -20,11 +21,17 @@ from connectors.adapters.base import Erased, ErasePlan, PlanOutdatedError, Progr
 from connectors.adapters.iceberg.catalog import UnknownOutcomeError, commit
 from connectors.adapters.iceberg.person import Person
 from connectors.adapters.iceberg.rewrite import described, rewrite_without
-from connectors.adapters.iceberg.snapshots import OURS, Drafts
+from connectors.adapters.iceberg.snapshots import Drafts
 from connectors.adapters.iceberg.table import DataEntry, TableView
 
 MARKS = "vestige.erasures"
+OURS = "vestige-"  # with what the names of files begin that are written here
 _MOST_MARKS = 64
+
+
+def output_mark(plan: ErasePlan) -> str:
+    """With what the names of files begin that are written for this plan."""
+    return f"{OURS}{plan.id[:12]}-"
 
 
 def mark_of(metadata: TableMetadata, plan: ErasePlan) -> Mapping[str, Any] | None:
@@ -57,6 +64,13 @@ def lost_versions(view: TableView, affected: Collection[str]) -> tuple[str, ...]
         and not any(entry.path in affected for entry in view.live(snapshot))
     }
     return tuple(str(s.snapshot_id) for s in view.snapshots if s.snapshot_id not in kept)
+
+
+def kept_metadata(view: TableView, lost: Collection[str]) -> set[str]:
+    """The manifests and their lists of all other snapshots."""
+    kept = [s for s in view.snapshots if str(s.snapshot_id) not in lost]
+    lists = {view.relative(snapshot.manifest_list) for snapshot in kept}
+    return lists | {view.relative(m.manifest_path) for s in kept for m in view.manifests(s)}
 
 
 @dataclass(frozen=True)
@@ -135,7 +149,7 @@ class Erasure:
         for number, (path, entry) in enumerate(every.items()):
             self.progress("find", number, len(every), 0)
             constants = self.view.identity_constants(entry.file)
-            rows = self.person.match(self.view.folder.locate(path), path, constants).rows
+            rows = self.person.match(path, constants).rows
             if not rows:
                 continue
             if path in tags or self.person.shown(path) not in self.plan.objects:
@@ -151,33 +165,44 @@ class Erasure:
         return affected
 
     def _replace(self, entry: DataEntry, rows: int) -> _Replacement:
-        parent = entry.path.rpartition("/")[0]
-        name = f"{OURS}{self.plan.id[:12]}-{uuid.uuid4()}.parquet"
-        path = f"{parent}/{name}" if parent else name
+        parent, slash, _ = entry.path.rpartition("/")
+        name = f"{output_mark(self.plan)}{uuid.uuid4()}.parquet"
+        path = f"{parent}{slash}{name}"
+        location = f"{entry.file.file_path.rpartition('/')[0]}/{name}"
         folder = self.view.folder
+        draft = folder.draft(path)
+        try:
+            kept = self._rewritten(entry, rows, draft)
+            if not kept:
+                return _Replacement(entry, rows, 0, None, None)
+            file = described(draft, location, entry.file, self.person)
+            folder.publish(draft, path)
+        except OSError as exc:
+            draft.unlink(missing_ok=True)
+            raise StoreError(
+                f"The file {self.person.shown(entry.path)} of the table {self.view.name} could not "
+                f"be rewritten: {type(exc).__name__}. Check free space and the file."
+            ) from None
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        return _Replacement(entry, rows, kept, path, file)
+
+    def _rewritten(self, entry: DataEntry, rows: int, draft: Path) -> int:
+        """Write the draft and return the rows in it; there is none where none is left."""
         constants = self.view.identity_constants(entry.file)
-        rewritten = rewrite_without(
-            folder.locate(entry.path), folder.locate(path), entry.path, self.person, constants
-        )
+        with self.view.folder.opened(entry.path) as source:
+            found = rewrite_without(source, draft, entry.path, self.person, constants)
         kept = entry.file.record_count - rows
-        if rewritten.rows_removed != rows or rewritten.rows_kept != kept:
-            folder.remove(path)
+        if found.rows_removed != rows or found.rows_kept != kept:
             raise StoreError(
                 f"The file {self.person.shown(entry.path)} holds another number of rows than its "
                 f"manifest says ({entry.file.record_count}). Nothing was changed; repair the table."
             )
-        if not rewritten.rows_kept:
-            return _Replacement(entry, rows, 0, None, None)
-        location = f"{entry.file.file_path.rpartition('/')[0]}/{name}"
-        try:
-            file = described(folder.locate(path), location, entry.file, self.person)
-        except BaseException:
-            folder.remove(path)
-            raise
-        return _Replacement(entry, rows, kept, path, file)
+        return kept
 
     def _commit(self, done: list[_Replacement]) -> Erased:
-        drafts = Drafts(self.view)
+        drafts = Drafts(self.view, output_mark(self.plan))
         with drafts.writing():
             return self._committed(drafts, done)
 

@@ -18,6 +18,7 @@ from connectors.adapters.iceberg.table import DataEntry, TableView
 from connectors.folders import hive_values
 from connectors.people import other_identifiers
 from connectors.scan.content import scan_content
+from connectors.scan.hidden import hidden_findings
 from connectors.scan.identifiers import Identifiers
 from connectors.scan.parquet import prefixes_in_use
 from connectors.scan.record import Record
@@ -158,9 +159,8 @@ class Search:
         )
 
     def _file(self, target: Target) -> None:
-        location = self.view.folder.locate(target.path)
         try:
-            match = self.person.match(location, target.path, target.constants)
+            match = self.person.match(target.path, target.constants)
         except StoreError:
             if target.kind != "orphan":
                 raise
@@ -177,18 +177,27 @@ class Search:
                 self.by_version[version] += match.rows
 
     def _metadata(self, entries: Sequence[FileEntry], targets: Sequence[Target]) -> None:
-        """Metadata files that name the person: why deleting rows is not enough."""
+        """Metadata files that name the person, and what a bucket keeps beside readers' files: why
+        deleting rows is not enough."""
         values = [v for identifiers in self.person.needles.values() for v in identifiers]
         record = Record(Identifiers(values, identity_columns=self.person.hidden))
         inside = f"{self.view.metadata_folder}/"
         metadata = [e for e in entries if not e.link and e.path.startswith(inside)]
         for entry in metadata:
-            with contextlib.suppress(Exception):  # a leftover of a crash; the scan will name it
-                scan_content(self.view.folder.read(entry.path), entry.path, record)
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                body = self.view.folder.read(entry.path)
+                with contextlib.suppress(Exception):  # left by a crash; the scan will name it
+                    scan_content(body, entry.path, record)
         named = {trace.path for trace in record.traces(self._explained(record, targets))}
         for entry in metadata:
             if entry.path in named:
                 self._note(entry.path, entry.bytes, 0, (), "log")
+        self.objects += hidden_findings(
+            self.view.folder,
+            record.identifiers,
+            self.person.shown,
+            anything_else=bool(self.objects),
+        )
 
     def _explained(self, record: Record, targets: Sequence[Target]) -> set[str]:
         """Beginnings of cut values that somebody else's value has, too."""

@@ -5,8 +5,8 @@
     postgresql:///catalog?host=/run/postgresql#shop.orders      (a local socket)
     https://catalog.example/iceberg#shop.orders      (the Iceberg REST protocol)
 
-A catalog says where a table's files are; they have to be on this machine. No sentence of this
-module quotes a location: a password that somebody wrote into one must not reach a log.
+A catalog says where a table's files are; `Reach` says which places those may be. No sentence of
+this module quotes a location: a password that somebody wrote into one must not reach a log.
 """
 
 import os
@@ -14,11 +14,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from connectors.adapters.base import StoreError
 from connectors.addresses import PORTS, web_base
+from connectors.folders import LocalFolder
 from connectors.references import HOW_TO_SIGN_IN
+from connectors.storage import Folder
 
 _KINDS = {
     "sqlite": "sqlite",
@@ -31,8 +34,17 @@ _PORTS = {"postgresql": 5432, **PORTS}
 _EXAMPLE = "sqlite:////data/catalog.db#shop.orders or https://host/iceberg#shop.orders"
 _LOCAL = re.compile(r"file:(?://(?:localhost)?)?(?=/)", re.IGNORECASE)
 
-# Gives the resolved path, or raises StoreError when this process may not use it.
-Allow = Callable[[str], Path]
+
+class Reach(Protocol):
+    """Where a table's files may be. Methods raise StoreError for any other place."""
+
+    def spelled(self, location: str) -> str:
+        """The one spelling of a place that a catalog or a manifest names."""
+        ...
+
+    def folder(self, location: str) -> Folder:
+        """The folder there; its root is called as `spelled` does."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -141,7 +153,7 @@ def _sqlite_path(parts: SplitResult) -> str:
 
 
 def local_file(location: str) -> str:
-    """The path of a file that a catalog or a manifest names.
+    """The path of a file of this machine that a catalog or a manifest names.
 
     Iceberg does not encode paths: what stands behind "file:" is the path as it is. Raises
     StoreError for other systems.
@@ -150,12 +162,24 @@ def local_file(location: str) -> str:
     if not text.startswith("/") or "\x00" in text:
         scheme = text.partition(":")[0] if "://" in text else "a relative path"
         raise StoreError(
-            f"The table's files are not on this machine ({scheme}). Only tables in a folder that "
-            "this process can reach by its path can be connected."
+            f"The table's files are neither on this machine nor in S3 ({scheme}). Only tables in "
+            "a folder that this process can reach by its path, or in a bucket, can be connected."
         )
     return os.path.normpath(text)
 
 
-def anywhere(path: str) -> Path:
-    """The `Allow` of an installation that restricts nothing."""
+def _anywhere(path: str) -> Path:
     return Path(path).resolve()
+
+
+class ThisMachine:
+    """`allow` gives the resolved path, or raises StoreError when this process may not use it."""
+
+    def __init__(self, allow: Callable[[str], Path] = _anywhere) -> None:
+        self._allow = allow
+
+    def spelled(self, location: str) -> str:
+        return str(self._allow(local_file(location)))
+
+    def folder(self, location: str) -> Folder:
+        return LocalFolder(self._allow(local_file(location)))

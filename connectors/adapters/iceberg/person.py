@@ -52,8 +52,16 @@ class Person:
     def shown(self, path: str) -> str:
         return masked(path, self.hidden)
 
-    def match(self, location: Path, path: str, constants: Constants) -> FileMatch:
-        """Count the person's rows in one Parquet file. Raises StoreError."""
+    def match(self, path: str, constants: Constants) -> FileMatch:
+        """Count the person's rows in one of the table's Parquet files. Raises StoreError."""
+        try:
+            with self.view.folder.opened(path) as location:
+                return self.match_in(location, path, constants)
+        except OSError as exc:
+            raise self.unreadable(path, exc) from None
+
+    def match_in(self, location: Path, path: str, constants: Constants) -> FileMatch:
+        """The same in a local file; `path`: what messages call it. Raises StoreError."""
         try:
             paths = self.paths(pq.read_schema(location))
             schema = dict(pl.read_parquet_schema(location))

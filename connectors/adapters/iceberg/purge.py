@@ -8,15 +8,17 @@ run again:
    them, every other snapshot is expired, with its statistics, and the plan's mark is set;
 2. the metadata that is current now is made durable;
 3. everything below the folder that only older metadata leads to is deleted, data first and the
-   metadata that names it last, so that a killed run still knows what is past. A metadata file
-   without the plan's mark is from before the purge; once none is left, the purge is done, and
-   whatever the table keeps by then came later;
+   metadata that names it last, so that a killed run still knows what is past; with it what a
+   bucket with versions keeps: older versions, delete markers, and uploads that nobody has
+   completed. A metadata file without the plan's mark is from before the purge; once none is left,
+   an older version neither, the purge is done, and whatever the table keeps by then came later;
 4. the catalog's own file (SQLite) is rewritten without its free pages.
 
 Young files that no metadata ever named may belong to a writer who is about to commit: they are
 left, and reported, until they are an hour old, unless the plan names them.
 """
 
+import contextlib
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,18 +38,25 @@ from pyiceberg.table.update import (
 
 from connectors.adapters.base import Erased, ErasePlan, PlanOutdatedError, Progress, StoreError
 from connectors.adapters.iceberg.catalog import commit
-from connectors.adapters.iceberg.erase import mark_of, set_mark
+from connectors.adapters.iceberg.erase import mark_of, output_mark, set_mark
+from connectors.adapters.iceberg.files import FolderInput
 from connectors.adapters.iceberg.find import nested_tables
-from connectors.adapters.iceberg.snapshots import OURS, Drafts
+from connectors.adapters.iceberg.snapshots import Drafts
 from connectors.adapters.iceberg.table import TableView
 from connectors.clock import now
-from connectors.folders import masked, sync_file, without_checksum
-from connectors.storage import FileEntry
+from connectors.folders import masked, without_checksum
+from connectors.scan.hidden import planned_items
+from connectors.storage import FileEntry, Hidden
 
 _METADATA_NAME = re.compile(r"\.metadata\.json(\.gz)?$")
 _NUMBER = re.compile(r"v?(\d+)[-.]")
 _WRITTEN_NAME = re.compile(r"\.(parquet|avro|orc|metadata\.json|stats|puffin)(\.gz|\.crc)?$")
 _LAST = 3
+
+
+def is_history(path: str) -> bool:
+    """Whether a file belongs to a table by its name, so that its past is the table's past."""
+    return _WRITTEN_NAME.search(without_checksum(path)) is not None
 
 
 class Purge:
@@ -87,7 +96,7 @@ class Purge:
                     f"The table {view.name} has delete files (merge-on-read) by now, which hide "
                     "rows and keep them. Compact it, then search and plan again."
                 )
-        drafts = Drafts(view)
+        drafts = Drafts(view, output_mark(self.plan))
         try:
             with drafts.writing():
                 commit(view.table, self._expiring(view, drafts))
@@ -119,24 +128,29 @@ class Purge:
     def sweep(self, view: TableView, entries: Sequence[FileEntry]) -> None:
         """Delete what cannot be reached. `entries` were listed before the table was read, so that
         whatever a writer commits in between is reachable in the view."""
-        past = past_metadata(view, entries, self.plan)
+        hidden = view.folder.hidden()
+        past = past_metadata(view, entries, hidden, self.plan)
         if not past:
             self._drop_empty_folders(view, ())
             return
         reachable = _reachable(view) | (_logged(view) - set(past))
         for path in sorted(reachable):
-            if path.startswith(f"{view.metadata_folder}/") and view.folder.exists(path):
-                sync_file(view.folder.locate(path))
+            if path.startswith(f"{view.metadata_folder}/"):
+                with contextlib.suppress(FileNotFoundError):  # a former one, long removed
+                    view.folder.sync(path)
         known = _known(view, past.values()) | set(past)
         doomed = sorted(
             self._doomed(view, entries, reachable, known),
             key=lambda entry: (_rank(view, entry.path), entry.path),
         )
+        behind = list(self._behind(view, entries, hidden, known))
+        self._remove_hidden(view, [item for item in behind if _rank(view, item.path) < _LAST])
         for number, entry in enumerate(doomed):
             self.progress("purge", number, len(doomed), self.removed_bytes)
             view.folder.remove(entry.path)
             self.removed.append(masked(entry.path, self.hidden))
             self.removed_bytes += entry.bytes
+        self._remove_hidden(view, [item for item in behind if _rank(view, item.path) == _LAST])
         self.progress("purge", len(doomed), len(doomed), self.removed_bytes)
         self._drop_empty_folders(view, doomed)
 
@@ -150,16 +164,41 @@ class Purge:
                 continue
             if path in known or self._is_ours(path):
                 yield entry
-            elif _WRITTEN_NAME.search(path):
+            elif is_history(path):
                 if now() - entry.modified > self.grace:
                     yield entry
                 else:
                     self.left.append(masked(path, self.hidden))
 
     def _is_ours(self, path: str) -> bool:
-        """Named by the plan, or left by an attempt that did not commit: we hold the lock."""
-        name = path.rpartition("/")[2]
-        return masked(path, self.hidden) in self.plan.objects or OURS in name
+        """Named by the plan, or left by an attempt of it that did not commit."""
+        return masked(path, self.hidden) in self.plan.objects or output_mark(self.plan) in path
+
+    def _behind(
+        self,
+        view: TableView,
+        entries: Sequence[FileEntry],
+        hidden: Sequence[Hidden],
+        known: set[str],
+    ) -> Iterator[Hidden]:
+        """What a bucket keeps behind the table's names: nothing of it is part of the table now."""
+        others = nested_tables(view, entries)
+        planned = set(planned_items(hidden, self.plan.objects))
+        for item in hidden:
+            past = item.path in known or is_history(item.path)
+            mine = past and not item.path.startswith(others) and self._is_over(item)
+            if item in planned or mine:
+                yield item
+
+    def _is_over(self, item: Hidden) -> bool:
+        """An upload may be a writer's who is about to complete it."""
+        ours = output_mark(self.plan) in item.path
+        return item.kind != "upload" or ours or now() - item.modified > self.grace
+
+    def _remove_hidden(self, view: TableView, items: Sequence[Hidden]) -> None:
+        view.folder.remove_hidden(items)
+        self.removed += [masked(item.path, self.hidden) for item in items]
+        self.removed_bytes += sum(item.bytes for item in items)
 
     def _drop_empty_folders(self, view: TableView, doomed: Iterable[FileEntry]) -> None:
         """A folder's name can hold an identifier too ("customer_id=00004")."""
@@ -213,32 +252,35 @@ def _logged(view: TableView) -> set[str]:
 
 
 def past_metadata(
-    view: TableView, entries: Sequence[FileEntry], plan: ErasePlan
+    view: TableView, entries: Sequence[FileEntry], hidden: Sequence[Hidden], plan: ErasePlan
 ) -> dict[str, TableMetadata | None]:
-    """Metadata files on disk from before the purge, by path; None for one that is damaged.
+    """Metadata files that are left from before the purge, by path; None for one that is damaged.
+    Among them those that a bucket keeps as older versions.
 
     A writer who is about to commit has written one with a higher number than the current.
     """
     current_path = view.relative(view.table.metadata_location)
     current = _version(current_path)
     named = _logged(view)
+    left = [(entry.path, entry.path, "") for entry in entries if not entry.link]
+    left += [(item.label, item.path, item.id) for item in hidden if item.kind == "version"]
     past: dict[str, TableMetadata | None] = {}
-    for entry in entries:
-        if entry.link or entry.path == current_path or not _is_metadata(view, entry.path):
+    for name, path, version in left:
+        if path == current_path or not _is_metadata(view, path):
             continue
-        number = _version(entry.path)
+        number = _version(path)
         older = number is not None and current is not None and number <= current
-        if not older and entry.path not in named:
+        if not older and path not in named:
             continue
         try:
-            file = view.table.io.new_input(str(view.folder.locate(entry.path)))
+            file = FolderInput(path, view.folder, path, version)
             metadata = FromInputFile.table_metadata(file)
         except (OSError, ValueError):
-            past[entry.path] = None  # what it named is left until it is old
+            past[name] = None  # what it named is left until it is old
             continue
         mark = mark_of(metadata, plan)
         if not mark or mark.get("step") != "purged":
-            past[entry.path] = metadata
+            past[name] = metadata
     return past
 
 

@@ -2,7 +2,9 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -81,8 +83,7 @@ class Versions:
     def _digest(self, entry: FileEntry) -> str:
         key = (entry.path, entry.bytes, entry.modified)
         if key not in self.known:
-            with self.view.folder.locate(entry.path).open("rb") as file:
-                self.known[key] = hashlib.file_digest(file, "sha256").hexdigest()
+            self.known[key] = self.view.folder.digest(entry.path)
         return self.known[key]
 
 
@@ -91,29 +92,13 @@ def profile_of(view: TableView, snapshot: Snapshot | None) -> Mapping[str, Any]:
     schema = view.schema_of(snapshot)
     live = list(view.live(snapshot)) if snapshot else []
     files = [f for f in live if f.content == DataFileContent.DATA]
-    counted: dict[str, Any] = {"rows": 0}
-    different: int | None = 0
-    if files:
-        try:
-            frame = pl.concat([_frame(view, snapshot, f) for f in files], how="vertical_relaxed")
-            kinds = frame.collect_schema()
-            flat = [n for n, k in kinds.items() if not k.is_nested()]
-            counted = (
-                frame.select(
-                    pl.len().alias("rows"),
-                    *(pl.col(n).null_count().alias(f"nulls:{n}") for n in kinds),
-                    *(pl.col(n).n_unique().alias(f"distinct:{n}") for n in flat),
-                )
-                .collect()
-                .row(0, named=True)
-            )
-            whole = frame.select(flat).unique().select(pl.len()).collect().item()
-            different = whole if len(flat) == len(kinds) else None
-        except DAMAGE as exc:
-            raise StoreError(
-                f"The table {view.name} cannot be read: a file is damaged or was removed "
-                f"({type(exc).__name__})."
-            ) from None
+    try:
+        counted, different = _counts(view, snapshot, files) if files else ({"rows": 0}, 0)
+    except DAMAGE as exc:
+        raise StoreError(
+            f"The table {view.name} cannot be read: a file is damaged or was removed "
+            f"({type(exc).__name__})."
+        ) from None
     return {
         "version": str(snapshot.snapshot_id) if snapshot else "none",
         "rows": counted["rows"],
@@ -131,9 +116,31 @@ def profile_of(view: TableView, snapshot: Snapshot | None) -> Mapping[str, Any]:
     }
 
 
-def _frame(view: TableView, snapshot: Snapshot | None, live: DataEntry) -> pl.LazyFrame:
+def _counts(
+    view: TableView, snapshot: Snapshot | None, files: Sequence[DataEntry]
+) -> tuple[Mapping[str, int], int | None]:
+    """Rows, NULLs and distinct values; distinct rows, where every column can be compared."""
+    with ExitStack() as opened:
+        frames = [
+            _frame(view, snapshot, file, opened.enter_context(view.folder.opened(file.path)))
+            for file in files
+        ]
+        frame = pl.concat(frames, how="vertical_relaxed")
+        kinds = frame.collect_schema()
+        flat = [n for n, k in kinds.items() if not k.is_nested()]
+        numbers = frame.select(
+            pl.len().alias("rows"),
+            *(pl.col(n).null_count().alias(f"nulls:{n}") for n in kinds),
+            *(pl.col(n).n_unique().alias(f"distinct:{n}") for n in flat),
+        ).collect()
+        different = frame.select(flat).unique().select(pl.len()).collect().item()
+    return numbers.row(0, named=True), different if len(flat) == len(kinds) else None
+
+
+def _frame(
+    view: TableView, snapshot: Snapshot | None, live: DataEntry, location: Path
+) -> pl.LazyFrame:
     """A file with the columns of the snapshot's schema, in its order and under its names."""
-    location = view.folder.locate(live.path)
     numbered, named = leaf_paths(pq.read_schema(location))
     constants = view.identity_constants(live.file)
     columns = []
@@ -148,18 +155,22 @@ def _frame(view: TableView, snapshot: Snapshot | None, live: DataEntry) -> pl.La
 
 def values_of(view: TableView, person: Person, live: DataEntry, column: str) -> Iterator[str]:
     """The distinct identifiers of a column in one file, as text. Raises StoreError."""
-    location = view.folder.locate(live.path)
     try:
-        paths = person.paths(pq.read_schema(location))
-        if column not in paths:
-            constants = view.identity_constants(live.file)
-            found = [constants[i] for i in person.ids[column] if constants.get(i) is not None]
-        else:
-            schema = dict(pl.read_parquet_schema(location))
-            expression, _ = column_expression(paths[column], schema)
-            frame = pl.scan_parquet(location, glob=False, hive_partitioning=False)
-            values = frame.select(expression.alias("v").drop_nulls().unique()).collect()
-            found = values["v"].to_list()
+        with view.folder.opened(live.path) as location:
+            found = _values(view, person, live, column, location)
     except DAMAGE as exc:
         raise person.unreadable(live.path, exc) from None
     yield from (shown_value(value) for value in found)
+
+
+def _values(
+    view: TableView, person: Person, live: DataEntry, column: str, location: Path
+) -> list[Any]:
+    paths = person.paths(pq.read_schema(location))
+    if column not in paths:
+        constants = view.identity_constants(live.file)
+        return [constants[i] for i in person.ids[column] if constants.get(i) is not None]
+    schema = dict(pl.read_parquet_schema(location))
+    expression, _ = column_expression(paths[column], schema)
+    frame = pl.scan_parquet(location, glob=False, hive_partitioning=False)
+    return frame.select(expression.alias("v").drop_nulls().unique()).collect()["v"].to_list()

@@ -6,7 +6,6 @@ stored types, the codec, row groups, and every other row in its order.
 """
 
 import itertools
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ from pyiceberg.manifest import DataFile
 
 from connectors.adapters.base import ResidueError, StoreError
 from connectors.adapters.iceberg.person import DAMAGE, Constants, Person
-from connectors.folders import sync_folder
 
 _ROW = "_vestige_row"
 _ARROW_NOTE = b"ARROW:schema"
@@ -50,9 +48,6 @@ def rewrite_without(
         rewritten = _write(source, target, path, person, constants)
         if rewritten.rows_kept:
             _prove(source, target, path, person, constants)
-            with target.open("rb") as written:
-                os.fsync(written.fileno())
-            sync_folder(target.parent)
     except DAMAGE as exc:
         target.unlink(missing_ok=True)
         raise StoreError(
@@ -117,7 +112,6 @@ def _top(path: str, names: list[str]) -> str:
 
 @contextmanager
 def _writer(file: pq.ParquetFile, target: Path) -> Iterator[pq.ParquetWriter]:
-    target.parent.mkdir(parents=True, exist_ok=True)
     notes = file.metadata.metadata or {}
     schema = file.schema_arrow.remove_metadata()
     with pq.ParquetWriter(
@@ -163,7 +157,7 @@ def _prove(source: Path, target: Path, path: str, person: Person, constants: Con
                 "rewritten: its columns or its other rows would not be what they were. Nothing "
                 "was changed; erase in it with the engine that wrote it."
             )
-    if left := person.match(target, path, constants).rows:
+    if left := person.match_in(target, path, constants).rows:
         raise ResidueError(
             f"{left} rows were still found after rewriting {person.shown(path)}. Nothing was "
             "committed."

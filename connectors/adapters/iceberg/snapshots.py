@@ -27,20 +27,19 @@ from pyiceberg.table.update import AddSnapshotUpdate, SetSnapshotRefUpdate, Tabl
 
 from connectors.adapters.base import StoreError
 from connectors.adapters.iceberg.catalog import UnknownOutcomeError
-from connectors.adapters.iceberg.location import local_file
 from connectors.adapters.iceberg.table import TableView
-from connectors.folders import sync_file
 
-OURS = "vestige-"  # in the name of every file that is written here
 # As Iceberg calls them, and Avro. Files may differ in it, so what cannot be written is deflated.
 _CODECS: Mapping[str, AvroCompressionCodec] = {"uncompressed": "null", "zstd": "zstandard"}
 
 
 @dataclass
 class Drafts:
-    """The snapshots of one commit. `written`: paths of the files that have no reader yet."""
+    """The snapshots of one commit. `mark`: with what the names of its files begin, after "snap-"
+    in lists; `written`: paths of those that have no reader yet."""
 
     view: TableView
+    mark: str
     written: list[str] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
 
@@ -119,7 +118,7 @@ class _Draft:
         self.view = drafts.view
         self.parent = parent
         self.id = self.view.metadata.new_snapshot_id()
-        self.commit = f"{OURS}{uuid.uuid4()}"
+        self.commit = f"{drafts.mark}{uuid.uuid4()}"
         # Each snapshot of a commit comes after the one before it.
         first = self.view.metadata.next_sequence_number()
         later = len(drafts.snapshots) if self.view.metadata.format_version > 1 else 0
@@ -215,8 +214,6 @@ class _Draft:
             avro_compression=self.codec,
         ) as writer:
             writer.add_manifests(manifests)
-        for written in self.drafts.written:
-            sync_file(self.view.allow(local_file(written)))
         snapshot = Snapshot.model_validate(
             {
                 "snapshot-id": self.id,

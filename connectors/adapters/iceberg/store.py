@@ -1,9 +1,9 @@
 """An Apache Iceberg table as a store."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,11 @@ from connectors.adapters.base import (
     silent,
 )
 from connectors.adapters.iceberg.catalog import opened
-from connectors.adapters.iceberg.erase import Erasure, lost_versions
+from connectors.adapters.iceberg.erase import Erasure, kept_metadata, lost_versions
 from connectors.adapters.iceberg.find import Search, TableFindings, nested_tables
-from connectors.adapters.iceberg.location import Allow, anywhere, parse_place
+from connectors.adapters.iceberg.location import Reach, ThisMachine, parse_place
 from connectors.adapters.iceberg.person import Person
-from connectors.adapters.iceberg.purge import Purge, clear_sqlite_catalog
+from connectors.adapters.iceberg.purge import Purge, clear_sqlite_catalog, is_history
 from connectors.adapters.iceberg.reading import Digests, Versions, profile_of, values_of
 from connectors.adapters.iceberg.rows import rows_apart
 from connectors.adapters.iceberg.table import (
@@ -38,9 +38,10 @@ from connectors.adapters.iceberg.table import (
     schema_rows,
 )
 from connectors.adapters.iceberg.verify import scan_table
-from connectors.folders import locked_folder
+from connectors.folders import masked
 from connectors.people import names_one_of
 from connectors.references import CREDENTIAL_OPTIONS, Role, for_roles
+from connectors.s3 import OPTIONS as S3_OPTIONS
 
 _DEFAULT_GRACE_MINUTES = 60
 _ATTEMPTS = 10
@@ -52,6 +53,7 @@ _OPTIONS = frozenset(
         "orphan_grace_minutes",
         "unrelated_columns",
         *for_roles(*CREDENTIAL_OPTIONS, "token_env", "token_file"),
+        *S3_OPTIONS,
     }
 )
 
@@ -67,8 +69,9 @@ class IcebergStore:
     because a writer may be about to commit them; 60); `unrelated_columns` (columns whose texts may
     equal a short identifier by chance).
 
-    `allow` says which paths may be used. Only the role "writer" may erase and purge. Raises
-    StoreError for the location, OptionError for an option.
+    `reach` says where the table's files may be, which its catalog names; for a bucket, options say
+    how to sign in there (`connectors.s3.access`). Only the role "writer" may erase and purge.
+    Raises StoreError for the location, OptionError for an option.
     """
 
     kind = "iceberg"
@@ -80,14 +83,14 @@ class IcebergStore:
         options: Mapping[str, Any] | None = None,
         *,
         role: Role = "writer",
-        allow: Allow = anywhere,
+        reach: Reach | None = None,
     ) -> None:
         self.options = dict(options or {})
         _check_options(self.options)
         self.place = parse_place(location)
         self.subject_columns = tuple(subject_columns)
         self.role = role
-        self.allow = allow
+        self.reach = _Remembered(reach or ThisMachine())
         self.grace = timedelta(
             minutes=float(self.options.get("orphan_grace_minutes", _DEFAULT_GRACE_MINUTES))
         )
@@ -95,8 +98,8 @@ class IcebergStore:
 
     @contextmanager
     def _view(self) -> Iterator[TableView]:
-        with opened(self.place, self.options, self.role, self.allow) as table:
-            yield TableView(table, self.allow)
+        with opened(self.place, self.options, self.role, self.reach) as view:
+            yield view
 
     def versions(self, *, digests: bool = True) -> Sequence[StoreVersion]:
         """Every snapshot whose files are all there, oldest first, main's current one last.
@@ -187,17 +190,26 @@ class IcebergStore:
                 f"Another Iceberg table lies inside this one's folder ({', '.join(nested)}). Move "
                 "it out: a purge could not tell its files from leftovers."
             )
-        if not os.access(view.folder.root, os.W_OK):
-            yield (
-                f"The folder {view.folder.root} may not be written by this process. Its owner has "
-                "to permit it."
-            )
+        yield from view.folder.locks(self._doomed(view, findings))
+
+    def _doomed(self, view: TableView, findings: Findings) -> dict[str, str]:
+        """What erasing and purging takes away for good, and how plans show it."""
+        hidden = view.hidden_names(self.subject_columns)
+        affected = findings.affected if isinstance(findings, TableFindings) else frozenset()
+        live = {entry.path for s in view.branches.values() for entry in view.live(s)}
+        live |= kept_metadata(view, lost_versions(view, affected))
+        paths = [e.path for e in view.folder.entries()] + [h.path for h in view.folder.hidden()]
+        return {
+            path: masked(path, hidden)
+            for path in paths
+            if is_history(path) and (path not in live or path in affected)
+        }
 
     @contextmanager
     def _locked(self) -> Iterator[TableView]:
         if self.role != "writer":
             raise StoreError(f"The table {self.place.shown_table} was opened for reading only.")
-        with self._view() as view, locked_folder(view.folder.root) as mine:
+        with self._view() as view, view.folder.locked() as mine:
             if not mine:
                 raise StoreError(
                     f"Another erasure is at work in the table {view.name}. Run this one again "
@@ -252,7 +264,7 @@ class IcebergStore:
             self.place,
             self.options,
             self.role,
-            self.allow,
+            self.reach,
             self.subject_columns,
             needles,
             control,
@@ -292,6 +304,14 @@ class IcebergStore:
                         if text and not names_one_of(text, person.needles):
                             return column, text
         return None
+
+
+class _Remembered:
+    """A reach that opens each folder once, with what the folder knows of its files by then."""
+
+    def __init__(self, reach: Reach) -> None:
+        self.spelled = reach.spelled
+        self.folder = cache(reach.folder)
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

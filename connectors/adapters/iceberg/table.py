@@ -5,7 +5,6 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from pyiceberg.manifest import (
@@ -25,8 +24,7 @@ from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.transforms import IdentityTransform
 
 from connectors.adapters.base import StoreError
-from connectors.adapters.iceberg.location import Allow, local_file
-from connectors.folders import LocalFolder
+from connectors.adapters.iceberg.files import Home
 
 # What the library raises for bytes that are not what they should be depends on the damage.
 _DAMAGE = (
@@ -54,14 +52,13 @@ class TableView:
     """One look at a table. Manifests and their lists are read once each."""
 
     table: Table
-    allow: Allow
+    home: Home
     _manifests: dict[str, list[ManifestFile]] = field(default_factory=dict)
     _entries: dict[str, list[ManifestEntry]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.stated_root = Path(local_file(self.metadata.location))
-        self.folder = LocalFolder(self.allow(str(self.stated_root)))
-        if not self.folder.root.is_dir():
+        self.folder = self.home.folder
+        if not self.folder.is_there():
             raise StoreError(
                 f"There is no folder at {self.folder.root}, where the table should be."
             )
@@ -76,17 +73,7 @@ class TableView:
 
     def relative(self, location: str) -> str:
         """A file's path below the table's folder. Raises StoreError for one outside it."""
-        path = Path(local_file(location))
-        for candidate, root in (
-            (path, self.stated_root),
-            (self.allow(str(path)), self.folder.root),
-        ):
-            if candidate.is_relative_to(root):
-                return candidate.relative_to(root).as_posix()
-        raise StoreError(
-            f"The table {self.name} has files outside its folder {self.folder.root}. They cannot "
-            "be searched from here: rewrite the table so that its files lie below its location."
-        )
+        return self.home.relative(location)
 
     @property
     def metadata_folder(self) -> str:

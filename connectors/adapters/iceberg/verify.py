@@ -14,8 +14,7 @@ from typing import Any
 
 from connectors.adapters.base import Progress, ScanReport
 from connectors.adapters.iceberg.entry import Entry, read_entry
-from connectors.adapters.iceberg.location import Allow, Place
-from connectors.folders import LocalFolder
+from connectors.adapters.iceberg.location import Place, Reach
 from connectors.references import Role
 from connectors.scan.avro import AvroFile, AvroFormatError
 from connectors.scan.folder import FolderScan
@@ -24,6 +23,7 @@ from connectors.scan.manifests import Column, columns_of, single_value
 from connectors.scan.parquet import scan_bound
 from connectors.scan.record import Record
 from connectors.scan.texts import scan_text
+from connectors.storage import FileEntry, Folder, Hidden
 
 METADATA = ("metadata/",)
 _BESIDE = ("", "-wal", "-journal")
@@ -34,15 +34,15 @@ def scan_table(
     place: Place,
     options: Mapping[str, Any],
     role: Role,
-    allow: Allow,
+    reach: Reach,
     subject_columns: Iterable[str],
     needles: Iterable[str],
     control: tuple[str, str] | None,
     progress: Progress,
 ) -> ScanReport:
     """Raises StoreError when the catalog cannot be read or the folder is not there."""
-    entry = read_entry(place, options, role, allow)
-    folder = LocalFolder(entry.folder)
+    entry = read_entry(place, options, role, reach)
+    folder = entry.folder
     shapes = list(_shapes(folder, entry))
     columns = set(subject_columns)
     identifiers = Identifiers(
@@ -58,16 +58,27 @@ def scan_table(
     return scan.run(progress, with_control=control is not None)
 
 
-def _shapes(folder: LocalFolder, entry: Entry) -> Iterator[Mapping[str, Any]]:
+def _shapes(folder: Folder, entry: Entry) -> Iterator[Mapping[str, Any]]:
     """Every description of the table: the current one, and those in whatever files are left."""
     yield entry.metadata
-    for file in folder.entries():
-        if not file.link and file.path.endswith((".metadata.json", ".metadata.json.gz")):
-            with contextlib.suppress(OSError, EOFError, ValueError):  # the scan names it
-                body = folder.read(file.path)
-                found = json.loads(gzip.decompress(body) if body.startswith(_GZIP) else body)
-                if isinstance(found, dict):
-                    yield found
+    for file in _files(folder, (".metadata.json", ".metadata.json.gz")):
+        with contextlib.suppress(OSError, EOFError, ValueError):  # the scan names it
+            body = _body(folder, file)
+            found = json.loads(gzip.decompress(body) if body.startswith(_GZIP) else body)
+            if isinstance(found, dict):
+                yield found
+
+
+def _files(folder: Folder, endings: tuple[str, ...]) -> "Iterator[FileEntry | Hidden]":
+    """What readers see, and the older versions that a bucket keeps."""
+    yield from (e for e in folder.entries() if not e.link and e.path.endswith(endings))
+    versions = (h for h in folder.hidden() if h.kind == "version")
+    yield from (h for h in versions if h.path.endswith(endings))
+
+
+def _body(folder: Folder, file: "FileEntry | Hidden") -> bytes:
+    with folder.opened(file.path, file.id if isinstance(file, Hidden) else "") as location:
+        return location.read_bytes()
 
 
 def _columns(shape: Mapping[str, Any]) -> dict[int, set[str]]:
@@ -119,23 +130,20 @@ def _scan_database(data: bytes, path: str, record: Record) -> None:
             record.hits([identifier], path, "raw bytes", count=count)
 
 
-def _scan_summaries(
-    folder: LocalFolder, shapes: Iterable[Mapping[str, Any]], record: Record
-) -> None:
+def _scan_summaries(folder: Folder, shapes: Iterable[Mapping[str, Any]], record: Record) -> None:
     """The lowest and highest partition values in manifest lists.
 
     They are bytes, and their types stand in the table's metadata alone: without it, "4" of a
     customer and 4 of a bucket would be the same.
     """
     specs = {number: fields for shape in shapes for number, fields in _specs(shape).items()}
-    for file in folder.entries():
-        if file.link or not file.path.endswith(".avro"):
-            continue
+    for file in _files(folder, (".avro",)):
+        where = file.label if isinstance(file, Hidden) else file.path
         with contextlib.suppress(AvroFormatError, OSError):  # the scan names it as unreadable
-            for block in AvroFile(folder.read(file.path)).blocks():
+            for block in AvroFile(_body(folder, file)).blocks():
                 for row in block.records:
                     if isinstance(row, dict) and "manifest_path" in row:
-                        _scan_summary(row, specs, file.path, record)
+                        _scan_summary(row, specs, where, record)
 
 
 def _specs(shape: Mapping[str, Any]) -> dict[int, list[Column | None]]:
