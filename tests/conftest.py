@@ -23,16 +23,30 @@ PURE = (
     "connectors/test_sql_sqlite",
 )
 
+# What takes long because of its stores or documents, and asks the database nothing of its own:
+# one run, on the database that production has.
+ONCE = (
+    *(
+        f"connectors/test_{kind}_connected"
+        for kind in ("dvc", "files", "iceberg", "index", "lakefs", "s3")
+    ),
+    "compliance/test_merge_gate",
+    "reports/test_tails",
+)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Every test that uses the database may use both: subjects' keys have one of their own."""
     for item in items:
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
         marker = item.get_closest_marker("django_db")
         if marker or {"db", "transactional_db"} & set(getattr(item, "fixturenames", ())):
             given = dict(marker.kwargs) if marker else {}
             both = pytest.mark.django_db(**{**given, "databases": "__all__"})
             item.add_marker(both, append=False)
-        elif item.path.relative_to(Path(__file__).parent).as_posix().startswith(PURE):
+            if path.startswith(ONCE):
+                item.add_marker("once")
+        elif path.startswith(PURE):
             item.add_marker("pure")
 
 
