@@ -143,18 +143,6 @@ def test_a_person_is_erased_in_a_bucket_and_the_new_head_can_be_pulled(
     assert b"c-000042" not in (clone.root / "data/parts/b.jsonl").read_bytes()
 
 
-def test_what_only_the_bucket_has_is_fetched_once(shop: Workshop, bucket: Bucket) -> None:
-    shutil.rmtree(shop.root / ".dvc" / "cache")
-    found = opened(shop, bucket)
-    bucket.server.fault()
-    findings = found.find_subject(PERSON)
-    keys = fetched(bucket)
-    assert len(keys) == len(set(keys)) == findings.files_searched
-    erase(found)
-    assert traces_in(bucket) == []
-    assert traces(opened(shop, bucket)) == []
-
-
 def test_what_dvc_collects_as_garbage_leaves_every_trace(shop: Workshop, bucket: Bucket) -> None:
     """The naive recipe: commit without the person, then `dvc gc` in the cache and the bucket."""
     shop.git("branch", "-q", "-D", "side")
@@ -175,13 +163,18 @@ def test_what_dvc_collects_as_garbage_leaves_every_trace(shop: Workshop, bucket:
     assert all(key.removeprefix(f"{PREFIX}/") in reported for key in hidden)
     erase(opened(shop, bucket))
     assert traces_in(bucket) == []
-    assert traces(opened(shop, bucket)) == []
 
 
-def test_killed_at_requests_of_each_kind_the_erasure_goes_on(
+def test_what_only_the_bucket_has_is_fetched_once_and_killed_erasures_go_on(
     shop: Workshop, bucket: Bucket
 ) -> None:
-    plan = planned(opened(shop, bucket))
+    shutil.rmtree(shop.root / ".dvc" / "cache")
+    found = opened(shop, bucket)
+    bucket.server.fault()
+    findings = found.find_subject(PERSON)
+    keys = fetched(bucket)
+    assert len(keys) == len(set(keys)) == findings.files_searched
+    plan = found.plan_erase(findings, mode="purge")
     refs = shop.git("for-each-ref")
     for name, number in (("PutObject", 2), ("DeleteObjects", 1), ("DeleteObjects", 3)):
         with pytest.raises(KilledError):

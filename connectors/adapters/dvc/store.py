@@ -71,8 +71,8 @@ class DvcStore:
     `unrelated_columns` as for plain files; `unrelated_files` (patterns of outputs and other files
     that name nobody: their rows are not searched, and they may be in any format);
     `retired_remotes` (names of remotes that do not exist any more); `exclusive` (names of remotes,
-    or "cache", that no other repository uses); what `reach` needs for remotes in buckets. A store that is not `writable` refuses to erase and
-    to purge.
+    or "cache", that no other repository uses); and what `reach` needs for remotes in buckets. A
+    store that is not `writable` refuses to erase and to purge.
     """
 
     kind = "dvc"
