@@ -124,7 +124,7 @@ def _options_for(address: BucketAddress, options: Mapping[str, Any]) -> Mapping[
     """The connector's, with what it leaves open from the repository's configuration. A store that
     the connector names is the only one that sees its key."""
     named = str(options.get("endpoint_url") or "").rstrip("/")
-    if named and address.endpoint and address.endpoint.rstrip("/") != named:
+    if named and address.endpoint and address.endpoint != named:
         raise OptionError(
             "Its endpointurl in the repository's configuration is not what the option "
             '"endpoint_url" says. Correct one of the two; if the remote does not exist any more, '

@@ -247,9 +247,9 @@ def test_a_remote_that_does_not_answer_is_named(
     monkeypatch.setattr(access, "ATTEMPTS", 1)
     refs = shop.git("for-each-ref")
     bucket.server.fault(status=503, times=999)
-    with pytest.raises(StoreError, match=r"The remote cloud is out of reach\. .* overloaded"):
+    with pytest.raises(StoreError, match=r"The remote cloud failed\. .* overloaded"):
         opened(shop, bucket).versions(digests=False)
-    with pytest.raises(StoreError, match="The remote cloud is out of reach"):
+    with pytest.raises(StoreError, match="The remote cloud failed"):
         opened(shop, bucket).erase(plan, PERSON)
     bucket.server.fault()
     assert shop.git("for-each-ref") == refs

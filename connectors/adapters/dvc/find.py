@@ -24,7 +24,7 @@ from connectors.formats.staging import Staging
 from connectors.people import other_identifiers
 from connectors.scan.hidden import UPLOAD_GRACE
 from connectors.scan.record import Record
-from connectors.storage import FileEntry, Hidden
+from connectors.storage import Hidden
 
 
 class Search:
@@ -63,7 +63,7 @@ class Search:
         for number, name in enumerate(sorted(contents.objects)):
             progress("find", number, len(contents.objects), self.bytes)
             self._object(name)
-            self.bytes += contents.sizes[name]
+            self.bytes += contents.entries[name].bytes
         progress("find", len(contents.objects), len(contents.objects), self.bytes)
         self._run_cache()
         for piece in self._pieces():
@@ -151,7 +151,7 @@ class Search:
 
     def _object_piece(self, name: ObjectName, logical: str) -> Piece:
         folder = self.repository.contents.objects[name][0].folder
-        entry = FileEntry(name.path, self.repository.contents.sizes[name], now())
+        entry = self.repository.contents.entries[name]
         return Piece(Area.OBJECT, name.path, logical, folder, entry)
 
     def _is_exclusive(self, place: Place) -> bool:
@@ -167,7 +167,7 @@ class Search:
 
     def _note(self, name: ObjectName, rows: int, kind: str, shown: str = "") -> None:
         uses = self.repository.uses.get(name)
-        size = self.repository.contents.sizes[name]
+        size = self.repository.contents.entries[name].bytes
         self._keep(shown or name.path, size, rows, kind, tuple(uses.versions) if uses else ())
 
     def _keep(
@@ -227,20 +227,26 @@ class Search:
         anything does: nobody can say what it holds, and the scan would fail on it."""
         uploads = []
         for place, piece in self.pieces.of_hidden():
-            name = ObjectName.at(piece.stored)
             if piece.is_upload:
                 uploads.append(piece)
-            elif name not in self.doomed:
-                seen, fine = self.seen_in(piece)
-                ours = name in self.repository.uses or self._is_exclusive(place)
-                kind = ("past" if ours else "shared") if seen else "" if fine else "opaque"
-                if kind:
-                    self._keep(self._hidden_shown(piece), piece.size, 0, kind)
+            elif kind := self._hidden_kind(place, piece):
+                self._keep(self._hidden_shown(piece), piece.size, 0, kind)
         if self._findings:
             for piece in uploads:
                 entry = piece.entry
                 if entry and now() - entry.modified > UPLOAD_GRACE:
                     self._keep(self._hidden_shown(piece), 0, 0, "upload")
+
+    def _hidden_kind(self, place: Place, piece: Piece) -> str:
+        """As `kind`."""
+        name = ObjectName.at(piece.stored)
+        ours = name in self.repository.uses or self._is_exclusive(place)
+        if name in self.doomed:
+            return "" if ours else "shared"
+        seen, fine = self.seen_in(piece)
+        if seen:
+            return "past" if ours else "shared"
+        return "" if fine else "opaque"
 
     def _hidden_shown(self, piece: Piece) -> str:
         assert isinstance(piece.entry, Hidden)  # noqa: S101 (that is what `of_hidden` gives)

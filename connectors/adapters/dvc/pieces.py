@@ -20,7 +20,7 @@ from connectors.adapters.dvc.places import Place
 from connectors.adapters.dvc.repository import Repository
 from connectors.folders import LocalFolder
 from connectors.formats.objects import is_unrelated, named_by_content
-from connectors.scan.content import Bytes, UnknownFormatError, scan_content, scan_name
+from connectors.scan.content import Bytes, UnknownFormatError, scan_content, scan_name, scan_path
 from connectors.scan.raw import scan_raw
 from connectors.scan.record import Record
 from connectors.storage import FileEntry, Folder, Hidden
@@ -220,7 +220,7 @@ def scan_piece(piece: Piece, body: Bytes, record: Record, unrelated: Sequence[st
     What is in no format that anybody can decode is searched as bytes, if the connector says that it
     names nobody (`unrelated`: patterns of paths). Raises what damage raises.
     """
-    scan_name(piece.logical, record)
+    scan_path(piece.logical, record)
     if piece.object is not None and piece.object.kind == "tree":
         for entry in tree_entries(piece.object):
             scan_name(entry.name, record)

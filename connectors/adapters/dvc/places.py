@@ -42,10 +42,11 @@ class Place:
 
     @contextmanager
     def named(self) -> Iterator[None]:
+        """What a store says knows nothing of remotes."""
         try:
             yield
         except StoreError as exc:
-            raise StoreError(f"The {self.label} is out of reach. {exc}") from exc
+            raise StoreError(f"The {self.label} failed. {exc}") from exc
 
     def add(self, name: ObjectName, source: Path, mark: str) -> None:
         """Write an object completely or not at all; one that is there already stays.
@@ -53,7 +54,7 @@ class Place:
         `mark`: what its name begins with until it is whole. Raises OSError, StoreError.
         """
         source.chmod(0o444)  # DVC protects what lies in a cache
-        with contextlib.suppress(FileExistsError):
+        with self.named(), contextlib.suppress(FileExistsError):
             self.folder.add(source, name.path, f"{mark}{uuid.uuid4().hex}")
 
     def remove(self, path: str) -> None:
@@ -71,7 +72,7 @@ class Contents:
 
     places: tuple[Place, ...]
     objects: dict[ObjectName, tuple[Place, ...]]
-    sizes: dict[ObjectName, int]
+    entries: dict[ObjectName, FileEntry]  # in the first of an object's places
     runs: tuple[tuple[Place, FileEntry], ...]  # entries of the run cache
     others: tuple[tuple[Place, FileEntry], ...]  # half-written files, and whatever else
 
@@ -88,14 +89,14 @@ class Contents:
 def contents_of(places: tuple[Place, ...]) -> Contents:
     """Raises StoreError for a place that cannot be read, or copies that cannot be equal."""
     objects: dict[ObjectName, tuple[Place, ...]] = {}
-    sizes: dict[ObjectName, int] = {}
+    entries: dict[ObjectName, FileEntry] = {}
     runs, others = [], []
     for place in places:
         try:
             for entry in place.entries():
                 name = None if entry.link else ObjectName.at(entry.path)
                 if name:
-                    _require_equal(name, entry, sizes.setdefault(name, entry.bytes), place)
+                    _require_equal(name, entry, entries.setdefault(name, entry).bytes, place)
                     objects[name] = (*objects.get(name, ()), place)
                 elif is_run(entry.path):
                     runs.append((place, entry))
@@ -106,7 +107,7 @@ def contents_of(places: tuple[Place, ...]) -> Contents:
                 f"The {place.label} at {place.folder.root} cannot be read: {exc.strerror}. Give "
                 "this process access to it."
             ) from exc
-    return Contents(places, objects, sizes, tuple(runs), tuple(others))
+    return Contents(places, objects, entries, tuple(runs), tuple(others))
 
 
 def _require_equal(name: ObjectName, entry: FileEntry, size: int, place: Place) -> None:

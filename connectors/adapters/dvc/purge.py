@@ -53,19 +53,19 @@ class Purge:
 
     def _remove(self) -> tuple[list[str], int]:
         contents = self.repository.contents
-        sizes = {name.path: size for name, size in contents.sizes.items()}
-        sizes |= {entry.path: entry.bytes for _, entry in contents.runs}
+        entries = [*contents.entries.values(), *(entry for _, entry in contents.runs)]
+        sizes = {entry.path: entry.bytes for entry in entries}
         stored = [path.partition(" ")[0] for path in self.plan.objects]
         paths = [path for path in stored if ObjectName.at(path) or is_run(path)]
         removed, size = [], 0
         for number, path in enumerate(paths):
             self.progress("purge", number, len(paths), size)
             for place in contents.places:
-                if place.folder.exists(path):
-                    with _explained(place, path):
+                with _explained(place, path):
+                    if place.folder.exists(path):
                         place.remove(path)
-                    size += sizes.get(path, 0)
-                    removed.append(f"{place.label}: {path}")
+                        size += sizes.get(path, 0)
+                        removed.append(f"{place.label}: {path}")
         self.progress("purge", len(paths), len(paths), size)
         past = [item for place in contents.places for item in self._past(place, {*paths})]
         return removed + past, size

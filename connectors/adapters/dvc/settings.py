@@ -134,7 +134,8 @@ def _remote(root: Path, name: str, options: Mapping[str, str]) -> Remote:
 def _address(root: Path, url: str, options: Mapping[str, str]) -> Address | None:
     scheme = url.partition("://")[0] if "://" in url else "file"
     if scheme == "s3":
-        return BucketAddress(url, options.get("endpointurl", ""), options.get("region", ""))
+        endpoint = options.get("endpointurl", "").rstrip("/")
+        return BucketAddress(url.rstrip("/"), endpoint, options.get("region", ""))
     return _path(root, unquote(url.removeprefix("file://"))) if scheme == "file" else None
 
 

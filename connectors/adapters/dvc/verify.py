@@ -19,9 +19,10 @@ from connectors.scan.parquet import is_parquet, prefixes_in_use
 from connectors.scan.record import Record
 
 _METHOD = (
-    "every file in the cache, the remotes, the work tree and DVC's own caches, and every git "
-    "object, decompressed: Parquet pages, dictionaries, statistics and notes, SQLite tables, JSON, "
-    "CSV, text, and packed files decoded; all bytes and names searched"
+    "every file in the cache, the remotes, the work tree and DVC's own caches, every older version "
+    "that a bucket keeps, and every git object, decompressed: Parquet pages, dictionaries, "
+    "statistics and notes, SQLite tables, JSON, CSV, text, and packed files decoded; all bytes and "
+    "names searched"
 )
 
 
