@@ -121,6 +121,8 @@ def test_a_person_is_erased_in_a_bucket_and_the_new_head_can_be_pulled(
     findings = store_.find_subject(PERSON)
     assert set(fetched(bucket)) == {given_up}, "the cache has all others"
     assert [o.kind for o in findings.objects].count("past") == 1
+    blockers = planned(opened(shop, bucket, exclusive=[])).blockers
+    assert [b for b in blockers if b.startswith("older version") and "another repository's" in b]
     doomed = {o.path.partition(" ")[0] for o in findings.objects if o.kind == "data"}
     key = f"{PREFIX}/{min(doomed)}"
     bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key)  # abandoned
