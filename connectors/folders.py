@@ -125,6 +125,22 @@ class LocalFolder:
             partial.unlink(missing_ok=True)
         sync_folder(target.parent)
 
+    def add(self, source: Path, path: str, aside: str) -> None:
+        target = self.root / path
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, "the file is there already")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(aside)
+        try:
+            shutil.copyfile(source, partial)
+            shutil.copymode(source, partial)
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            partial.rename(target)
+        finally:
+            partial.unlink(missing_ok=True)
+        sync_folder(target.parent)
+
     def draft(self, path: str) -> Path:
         """The place itself: nobody knows the name yet."""
         target = self.root / path

@@ -34,14 +34,25 @@ _SIGN_IN = (
     "the same with writer_ and verifier_ before them",
 )
 
-_S3 = (
-    ("region = eu-central-1", "of an s3:// location; or endpoint_url of a store not Amazon's"),
+_S3_KEYS = (
     (
         "key_id_env = LAKE_ACCESS_KEY_ID",
         "and secret_key_env = LAKE_SECRET_ACCESS_KEY, the variables that hold the key to a bucket, "
         "or key_id_file and secret_key_file; the same with writer_ and verifier_ before them; "
         "without, what boto3 finds by itself",
     ),
+)
+_S3 = (
+    ("region = eu-central-1", "of an s3:// location; or endpoint_url of a store not Amazon's"),
+    *_S3_KEYS,
+)
+_S3_REMOTES = (
+    (
+        "endpoint_url = https://minio.example",
+        "the only store that remotes in S3 may name; without, and without region, the repository's "
+        "configuration tells",
+    ),
+    *_S3_KEYS,
 )
 
 KINDS: dict[str, KindHelp] = {
@@ -73,6 +84,7 @@ KINDS: dict[str, KindHelp] = {
         (
             ("exclusive = [origin]", "remotes that no other repository uses"),
             ("retired_remotes = [old]", "remotes of earlier commits that are gone"),
+            *_S3_REMOTES,
             *_DIALECT,
             _UNRELATED,
         ),

@@ -24,6 +24,7 @@ from connectors.adapters.base import (
 )
 from connectors.adapters.delta import DeltaStore
 from connectors.adapters.dvc import DvcStore
+from connectors.adapters.dvc.settings import Address, BucketAddress
 from connectors.adapters.dvc.store import parse_location
 from connectors.adapters.files import FilesStore
 from connectors.adapters.iceberg import IcebergStore, local_file, parse_place
@@ -84,12 +85,15 @@ def _allowed_folder(
         path = allowed_path(location)
         return LocalFolder(path), str(path), path.name
     place = parse_s3(location)
+    return _allowed_bucket(place, options, role), str(place), place.name
+
+
+def _allowed_bucket(place: S3Place, options: Mapping[str, Any], role: StoreRole) -> S3Folder:
     _refuse_other_bucket(place)
     _refuse_other_secrets(options)
     access = Access.of(options, role)
     _refuse_other_host(access.host, access.port)
-    folder = S3Folder(place, access, writer=lambda: Access.of(options, "writer"))
-    return folder, str(place), place.name
+    return S3Folder(place, access, writer=lambda: Access.of(options, "writer"))
 
 
 def _refuse_other_bucket(place: S3Place) -> None:
@@ -107,14 +111,28 @@ def _open_dvc(
     folder, output = parse_location(location)
     path = allowed_path(folder)
     known = f"{path}#{output}" if output else str(path)
-    store = DvcStore(
-        known,
-        subject_columns,
-        options,
-        writable=role == "writer",
-        permit=lambda place: allowed_path(str(place)),
-    )
+
+    def reach(address: Address) -> Folder:
+        if isinstance(address, Path):
+            return LocalFolder(allowed_path(str(address)))
+        return _allowed_bucket(parse_s3(address.location), _options_for(address, options), role)
+
+    store = DvcStore(known, subject_columns, options, writable=role == "writer", reach=reach)
     return Opened(store, known, f"{path.name}/{output}" if output else path.name)
+
+
+def _options_for(address: BucketAddress, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The connector's, with what it leaves open from the repository's configuration. A store that
+    the connector names is the only one that sees its key."""
+    named = str(options.get("endpoint_url") or "").rstrip("/")
+    if named and address.endpoint and address.endpoint != named:
+        raise OptionError(
+            "Its endpointurl in the repository's configuration is not what the option "
+            '"endpoint_url" says. Correct one of the two; if the remote does not exist any more, '
+            'name it in the option "retired_remotes".'
+        )
+    region = options.get("region") or address.region
+    return {**options, "endpoint_url": named or address.endpoint, "region": region}
 
 
 def _open_sql(

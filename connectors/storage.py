@@ -104,6 +104,11 @@ class Folder(Protocol):
         """Write a new file completely or not at all. Raises FileExistsError when it is taken."""
         ...
 
+    def add(self, source: Path, path: str, aside: str) -> None:
+        """Copy a local file to a new path, whole or not at all, with its mode where files have one.
+        `aside`: a name beside it for half a copy. Raises FileExistsError when it is taken."""
+        ...
+
     def draft(self, path: str) -> Path:
         """Where a new file is written before `publish` or `swap`; there is none yet. `path`: a name
         for it that nobody else uses. Who wrote it unlinks it when it is not wanted."""

@@ -44,8 +44,9 @@ class ObjectSearch:
         """What the object holds as rows, read as the file it is at this path; None when it holds
         none. Raises StoreError."""
         staged = self.staged.path(stored, path)
-        if format_of(path, self.staged.locate(staged)) is None:
-            return None
+        with self.staged.opened(staged) as location:
+            if format_of(path, location) is None:
+                return None
         if is_unrelated((path, stored), self.unrelated):
             return None
         shown = f"{stored} ({self.names.shown(path)})"

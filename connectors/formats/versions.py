@@ -57,8 +57,9 @@ class FileVersions:
 
     def _data_file(self, file: VersionFile) -> DataFile | None:
         path = self.staged.path(file.stored, file.path)
-        if not format_of(file.path, self.staged.locate(path)):
-            return None
+        with self.staged.opened(path) as location:
+            if not format_of(file.path, location):
+                return None
         return DataFile(file.path, file.bytes, self.reader.open(path, shown=self._shown(file.path)))
 
     def _shown(self, path: str) -> str:

@@ -196,6 +196,16 @@ class S3Folder(S3Bucket):
             if self.read(path) != body:
                 raise FileExistsError(17, "the object is there already") from None
 
+    def add(self, source: Path, path: str, aside: str) -> None:
+        """First go the parts that an upload which was killed has left: nobody can read them."""
+        key = self.root.key(path)
+        self.remove_all([item for item in self.uploads(key) if item.path == path])
+        try:
+            with self.told():
+                upload(self.client, source, self.at(path), {"IfNoneMatch": "*"}, {})
+        except TakenError:
+            raise FileExistsError(17, "the object is there already") from None
+
     def draft(self, path: str) -> Path:
         return self._scratch.new(suffix_of(path))
 

@@ -31,7 +31,7 @@ METHOD = (
 )
 
 _AT_ONCE = 2  # files
-_OPEN_UPLOAD = (
+OPEN_UPLOAD = (
     "it is an upload in progress, whose parts nobody can read. Have it completed or aborted"
 )
 
@@ -115,7 +115,7 @@ class FolderScan:
         if isinstance(item, FileEntry) and item.link:
             record.fail(label, "it is a symbolic link, whose target is not in the folder")
         elif isinstance(item, Hidden) and item.kind == "upload":
-            record.fail(label, _OPEN_UPLOAD)
+            record.fail(label, OPEN_UPLOAD)
         elif not (isinstance(item, Hidden) and item.kind == "marker"):
             digest, size = self._scan_bytes(item, label, record)
         if isinstance(item, Hidden) or self._is_metadata(item.path):

@@ -17,6 +17,7 @@ import polars as pl
 from connectors.adapters.base import ErasePlan
 from connectors.adapters.dvc import DvcStore
 from connectors.adapters.dvc.names import ObjectName
+from connectors.adapters.dvc.repository import Reach, on_this_machine
 from tests.connectors.dvc_commands import run_dvc
 
 PERSON = {"customer_id": ["c-000042"], "email": ["ann.archer@mail.example"]}
@@ -178,11 +179,11 @@ def shop_with_person(folder: Path) -> Workshop:
 
 def store(
     shop: Workshop, columns: Sequence[str] = COLUMNS, *, writable: bool = True, output: str = "",
-    **options: Any,
+    reach: Reach = on_this_machine, **options: Any,
 ) -> DvcStore:  # fmt: skip
     mark = f"#{output}" if output else ""
     options.setdefault("exclusive", ["store"])
-    return DvcStore(f"{shop.root}{mark}", columns, options, writable=writable)
+    return DvcStore(f"{shop.root}{mark}", columns, options, writable=writable, reach=reach)
 
 
 def planned(opened: DvcStore, needles: Mapping[str, Sequence[str]] = PERSON) -> ErasePlan:

@@ -3,11 +3,12 @@
 import os
 from collections.abc import Collection, Iterator, Sequence
 
-from connectors.adapters.base import ObjectFinding
+from connectors.adapters.base import ErasePlan, ObjectFinding, StoreError
 from connectors.adapters.dvc.history import Commit
 from connectors.adapters.dvc.names import ObjectName
 from connectors.adapters.dvc.pointers import Output
 from connectors.adapters.dvc.repository import Repository
+from connectors.scan.hidden import planned_items
 
 BLOCKING = {
     "mention": (
@@ -87,6 +88,24 @@ def unreachable(repository: Repository) -> Iterator[str]:
         )
 
 
+def require_reachable(repository: Repository) -> None:
+    """Raises StoreError: a remote that was lost since the plan would keep what is in it."""
+    if sentences := list(unreachable(repository)):
+        raise StoreError(" ".join(sentences))
+
+
+def kept(repository: Repository, doomed: Collection[ObjectName], plan: ErasePlan) -> Iterator[str]:
+    """Why what the plan names cannot be removed for good from the places where it is."""
+    past = {f"{path.partition('/')[0]}/": path for path in plan.objects}
+    for place in repository.contents.places:
+        shown = {name.path: f"{name.path} in the {place.label}" for name in doomed}
+        for item in planned_items(place.hidden(), plan.objects):
+            shown.setdefault(item.path, f"{past[item.mark]} in the {place.label}")
+        if shown:
+            with place.named():
+                yield from place.folder.locks(shown)
+
+
 def hindrances(repository: Repository, doomed: Collection[ObjectName]) -> Iterator[str]:
     """Why these objects cannot be erased now. Nothing hinders if there is nothing to erase."""
     if not doomed:
@@ -119,7 +138,7 @@ def affected(
 
 def _unwritable(repository: Repository) -> Iterator[str]:
     folders = [repository.root, repository.root / ".git"]
-    folders += [p.folder.root for p in repository.contents.places if p.folder.root.is_dir()]
+    folders += [p.path for p in repository.contents.places if p.path and p.path.is_dir()]
     for folder in folders:
         if not os.access(folder, os.W_OK):
             yield f"The folder {folder} is read-only for this process. Its owner must let it write."

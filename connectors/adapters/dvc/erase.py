@@ -12,14 +12,14 @@ import shutil
 from collections.abc import Iterator
 
 from connectors.adapters.base import Erased, ErasePlan, PlanOutdatedError, Progress, StoreError
-from connectors.adapters.dvc.blockers import affected, hindrances
+from connectors.adapters.dvc.blockers import affected, hindrances, require_reachable
 from connectors.adapters.dvc.find import Search
 from connectors.adapters.dvc.git import TreeFile
 from connectors.adapters.dvc.history import Commit
 from connectors.adapters.dvc.names import ObjectName
 from connectors.adapters.dvc.pieces import Area, Piece
 from connectors.adapters.dvc.pointers import Content, changed
-from connectors.adapters.dvc.repository import Repository, read_repository
+from connectors.adapters.dvc.repository import Repository
 from connectors.adapters.dvc.rewrite import Rewriter
 from connectors.adapters.dvc.worktree import WorkTree
 
@@ -62,6 +62,7 @@ class Erasure:
             raise StoreError(f'There is no mode "{self.plan.mode}". Plan with mode "purge".')
         if self.plan.blockers:
             raise StoreError(f"The plan cannot be carried out: {' '.join(self.plan.blockers)}")
+        require_reachable(self.repository)
         if snapshot(self.repository, self.moved) != self.plan.snapshot:
             raise outdated(self.repository)
         waiting = self._waiting()
@@ -162,7 +163,7 @@ class Erasure:
     def _follow(self) -> Repository:
         """The work tree after its branch. Returns the repository as it is now."""
         before = self.repository
-        later = read_repository(before.root, before.scope, before.retired)
+        later = before.again()
         branch = later.history.checked_out or ""
         if branch in self.moved:
             commits = later.history.commits
@@ -181,15 +182,15 @@ class Erasure:
         shutil.rmtree(self.scratch, ignore_errors=True)
         pieces = self.search.pieces
         for piece in (*pieces.of_places(), *pieces.of_work_tree()):
-            if piece.location and piece.location.name.startswith(self.mark):
-                piece.location.unlink(missing_ok=True)
+            if piece.stored.rpartition("/")[2].startswith(self.mark):
+                piece.remove()
 
     def _drop_temporary(self) -> None:
         """Files that DVC keeps for itself, and half-written objects, if they name the person."""
         for piece in self._temporary():
             seen, fine = self.search.seen_in(piece)
-            if self.search.kind(piece, seen=seen, fine=fine) == "log" and piece.location:
-                piece.location.unlink(missing_ok=True)
+            if self.search.kind(piece, seen=seen, fine=fine) == "log":
+                piece.remove()
 
     def _temporary(self) -> Iterator[Piece]:
         for piece in self.search.pieces.of_places():

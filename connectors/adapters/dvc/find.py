@@ -11,17 +11,20 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 
-from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress
+from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress, StoreError
 from connectors.adapters.dvc.names import ObjectName, name_of
 from connectors.adapters.dvc.pieces import Area, Piece, Pieces, scan_piece
 from connectors.adapters.dvc.places import Place
 from connectors.adapters.dvc.repository import Repository, Uses
+from connectors.clock import now
 from connectors.formats.delimited import Dialect
 from connectors.formats.objects import ObjectSearch
 from connectors.formats.person import Columns, Person
 from connectors.formats.staging import Staging
 from connectors.people import other_identifiers
+from connectors.scan.hidden import UPLOAD_GRACE
 from connectors.scan.record import Record
+from connectors.storage import Hidden
 
 
 class Search:
@@ -60,12 +63,13 @@ class Search:
         for number, name in enumerate(sorted(contents.objects)):
             progress("find", number, len(contents.objects), self.bytes)
             self._object(name)
-            self.bytes += contents.sizes[name]
+            self.bytes += contents.entries[name].bytes
         progress("find", len(contents.objects), len(contents.objects), self.bytes)
         self._run_cache()
         for piece in self._pieces():
             self._piece(piece)
         self._uncommitted()
+        self._hidden()
         return Findings(
             objects=tuple(self._findings.values()),
             rows_by_version=self._rows_by_version(),
@@ -90,7 +94,7 @@ class Search:
 
     def _folder(self, name: ObjectName, uses: Uses) -> None:
         """A folder's listing holds file names."""
-        self.staged.locate(self.staged.path(name.path, ""))
+        self._require_whole(name)
         members = self.repository.members(name) or []
         if any(self.names.names_person(m.path) for m in members):
             self._doom(name, 0, uses)
@@ -119,8 +123,7 @@ class Search:
     def _bytes(self, name: ObjectName, uses: Uses) -> None:
         """What holds no rows is searched as the scan will read it."""
         path = next(iter(uses.paths))
-        piece = Piece(Area.OBJECT, name.path, path, self.repository.contents.locate(name))
-        seen, fine = self.seen_in(piece)
+        seen, fine = self.seen_in(self._object_piece(name, path))
         if not fine:
             self._note(name, 0, "opaque", self._called(name, uses))
         if seen and name in self.heads:
@@ -129,9 +132,9 @@ class Search:
             self._doom(name, 0, uses)
 
     def _orphan(self, name: ObjectName) -> None:
-        location = self.staged.locate(self.staged.path(name.path, "")).resolve()
-        logical = self.pieces.logical(name, location)
-        seen, fine = self.seen_in(Piece(Area.OBJECT, name.path, logical, location))
+        self._require_whole(name)
+        logical = self.pieces.logical(name, self.repository.contents.objects[name][0].folder)
+        seen, fine = self.seen_in(self._object_piece(name, logical))
         if not fine:
             self._note(name, 0, "opaque")
         if not seen:
@@ -142,9 +145,18 @@ class Search:
         else:
             self._note(name, 0, "shared")
 
+    def _require_whole(self, name: ObjectName) -> None:
+        with self.staged.opened(self.staged.path(name.path, "")):
+            pass  # its bytes were compared with its name
+
+    def _object_piece(self, name: ObjectName, logical: str) -> Piece:
+        folder = self.repository.contents.objects[name][0].folder
+        entry = self.repository.contents.entries[name]
+        return Piece(Area.OBJECT, name.path, logical, folder, entry)
+
     def _is_exclusive(self, place: Place) -> bool:
         """The cache inside the repository is, unless the connector says more."""
-        inside = place.folder.root.is_relative_to(self.repository.root)
+        inside = place.path is not None and place.path.is_relative_to(self.repository.root)
         return inside or place.label.removeprefix("remote ") in self.exclusive
 
     def _doom(self, name: ObjectName, rows: int, uses: Uses) -> None:
@@ -155,7 +167,7 @@ class Search:
 
     def _note(self, name: ObjectName, rows: int, kind: str, shown: str = "") -> None:
         uses = self.repository.uses.get(name)
-        size = self.repository.contents.sizes[name]
+        size = self.repository.contents.entries[name].bytes
         self._keep(shown or name.path, size, rows, kind, tuple(uses.versions) if uses else ())
 
     def _keep(
@@ -171,7 +183,7 @@ class Search:
         """Entries that name an erased object, or the person in a command or a parameter."""
         hashes = [name.md5.encode() for name in self.doomed]
         for place, entry in self.repository.contents.runs:
-            piece = Piece(Area.STORE, entry.path, entry.path, place.folder.locate(entry.path))
+            piece = Piece(Area.STORE, entry.path, entry.path, place.folder, entry)
             body = piece.read()
             if any(h in body for h in hashes) or self.seen_in(piece)[0]:
                 self._keep(entry.path, entry.bytes, 0, "log")
@@ -186,19 +198,17 @@ class Search:
         yield from self.pieces.of_git()
 
     def _piece(self, piece: Piece) -> None:
-        linked = piece.entry is not None and piece.entry.link
-        if linked and not self.pieces.leads_inside(piece):
+        if piece.is_link and not self.pieces.leads_inside(piece):
             self._keep(self.names.shown(piece.path), 0, 0, "link")
             return
         if piece.area is Area.WORK_TREE and self._is_output(piece.path):
             self._copy(piece)
             return
-        if linked:
+        if piece.is_link:
             return  # what is behind it is read where it is
         seen, fine = self.seen_in(piece)
         if kind := self.kind(piece, seen=seen, fine=fine):
-            size = piece.entry.bytes if piece.entry else len(piece.read())
-            self._keep(self.names.shown(piece.path), size, 0, kind)
+            self._keep(self.names.shown(piece.path), piece.size, 0, kind)
 
     def kind(self, piece: Piece, *, seen: bool, fine: bool) -> str:
         """What is to be done with something that holds no rows; empty: nothing."""
@@ -207,9 +217,40 @@ class Search:
         if not seen:
             return "" if fine else "opaque"
         if piece.area is Area.STORE:
-            place = next(p for p in self.repository.contents.places if piece.is_in(p))
+            place = next(p for p in self.repository.contents.places if p.folder is piece.folder)
             return "log" if self._is_exclusive(place) else "shared"
         return "work tree" if piece.area is Area.WORK_TREE else "git"
+
+    def _hidden(self) -> None:
+        """What buckets keep of objects that were replaced or removed. Behind the name of an object
+        that goes, all of it goes unread. An upload that is older than an hour goes too, where
+        anything does: nobody can say what it holds, and the scan would fail on it."""
+        uploads = []
+        for place, piece in self.pieces.of_hidden():
+            if piece.is_upload:
+                uploads.append(piece)
+            elif kind := self._hidden_kind(place, piece):
+                self._keep(self._hidden_shown(piece), piece.size, 0, kind)
+        if self._findings:
+            for piece in uploads:
+                entry = piece.entry
+                if entry and now() - entry.modified > UPLOAD_GRACE:
+                    self._keep(self._hidden_shown(piece), 0, 0, "upload")
+
+    def _hidden_kind(self, place: Place, piece: Piece) -> str:
+        """As `kind`."""
+        name = ObjectName.at(piece.stored)
+        ours = name in self.repository.uses or self._is_exclusive(place)
+        if name in self.doomed:
+            return "" if ours else "shared"
+        seen, fine = self.seen_in(piece)
+        if seen:
+            return "past" if ours else "shared"
+        return "" if fine else "opaque"
+
+    def _hidden_shown(self, piece: Piece) -> str:
+        assert isinstance(piece.entry, Hidden)  # noqa: S101 (that is what `of_hidden` gives)
+        return f"{piece.entry.mark}{self.names.shown(piece.stored)}"
 
     def _is_output(self, path: str) -> bool:
         return path in self.committed or any(
@@ -219,14 +260,14 @@ class Search:
     def _copy(self, piece: Piece) -> None:
         """A copy in the work tree that is what HEAD says needs no look of its own."""
         name = self.committed.get(piece.path)
-        assert piece.location is not None and piece.entry is not None  # noqa: S101, PT018
-        if not piece.location.exists():
+        location = self.repository.root / piece.path
+        if not location.exists():
             return  # a link to an object that is not there
-        if name and name_of(piece.location, legacy=name.legacy).md5 == name.md5:
+        if name and name_of(location, legacy=name.legacy).md5 == name.md5:
             return
         seen, fine = self.seen_in(piece)
         if seen or not fine or (name in self.doomed):
-            self._keep(self.names.shown(piece.path), piece.entry.bytes, 0, "uncommitted")
+            self._keep(self.names.shown(piece.path), piece.size, 0, "uncommitted")
 
     def _uncommitted(self) -> None:
         """Pointers that nobody has committed, and that lead to the person."""
@@ -240,7 +281,10 @@ class Search:
         record = Record(self.person.names)
         fine = True
         try:
-            scan_piece(piece, piece.read(), record, self.unrelated)
+            with piece.opened() as body:
+                scan_piece(piece, body, record, self.unrelated)
+        except StoreError:
+            raise
         # Whatever damage raises, a panic inside polars too: what was not read is not clean.
         except (Exception, pl.exceptions.PanicException):  # noqa: BLE001
             fine = False

@@ -1,16 +1,16 @@
-"""Places where objects lie: the cache, and remotes that are folders."""
+"""Places where objects lie: the cache, and remotes in folders and buckets."""
 
-import os
-import shutil
+import contextlib
 import uuid
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from connectors.adapters.base import StoreError
 from connectors.adapters.dvc.names import ObjectName, is_run
-from connectors.folders import LocalFolder, sync_folder
-from connectors.storage import FileEntry
+from connectors.folders import sync_folder
+from connectors.storage import FileEntry, Folder, Hidden
 
 
 @dataclass(frozen=True)
@@ -18,46 +18,52 @@ class Place:
     """`label`: as messages and plans call it: "cache", or "remote NAME"."""
 
     label: str
-    folder: LocalFolder
+    folder: Folder
 
-    def entries(self) -> Iterator[FileEntry]:
-        if self.folder.root.is_dir():
-            yield from self.folder.entries()
+    @property
+    def path(self) -> Path | None:
+        """Where it is, if it is on this machine."""
+        return self.folder.root if isinstance(self.folder.root, Path) else None
 
-    def has(self, name: ObjectName) -> bool:
-        return self.folder.exists(name.path)
+    def is_there(self) -> bool:
+        """Raises StoreError, which names the place, when nobody answers there."""
+        with self.named():
+            return self.folder.is_there()
+
+    def entries(self) -> list[FileEntry]:
+        """Raises OSError, StoreError."""
+        with self.named():
+            return self.folder.entries() if self.folder.is_there() else []
+
+    def hidden(self) -> list[Hidden]:
+        """Raises StoreError."""
+        with self.named():
+            return self.folder.hidden() if self.folder.is_there() else []
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """What a store says knows nothing of remotes."""
+        try:
+            yield
+        except StoreError as exc:
+            raise StoreError(f"The {self.label} failed. {exc}") from exc
 
     def add(self, name: ObjectName, source: Path, mark: str) -> None:
         """Write an object completely or not at all; one that is there already stays.
 
-        `mark`: what its name begins with until it is whole. Raises OSError.
+        `mark`: what its name begins with until it is whole. Raises OSError, StoreError.
         """
-        target = self.folder.locate(name.path)
-        if target.exists():
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{mark}{uuid.uuid4().hex}")
-        try:
-            shutil.copyfile(source, partial)
-            partial.chmod(0o444)  # DVC protects what lies in a cache
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            partial.rename(target)
-        finally:
-            partial.unlink(missing_ok=True)
-        sync_folder(target.parent)
+        source.chmod(0o444)  # DVC protects what lies in a cache
+        with self.named(), contextlib.suppress(FileExistsError):
+            self.folder.add(source, name.path, f"{mark}{uuid.uuid4().hex}")
 
-    def remove(self, path: str) -> int:
-        """Remove a file, and its folder if that is empty then. Returns how many bytes it had."""
-        location = self.folder.locate(path)
-        try:
-            size = location.lstat().st_size
-            location.unlink()
-        except FileNotFoundError:
-            return 0  # a purge that is run again
-        sync_folder(location.parent)
+    def remove(self, path: str) -> None:
+        """Remove a file with all that is hidden behind its name, and its folder if that is empty
+        then."""
+        self.folder.remove(path)
+        if self.path:
+            sync_folder((self.path / path).parent)
         self.folder.remove_empty_folders({path.rpartition("/")[0]})
-        return size
 
 
 @dataclass(frozen=True)
@@ -66,27 +72,31 @@ class Contents:
 
     places: tuple[Place, ...]
     objects: dict[ObjectName, tuple[Place, ...]]
-    sizes: dict[ObjectName, int]
+    entries: dict[ObjectName, FileEntry]  # in the first of an object's places
     runs: tuple[tuple[Place, FileEntry], ...]  # entries of the run cache
     others: tuple[tuple[Place, FileEntry], ...]  # half-written files, and whatever else
 
-    def locate(self, name: ObjectName) -> Path | None:
-        """The object's bytes in the first place that has it."""
-        places = self.objects.get(name)
-        return places[0].folder.locate(name.path) if places else None
+    def opened(self, name: ObjectName) -> AbstractContextManager[Path]:
+        """The object's bytes in the first place that has it: the cache, if it does. Raises KeyError
+        where none does."""
+        return self.objects[name][0].folder.opened(name.path)
+
+    def read(self, name: ObjectName) -> bytes:
+        """As `opened`. Raises OSError."""
+        return self.objects[name][0].folder.read(name.path)
 
 
 def contents_of(places: tuple[Place, ...]) -> Contents:
     """Raises StoreError for a place that cannot be read, or copies that cannot be equal."""
     objects: dict[ObjectName, tuple[Place, ...]] = {}
-    sizes: dict[ObjectName, int] = {}
+    entries: dict[ObjectName, FileEntry] = {}
     runs, others = [], []
     for place in places:
         try:
             for entry in place.entries():
                 name = None if entry.link else ObjectName.at(entry.path)
                 if name:
-                    _require_equal(name, entry, sizes.setdefault(name, entry.bytes), place)
+                    _require_equal(name, entry, entries.setdefault(name, entry).bytes, place)
                     objects[name] = (*objects.get(name, ()), place)
                 elif is_run(entry.path):
                     runs.append((place, entry))
@@ -97,7 +107,7 @@ def contents_of(places: tuple[Place, ...]) -> Contents:
                 f"The {place.label} at {place.folder.root} cannot be read: {exc.strerror}. Give "
                 "this process access to it."
             ) from exc
-    return Contents(places, objects, sizes, tuple(runs), tuple(others))
+    return Contents(places, objects, entries, tuple(runs), tuple(others))
 
 
 def _require_equal(name: ObjectName, entry: FileEntry, size: int, place: Place) -> None:

@@ -6,12 +6,17 @@ their data cannot be checked out any more: these are the versions that the plan 
 """
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from connectors.adapters.base import Erased, ErasePlan, Progress, StoreError
+from connectors.adapters.dvc.blockers import require_reachable
 from connectors.adapters.dvc.erase import SCRATCH, planned_objects
 from connectors.adapters.dvc.names import ObjectName, is_run
 from connectors.adapters.dvc.places import Place
 from connectors.adapters.dvc.repository import Repository
+from connectors.scan.hidden import planned_items
+from connectors.storage import Hidden
 
 
 class Purge:
@@ -24,6 +29,7 @@ class Purge:
 
     def run(self) -> Erased:
         """Raises StoreError when a branch still points to what the plan names."""
+        require_reachable(self.repository)
         doomed = planned_objects(self.plan)
         used = set(self.repository.head_objects())
         for output in self.repository.uncommitted.values():
@@ -46,29 +52,53 @@ class Purge:
         )
 
     def _remove(self) -> tuple[list[str], int]:
+        contents = self.repository.contents
+        entries = [*contents.entries.values(), *(entry for _, entry in contents.runs)]
+        sizes = {entry.path: entry.bytes for entry in entries}
         stored = [path.partition(" ")[0] for path in self.plan.objects]
         paths = [path for path in stored if ObjectName.at(path) or is_run(path)]
         removed, size = [], 0
         for number, path in enumerate(paths):
             self.progress("purge", number, len(paths), size)
-            for place in self.repository.contents.places:
-                if place.folder.exists(path):
-                    size += self._removed_from(place, path)
-                    removed.append(f"{place.label}: {path}")
+            for place in contents.places:
+                with _explained(place, path):
+                    if place.folder.exists(path):
+                        place.remove(path)
+                        size += sizes.get(path, 0)
+                        removed.append(f"{place.label}: {path}")
         self.progress("purge", len(paths), len(paths), size)
-        return removed, size
+        past = [item for place in contents.places for item in self._past(place, {*paths})]
+        return removed + past, size
 
-    def _removed_from(self, place: Place, path: str) -> int:
-        try:
-            return place.remove(path)
-        except OSError as exc:
-            raise StoreError(
-                f"The object {path} cannot be removed from the {place.label}: {exc.strerror}. Give "
-                "this process access, then run the purge again."
-            ) from exc
+    def _past(self, place: Place, paths: set[str]) -> list[str]:
+        """What a bucket keeps behind the names of erased objects: of those that were removed long
+        ago too, and of those that a purge which was killed had begun to remove."""
+        hidden = place.hidden()
+        paths = paths | {item.path for item in planned_items(hidden, self.plan.objects)}
+        doomed = [item for item in hidden if item.path in paths]
+        with place.named():
+            place.folder.remove_hidden(doomed)
+        return [f"{place.label}: {self._shown(item)}" for item in doomed]
+
+    def _shown(self, item: Hidden) -> str:
+        """Other names than DVC's may say anything."""
+        known = ObjectName.at(item.path) or is_run(item.path)
+        return item.label if known else item.mark.removesuffix("/")
 
     def _drop_caches(self) -> None:
         """What DVC remembers of hashes and file names; it finds them out again."""
         for folder in self.repository.site_caches():
             shutil.rmtree(folder, ignore_errors=True)  # what stays, the scan will read
         shutil.rmtree(self.repository.root / SCRATCH, ignore_errors=True)
+
+
+@contextmanager
+def _explained(place: Place, path: str) -> Iterator[None]:
+    try:
+        with place.named():
+            yield
+    except OSError as exc:
+        raise StoreError(
+            f"The object {path} cannot be removed from the {place.label}: {exc.strerror}. Give "
+            "this process access, then run the purge again."
+        ) from exc

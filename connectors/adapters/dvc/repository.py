@@ -3,8 +3,8 @@
 import hashlib
 import os
 import pwd
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from connectors.adapters.base import StoreError, StoreNotFoundError
@@ -13,10 +13,12 @@ from connectors.adapters.dvc.history import Commit, History, read_history
 from connectors.adapters.dvc.names import Member, ObjectName, members_of
 from connectors.adapters.dvc.places import Contents, Place, contents_of
 from connectors.adapters.dvc.pointers import Output, PointerError, is_pointer, outputs_of
-from connectors.adapters.dvc.settings import Remote, Settings, read_settings
+from connectors.adapters.dvc.settings import Address, Remote, Settings, read_settings
 from connectors.folders import LocalFolder
+from connectors.storage import Folder
 
 _SITE_CACHES = ("/var/tmp/dvc", "/var/cache/dvc")  # noqa: S108 (where DVC keeps them)
+Reach = Callable[[Address], Folder]
 _MAJOR_VERSIONS = (2, 3)  # of DVC: part of a site cache's name
 
 
@@ -43,7 +45,12 @@ class Repository:
     elsewhere: frozenset[ObjectName]
     uncommitted: Mapping[str, Output]
     retired: frozenset[str]
+    reach: Reach
     _members: dict[ObjectName, "list[Member] | None"] = field(default_factory=dict)
+
+    def again(self) -> "Repository":
+        """As it is now. Raises StoreError."""
+        return read_repository(self.root, self.scope, self.retired, self.reach)
 
     def in_scope(self, path: str) -> bool:
         return not self.scope or path == self.scope
@@ -123,21 +130,26 @@ class Repository:
         return mark.stat().st_mtime if mark.exists() else None
 
 
+def on_this_machine(address: Address) -> Folder:
+    if isinstance(address, Path):
+        return LocalFolder(address)
+    raise StoreError("nothing says how buckets are reached.")
+
+
 def read_repository(
     root: Path,
     scope: str = "",
     retired: Iterable[str] = (),
-    permit: Callable[[Path], object] = lambda _: None,
+    reach: Reach = on_this_machine,
 ) -> Repository:
-    """`retired`: names of remotes that do not exist any more. `permit` raises StoreError for a
-    folder that may not be read: the repository's configuration names its cache and remotes, and
-    whoever may commit to it writes that. Raises StoreError."""
+    """`retired`: names of remotes that do not exist any more. `reach` gives the folder at an
+    address, and raises StoreError where it may not be opened: the repository's configuration names
+    its cache and remotes, and whoever may commit to it writes that. Raises StoreError."""
     git = opened(root)
     history = read_history(git, scope)
     settings = read_settings(root, history.configurations)
-    places = tuple(_places(settings))
-    for place in places:
-        permit(place.folder.root)
+    gone = frozenset(retired)
+    settings, places = _reached(settings, gone, reach)
     contents = contents_of(places)
     members: dict[ObjectName, list[Member] | None] = {}
     work = _work_outputs(root)
@@ -162,7 +174,7 @@ def read_repository(
         _note(uses, output, "", contents, members)
     return Repository(
         root, git, settings, history, contents, scope, uses, frozenset(elsewhere), uncommitted,
-        frozenset(retired), members,
+        gone, reach, members,
     )  # fmt: skip
 
 
@@ -185,13 +197,36 @@ def git_holds(git: Git, path: str) -> bool:
     return bool(git.run("ls-files", "-z", "--", f":(literal){path}"))
 
 
-def _places(settings: Settings) -> Iterator[Place]:
-    yield Place("cache", LocalFolder(settings.cache))
-    seen = {settings.cache}
+def _reached(
+    settings: Settings, retired: frozenset[str], reach: Reach
+) -> tuple[Settings, tuple[Place, ...]]:
+    """The settings with what ails remotes, and the places that can be reached, the cache first.
+
+    Raises StoreError for a folder that may not be read, and a store that does not answer.
+    """
+    known: dict[Address, Place] = {settings.cache: Place("cache", reach(settings.cache))}
+    remotes = []
     for remote in settings.remotes:
-        if remote.folder and not remote.fault and remote.folder not in seen:
-            seen.add(remote.folder)
-            yield Place(f"remote {remote.name}", LocalFolder(remote.folder))
+        address, fault = remote.address, remote.fault
+        # A folder that is there after all is read, but a bucket that is gone is not asked for.
+        gone = remote.name in retired and not isinstance(address, Path)
+        if address and not fault and not gone and address not in known:
+            place, fault = _opened(remote.name, address, reach)
+            if place:
+                known[address] = place
+        remotes.append(replace(remote, fault=fault))
+    return replace(settings, remotes=tuple(remotes)), tuple(known.values())
+
+
+def _opened(name: str, address: Address, reach: Reach) -> tuple[Place | None, str]:
+    """A remote's place, or why there is none: a bucket is what the connector's options say too."""
+    try:
+        place = Place(f"remote {name}", reach(address))
+    except StoreError as exc:
+        if isinstance(address, Path):
+            raise
+        return None, str(exc).removesuffix(".")
+    return (place, "") if place.is_there() else (None, "there is no such bucket")
 
 
 def _work_outputs(root: Path) -> dict[str, Output]:
@@ -219,8 +254,8 @@ def _members_at(
     contents: Contents, name: ObjectName, known: dict[ObjectName, "list[Member] | None"]
 ) -> list[Member] | None:
     if name not in known:
-        location = contents.locate(name)
-        known[name] = members_of(name, location.read_bytes()) if location else None
+        found = name in contents.objects
+        known[name] = members_of(name, contents.read(name)) if found else None
     return known[name]
 
 

@@ -46,7 +46,9 @@ class Rewriter:
             path = f"{output.path}/{member.path}"
             if self.search.objects.is_all_theirs(member.name.path, path):
                 continue
-            name, bytes_ = member.name, self.repository.contents.sizes.get(member.name)
+            name = member.name
+            entry = self.repository.contents.entries.get(name)
+            bytes_ = entry.bytes if entry else None
             if name in self.doomed:
                 name, bytes_ = self._file(name, path)
             if bytes_ is None:

@@ -6,8 +6,8 @@ had: a remote that nobody uses any more still holds what was pushed to it.
 
 import configparser
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -20,10 +20,23 @@ _VERSIONED = ("version_aware", "worktree")
 
 
 @dataclass(frozen=True)
+class BucketAddress:
+    """What a configuration says of a remote in a bucket. It says more, keys above all, which is
+    not read: whoever may commit writes it. `location`: s3://bucket/prefix."""
+
+    location: str
+    endpoint: str = ""
+    region: str = field(default="", compare=False)  # of the request, not of the place
+
+
+Address = Path | BucketAddress
+
+
+@dataclass(frozen=True)
 class Remote:
     name: str
     url: str
-    folder: Path | None = None
+    address: Address | None = None
     fault: str = ""  # why this installation cannot reach it
 
 
@@ -47,10 +60,10 @@ def read_settings(root: Path, earlier: Iterable[bytes] = ()) -> Settings:
                 raise StoreError(
                     f"{name} in {root} cannot be read ({type(exc).__name__}). Correct it."
                 ) from exc
-    remotes = {remote.url: remote for remote in _remotes(root, current)}
+    remotes = {(remote.url, remote.address): remote for remote in _remotes(root, current)}
     for body in earlier:
         for remote in _remotes(root, _parsed(body)):
-            remotes.setdefault(remote.url, remote)
+            remotes.setdefault((remote.url, remote.address), remote)
     site_cache = _value(current, "core", "site_cache_dir")
     return Settings(
         cache=_path(root, _value(current, "cache", "dir") or "cache"),
@@ -78,37 +91,52 @@ def _value(parser: configparser.ConfigParser, section: str, key: str) -> str:
 
 
 def _remotes(root: Path, parser: configparser.ConfigParser) -> Iterable[Remote]:
-    sections = {m[1]: name for name in parser.sections() if (m := _REMOTE.fullmatch(name.strip()))}
-    urls = {remote: _value(parser, section, "url") for remote, section in sections.items()}
-    for remote, section in sections.items():
-        url = _joined(urls[remote], urls)
-        if not url:
-            continue
-        versioned = any(_value(parser, section, key).lower() == "true" for key in _VERSIONED)
-        yield _remote(root, remote, url, versioned=versioned)
+    said = {
+        m[1]: {key: _value(parser, name, key) for key in parser[name]}
+        for name in parser.sections()
+        if (m := _REMOTE.fullmatch(name.strip()))
+    }
+    for remote in said:
+        options = _joined(remote, said)
+        if options.get("url"):
+            yield _remote(root, remote, options)
 
 
-def _joined(url: str, urls: dict[str, str]) -> str:
-    """`remote://other/path` stands below another remote."""
-    for _ in urls:
+def _joined(remote: str, said: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """What is said of a remote. `remote://other/path` stands below another one, and takes over
+    what is said of that."""
+    options = dict(said[remote])
+    for _ in said:
+        url = options.get("url", "")
         if not url.startswith("remote://"):
             break
         parts = urlsplit(url)
-        url = f"{urls.get(parts.netloc, '').rstrip('/')}{parts.path}"
-    return url
+        base = said.get(parts.netloc, {})
+        options = {**base, **options, "url": f"{base.get('url', '').rstrip('/')}{parts.path}"}
+    return options
 
 
-def _remote(root: Path, name: str, url: str, *, versioned: bool) -> Remote:
+def _remote(root: Path, name: str, options: Mapping[str, str]) -> Remote:
+    url = options["url"]
     shown = re.sub(r"//[^/@]*@", "//", url).split("?")[0]  # never a password
-    if versioned:
-        return Remote(name, shown, fault="it keeps versions in the cloud (version_aware)")
-    scheme = url.partition("://")[0] if "://" in url else ""
-    if scheme and scheme != "file":
-        return Remote(name, shown, fault=f'its address begins with "{scheme}://"')
-    folder = _path(root, unquote(url.removeprefix("file://")))
-    if not folder.is_dir():
-        return Remote(name, str(folder), folder, fault="there is no such folder")
-    return Remote(name, str(folder), folder)
+    address = _address(root, url, options)
+    fault = ""
+    if any(options.get(key, "").lower() == "true" for key in _VERSIONED):
+        fault = "it keeps versions in the cloud (version_aware)"
+    elif address is None:
+        fault = f'its address begins with "{url.partition("://")[0]}://"'
+    elif isinstance(address, Path):
+        shown = str(address)
+        fault = "" if address.is_dir() else "there is no such folder"
+    return Remote(name, shown, address, fault)
+
+
+def _address(root: Path, url: str, options: Mapping[str, str]) -> Address | None:
+    scheme = url.partition("://")[0] if "://" in url else "file"
+    if scheme == "s3":
+        endpoint = options.get("endpointurl", "").rstrip("/")
+        return BucketAddress(url.rstrip("/"), endpoint, options.get("region", ""))
+    return _path(root, unquote(url.removeprefix("file://"))) if scheme == "file" else None
 
 
 def _path(root: Path, text: str) -> Path:

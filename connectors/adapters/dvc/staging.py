@@ -19,13 +19,14 @@ class _Fetch:
         self._wants_check = check
         self._checked: set[ObjectName] = set()
 
-    def __call__(self, stored: str) -> Path:
+    @contextmanager
+    def __call__(self, stored: str) -> Iterator[Path]:
         name = ObjectName.at(stored)
-        location = self._contents.locate(name) if name else None
-        if name is None or location is None:
+        if name is None or name not in self._contents.objects:
             raise StoreError(f"The object {stored} is not there any more. Search again.")
-        self._check(name, location)
-        return location
+        with self._contents.opened(name) as location:
+            self._check(name, location)
+            yield location
 
     def _check(self, name: ObjectName, location: Path) -> None:
         """Damage would be found as rows that cannot be read, or not at all."""

@@ -1,9 +1,9 @@
 """A DVC repository, or one output of it, as a store."""
 
 import posixpath
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 from connectors.adapters.base import (
@@ -20,13 +20,19 @@ from connectors.adapters.base import (
     require_purge,
     silent,
 )
-from connectors.adapters.dvc.blockers import blockers_of, hindrances, unreachable
+from connectors.adapters.dvc.blockers import blockers_of, hindrances, kept, unreachable
 from connectors.adapters.dvc.erase import Erasure, planned_objects, snapshot
 from connectors.adapters.dvc.find import Search
 from connectors.adapters.dvc.history import Commit
 from connectors.adapters.dvc.locks import locked
 from connectors.adapters.dvc.purge import Purge
-from connectors.adapters.dvc.repository import Repository, opened, read_repository
+from connectors.adapters.dvc.repository import (
+    Reach,
+    Repository,
+    on_this_machine,
+    opened,
+    read_repository,
+)
 from connectors.adapters.dvc.staging import staging
 from connectors.adapters.dvc.verify import Verification
 from connectors.adapters.dvc.versions import Versions
@@ -39,7 +45,7 @@ from connectors.formats.reading import Reader
 from connectors.formats.versions import FileVersions, identifiers_in, searchable_schema
 from connectors.scan.identifiers import Identifiers
 
-_ERASED = ("data", "orphan", "log")
+_ERASED = ("data", "orphan", "log", "past", "upload")
 
 
 def parse_location(location: str) -> tuple[str, str]:
@@ -65,8 +71,8 @@ class DvcStore:
     `unrelated_columns` as for plain files; `unrelated_files` (patterns of outputs and other files
     that name nobody: their rows are not searched, and they may be in any format);
     `retired_remotes` (names of remotes that do not exist any more); `exclusive` (names of remotes,
-    or "cache", that no other repository uses). A store that is not `writable` refuses to erase and
-    to purge.
+    or "cache", that no other repository uses); and what `reach` needs for remotes in buckets. A
+    store that is not `writable` refuses to erase and to purge.
     """
 
     kind = "dvc"
@@ -78,12 +84,12 @@ class DvcStore:
         options: Mapping[str, Any] | None = None,
         *,
         writable: bool = True,
-        permit: Callable[[Path], object] = lambda _: None,
+        reach: Reach = on_this_machine,
     ) -> None:
-        """`permit` raises StoreError for a folder, of the cache or a remote, that may not be
-        opened. Raises StoreError for the location, ValueError for an option."""
+        """`reach` opens the cache and remotes, see `read_repository`. Raises StoreError for the
+        location, ValueError for an option."""
         self.writable = writable
-        self.permit = permit
+        self.reach = cache(reach)  # what was fetched from a bucket is fetched once
         folder, self.output = parse_location(location)
         try:
             self.root = local_path(folder)
@@ -99,7 +105,7 @@ class DvcStore:
         self.dialect = Dialect.of(options)
 
     def _read(self) -> Repository:
-        repository = read_repository(self.root, self.output, self.retired_remotes, self.permit)
+        repository = read_repository(self.root, self.output, self.retired_remotes, self.reach)
         known = {p for c in repository.history.commits.values() for p in c.outputs}
         if self.output and self.output not in known:
             shown = ", ".join(sorted({masked(p, self.subject_columns) for p in known})) or "none"
@@ -203,6 +209,7 @@ class DvcStore:
             *unreachable(repository),
             *blockers_of(findings.objects),
             *hindrances(repository, planned_objects(plan)),
+            *kept(repository, planned_objects(plan), plan),
         ]
         return ErasePlan(**{**vars(plan), "blockers": tuple(dict.fromkeys(blockers))})
 

@@ -17,11 +17,11 @@ class Versions:
 
     def files(self, commit: Commit) -> Iterator[VersionFile]:
         """Each file of a version, by its path in the repository."""
-        sizes = self.repository.contents.sizes
+        entries = self.repository.contents.entries
         for output in self.repository.outputs(commit):
             for file in self.repository.files(output) or ():
                 name = file.name
-                yield VersionFile(file.path, name.path, sizes[name], f"md5:{name.md5}")
+                yield VersionFile(file.path, name.path, entries[name].bytes, f"md5:{name.md5}")
 
     def data(self, commit: Commit) -> Iterator[DataFile]:
         """Those that hold rows. Reading them raises StoreError."""

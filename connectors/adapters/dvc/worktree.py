@@ -62,10 +62,10 @@ class WorkTree:
 
     def _replace(self, location: Path, old: ObjectName, new: ObjectName) -> None:
         """Put the new object where a copy of, or a link to, the old one is."""
-        source = self.repository.contents.locate(new)
-        assert source is not None  # noqa: S101 (it was added a moment ago)
+        cache = self.repository.settings.cache
+        source = cache / new.path  # where it was added a moment ago
         beside = location.with_name(f"{self.mark}{uuid.uuid4().hex}")
-        cached = self.repository.contents.places[0].folder.locate(old.path)
+        cached = cache / old.path
         try:
             if location.is_symlink():
                 beside.symlink_to(source)

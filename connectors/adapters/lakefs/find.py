@@ -85,8 +85,8 @@ class Search:
     def _bytes(self, key: str, uses: Uses) -> None:
         """What holds no rows is searched as the scan will read it."""
         path = next(iter(uses.paths))
-        location = self.staged.locate(self.staged.path(key, path))
-        seen, fine = self.objects.seen_in(location, path, key)
+        with self.staged.opened(self.staged.path(key, path)) as location:
+            seen, fine = self.objects.seen_in(location, path, key)
         if not fine:
             self._note(key, 0, "opaque")
         if seen and key in self.heads:

@@ -30,7 +30,8 @@ class _Fetch:
         self._wants_check = check
         self._checked: set[str] = set()
 
-    def __call__(self, key: str) -> Path:
+    @contextmanager
+    def __call__(self, key: str) -> Iterator[Path]:
         blocks = self._blocks
         if blocks.folder and blocks.is_inside(key):
             if not blocks.has(key):
@@ -39,7 +40,7 @@ class _Fetch:
         else:
             location = self._downloaded(key)
         self._check(key, location)
-        return location
+        yield location
 
     def _downloaded(self, key: str) -> Path:
         name = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
