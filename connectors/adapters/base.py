@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 Needles = Mapping[str, Sequence[str]]
+# What becomes of older versions: they go, or they stay readable without the person.
+MODES = ("purge", "keep_history")
 
 
 class StoreError(Exception):
