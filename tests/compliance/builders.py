@@ -49,7 +49,9 @@ def write_table(path: Path, *, months: int = 3) -> Path:
     return path
 
 
-def connected(path: Path, *, name: str = "purchases", kind: str = "delta") -> Connector:
+def connected(
+    path: Path, *, name: str = "purchases", kind: str = "delta", **options: str
+) -> Connector:
     owner = user(Role.DATA_OWNER)
     with transaction.atomic():
         connector = create_connector(
@@ -58,7 +60,7 @@ def connected(path: Path, *, name: str = "purchases", kind: str = "delta") -> Co
             name=name,
             dataset={"namespace": "shop", "name": name},
             subject_columns={"customer_id": "customer", "email": "email"},
-            options={},
+            options=options,
             owner=owner,
             by=owner,
         )
