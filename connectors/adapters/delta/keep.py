@@ -23,6 +23,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import timedelta
 
 from deltalake.exceptions import DeltaError
 
@@ -54,14 +55,19 @@ from connectors.adapters.delta.journal import Journal
 from connectors.adapters.delta.log import CHECKPOINT, COMMIT, LOG, read_history
 from connectors.adapters.delta.snapshot import DataFile, History
 from connectors.adapters.delta.table import opened_table
+from connectors.clock import now
 from connectors.folders import masked, without_checksum
 from connectors.scan.content import scan_content
 from connectors.scan.hidden import planned_items
 from connectors.scan.record import Record
-from connectors.storage import ChangedMeanwhileError, Folder
+from connectors.storage import ChangedMeanwhileError, FileEntry, Folder
 
 _CHECKSUM = re.compile(r"^(\.\d{20}\.json\.crc|\d{20}\.crc)$")
 _COMPACTED = re.compile(r"^\.?\d{20}\.\d{20}\.compacted\.json(\.crc)?$")
+# What we write: rewritten files, commits before they are swapped in, journals.
+_OUTPUT = re.compile(
+    r"\.vestige-[0-9a-f]{12}\.(parquet|tmp)$|^_vestige-[0-9a-f]{32}\.(\d+\.)?journal$"
+)
 _LAST_CHECKPOINT = re.compile(r"^\.?_last_checkpoint(\.crc)?$")
 
 
@@ -266,17 +272,28 @@ def _is_checkpoint(name: str) -> bool:
 
 
 def purge_replaced(
-    folder: Folder, subject_columns: Iterable[str], plan: ErasePlan, progress: Progress
+    folder: Folder,
+    subject_columns: Iterable[str],
+    plan: ErasePlan,
+    progress: Progress,
+    grace: timedelta,
 ) -> Erased:
-    """Remove what `rewrite_history` replaced. Raises StoreError when that has not been done."""
-    return _Removal(folder, list(subject_columns), plan, progress).run()
+    """Remove what `rewrite_history` replaced. `grace`: how old what other plans of ours have left
+    must be to go too. Raises StoreError when the history has not been rewritten."""
+    return _Removal(folder, list(subject_columns), plan, progress, grace).run()
 
 
 class _Removal:
     def __init__(
-        self, folder: Folder, subject_columns: list[str], plan: ErasePlan, progress: Progress
+        self,
+        folder: Folder,
+        subject_columns: list[str],
+        plan: ErasePlan,
+        progress: Progress,
+        grace: timedelta,
     ) -> None:
         self.folder = folder
+        self.grace = grace
         self.columns = subject_columns
         self.plan = plan
         self.progress = progress
@@ -329,7 +346,7 @@ class _Removal:
             for entry in self.folder.entries()
             if not entry.link
             and not entry.path.startswith(others)
-            and self._is_over(entry.path, history, amender)
+            and self._is_over(entry, history, amender)
         ]
         for number, entry in enumerate(doomed):
             self.progress("purge", number, len(doomed), self.removed_bytes)
@@ -340,16 +357,17 @@ class _Removal:
         left = {e.path.rpartition("/")[0] for e in doomed} - {""}
         self.folder.remove_empty_folders({f for f in left if not f.startswith(LOG)})
 
-    def _is_over(self, path: str, history: History, amender: Amender) -> bool:
-        if path.startswith(f"{LOG}/"):
-            name = path.rpartition("/")[2]
-            current = COMMIT.match(name) or CHECKPOINT.match(name) or self.journal.owns(path)
-            ours = output_mark(self.plan).removesuffix(".parquet") in name  # a dead attempt's
-            return not current and (ours or path in self.plan.objects)
-        path = without_checksum(path)
-        leftover = path.endswith(output_mark(self.plan)) and path not in history.known_paths
+    def _is_over(self, entry: FileEntry, history: History, amender: Amender) -> bool:
+        path = without_checksum(entry.path)
+        name = path.rpartition("/")[2]
+        # A dead attempt's: of this plan, or of one that nobody takes up any more.
+        mine = self.plan.id[:12] in name or now() - entry.modified > self.grace
+        leftover = mine and _OUTPUT.search(name) is not None
         planned = masked(path, self.columns) in self.plan.objects
-        return path in amender.by_path or planned or leftover
+        if path.startswith(f"{LOG}/"):
+            current = COMMIT.match(name) or CHECKPOINT.match(name) or self.journal.owns(path)
+            return not current and (planned or leftover)
+        return path in amender.by_path or planned or (leftover and path not in history.known_paths)
 
     def _checkpoint(self) -> None:
         if any(CHECKPOINT.match(name) for name in self.folder.names(LOG)):

@@ -230,7 +230,9 @@ class DeltaStore:
         self._refuse_if_read_only()
         if plan.mode == "keep_history":
             with self._alone():
-                return purge_replaced(self.folder, self.subject_columns, plan, progress or silent)
+                return purge_replaced(
+                    self.folder, self.subject_columns, plan, progress or silent, self.grace
+                )
         return Purge(self.folder, self.subject_columns, plan, progress or silent, self.grace).run()
 
     def verify_erased(
