@@ -1,7 +1,7 @@
 """Erasing a person while older versions stay readable: their files and the log are rewritten.
 
-`rewrite_history` (the erasure) ends with no version that reads the person, `purge_replaced` (the
-purge) with no byte of them. Each step may be repeated, so a run that was killed is run again:
+`rewrite_history` (the erasure) ends with no version that reads the person, the purge (`replaced`)
+with no byte of them. Each step may be repeated, so a run that was killed is run again:
 
 1. the current version is erased from as always, by one commit, and so by the rules of concurrency:
    a writer who read one of the person's files conflicts with it, and nobody names these files
@@ -18,14 +18,9 @@ purge) with no byte of them. Each step may be repeated, so a run that was killed
 A table whose earliest commits were cleaned up has no such log: its plan has a blocker.
 """
 
-import hashlib
-import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from datetime import timedelta
-
-from deltalake.exceptions import DeltaError
 
 from connectors.adapters.base import (
     Erased,
@@ -43,96 +38,25 @@ from connectors.adapters.delta.amend import (
     cleaned,
     is_metadata,
 )
+from connectors.adapters.delta.commits import Commits, commit_path, log_is_whole, written
 from connectors.adapters.delta.erase import (
     erase_rows,
     fresh_name,
     mark_of,
-    output_mark,
     replace_file,
 )
-from connectors.adapters.delta.find import Search, Target, nested_tables, physical_targets
+from connectors.adapters.delta.find import Search, Target, physical_targets
 from connectors.adapters.delta.journal import Journal
-from connectors.adapters.delta.log import CHECKPOINT, COMMIT, LOG, read_history
+from connectors.adapters.delta.log import CHECKPOINT, LOG, read_history
 from connectors.adapters.delta.snapshot import DataFile, History
-from connectors.adapters.delta.table import opened_table
-from connectors.clock import now
 from connectors.folders import masked, without_checksum
 from connectors.scan.content import scan_content
-from connectors.scan.hidden import planned_items
 from connectors.scan.record import Record
-from connectors.storage import ChangedMeanwhileError, FileEntry, Folder
+from connectors.storage import Folder
 
 _CHECKSUM = re.compile(r"^(\.\d{20}\.json\.crc|\d{20}\.crc)$")
 _COMPACTED = re.compile(r"^\.?\d{20}\.\d{20}\.compacted\.json(\.crc)?$")
-# What we write: rewritten files, commits before they are swapped in, journals.
-_OUTPUT = re.compile(
-    r"\.vestige-[0-9a-f]{12}\.(parquet|tmp)$|^_vestige-[0-9a-f]{32}\.(\d+\.)?journal$"
-)
 _LAST_CHECKPOINT = re.compile(r"^\.?_last_checkpoint(\.crc)?$")
-
-
-def log_is_whole(folder: Folder) -> bool:
-    """Whether every commit from the first on is still there."""
-    versions = sorted(int(m[1]) for name in folder.names(LOG) if (m := COMMIT.match(name)))
-    return versions == list(range(len(versions))) and bool(versions)
-
-
-def _written(actions: Iterable[Action]) -> bytes:
-    return "".join(json.dumps(a, separators=(",", ":")) + "\n" for a in actions).encode()
-
-
-def _commit_path(version: int) -> str:
-    return f"{LOG}/{version:020d}.json"
-
-
-class _Commits:
-    """The log's commits, each replaced at once or not at all."""
-
-    def __init__(self, folder: Folder, plan: ErasePlan, progress: Progress) -> None:
-        self.folder = folder
-        self.mark = output_mark(plan).removesuffix(".parquet")
-        self.progress = progress
-
-    def actions(self, version: int) -> list[Action]:
-        lines = self.folder.read(_commit_path(version)).splitlines()
-        return [json.loads(line) for line in lines if line.strip()]
-
-    def versions(self) -> list[int]:
-        return [int(m[1]) for name in self.folder.names(LOG) if (m := COMMIT.match(name))]
-
-    def replace_all(self, change: Callable[[list[Action]], list[Action]]) -> int:
-        """Replace those that the change makes others, the newest first, and those too that came
-        meanwhile. Returns how many."""
-        seen: set[int] = set()
-        replaced = 0
-        while new := sorted(set(self.versions()) - seen, reverse=True):
-            for number, version in enumerate(new):
-                self.progress("rewrite log", number, len(new), 0)
-                replaced += self._replace(version, change)
-            self.progress("rewrite log", len(new), len(new), 0)
-            seen.update(new)
-        return replaced
-
-    def _replace(self, version: int, change: Callable[[list[Action]], list[Action]]) -> bool:
-        path = _commit_path(version)
-        body = self.folder.read(path)
-        before = [json.loads(line) for line in body.splitlines() if line.strip()]
-        after = change(before)
-        if after == before:
-            return False
-        # Hadoop refuses a file that is not what the checksum beside it says.
-        self.folder.remove(f"{LOG}/.{version:020d}.json.crc")
-        draft = self.folder.draft(f"{LOG}/.{version:020d}.json{self.mark}.tmp")
-        draft.write_bytes(_written(after))
-        try:
-            self.folder.swap(draft, path, hashlib.sha256(body).hexdigest(), keeps_time=True)
-        except ChangedMeanwhileError as exc:
-            draft.unlink(missing_ok=True)
-            raise StoreError(
-                f"The log file {path} of {self.folder.root} was replaced by somebody else while "
-                "the history was rewritten. Nothing is lost: run the erasure again."
-            ) from exc
-        return True
 
 
 def rewrite_history(
@@ -161,7 +85,7 @@ class _Rewriting:
         self.progress = progress
         self.search = Search(folder, read_history(folder), subject_columns, needles)
         self.journal = Journal(folder, plan.id)
-        self.commits = _Commits(folder, plan, progress)
+        self.commits = Commits(folder, plan, progress)
 
     def run(self) -> Erased:
         if not self.journal.begun:
@@ -205,7 +129,7 @@ class _Rewriting:
     def _name_person(self, actions: list[Action]) -> bool:
         """As the final scan reads them."""
         record = Record(self.search.identifiers)
-        scan_content(_written(actions), _commit_path(0), record)
+        scan_content(written(actions), commit_path(0), record)
         return bool(record.counts or record.suspects)
 
     def _rewrite_files(self) -> None:
@@ -269,126 +193,3 @@ class _Rewriting:
 
 def _is_checkpoint(name: str) -> bool:
     return CHECKPOINT.match(without_checksum(name)) is not None
-
-
-def purge_replaced(
-    folder: Folder,
-    subject_columns: Iterable[str],
-    plan: ErasePlan,
-    progress: Progress,
-    grace: timedelta,
-) -> Erased:
-    """Remove what `rewrite_history` replaced. `grace`: how old what other plans of ours have left
-    must be to go too. Raises StoreError when the history has not been rewritten."""
-    return _Removal(folder, list(subject_columns), plan, progress, grace).run()
-
-
-class _Removal:
-    def __init__(
-        self,
-        folder: Folder,
-        subject_columns: list[str],
-        plan: ErasePlan,
-        progress: Progress,
-        grace: timedelta,
-    ) -> None:
-        self.folder = folder
-        self.grace = grace
-        self.columns = subject_columns
-        self.plan = plan
-        self.progress = progress
-        self.journal = Journal(folder, plan.id)
-        self.removed: list[str] = []
-        self.removed_bytes = 0
-
-    def run(self) -> Erased:
-        if not self.journal.done:
-            history = read_history(self.folder)
-            self._require_unread(history)
-            note = "purged by an earlier attempt"
-            return Erased(str(history.head.version), 0, (), (), {"note": note})
-        amender = Amender(self.journal.amendments, mark_of(self.plan, "erased"))
-        rewritten = _Commits(self.folder, self.plan, self.progress).replace_all(amender.final)
-        history = read_history(self.folder)
-        self._require_unread(history)
-        self._remove_files(history, amender)
-        if self.journal.had_checkpoint:
-            self._checkpoint()
-        self._remove_hidden()
-        self.journal.remove()
-        return Erased(
-            new_version=str(history.head.version),
-            rows=0,
-            objects_removed=tuple(self.removed),
-            objects_added=(),
-            detail={
-                "files_removed": len(self.removed),
-                "bytes_removed": self.removed_bytes,
-                "commits_rewritten": rewritten,
-            },
-        )
-
-    def _require_unread(self, history: History) -> None:
-        """No version may read what goes now, and none may have been left half-way."""
-        read = {masked(path, self.columns) for s in history.snapshots for path in s.files}
-        read |= {masked(path, self.columns) for path in history.change_files}
-        unfinished = sorted(read & set(self.plan.objects))
-        if unfinished or (self.journal.begun and not self.journal.done):
-            raise StoreError(
-                f"Versions of the table {self.folder.root} may still read rows that the plan "
-                f"erases ({len(unfinished)} files). Erase first, then purge."
-            )
-
-    def _remove_files(self, history: History, amender: Amender) -> None:
-        others = nested_tables(self.folder.entries())
-        doomed = [
-            entry
-            for entry in self.folder.entries()
-            if not entry.link
-            and not entry.path.startswith(others)
-            and self._is_over(entry, history, amender)
-        ]
-        for number, entry in enumerate(doomed):
-            self.progress("purge", number, len(doomed), self.removed_bytes)
-            self.folder.remove(entry.path)
-            self.removed.append(masked(entry.path, self.columns))
-            self.removed_bytes += entry.bytes
-        self.progress("purge", len(doomed), len(doomed), self.removed_bytes)
-        left = {e.path.rpartition("/")[0] for e in doomed} - {""}
-        self.folder.remove_empty_folders({f for f in left if not f.startswith(LOG)})
-
-    def _is_over(self, entry: FileEntry, history: History, amender: Amender) -> bool:
-        path = without_checksum(entry.path)
-        name = path.rpartition("/")[2]
-        # A dead attempt's: of this plan, or of one that nobody takes up any more.
-        mine = self.plan.id[:12] in name or now() - entry.modified > self.grace
-        leftover = mine and _OUTPUT.search(name) is not None
-        planned = masked(path, self.columns) in self.plan.objects
-        if path.startswith(f"{LOG}/"):
-            current = COMMIT.match(name) or CHECKPOINT.match(name) or self.journal.owns(path)
-            return not current and (planned or leftover)
-        return path in amender.by_path or planned or (leftover and path not in history.known_paths)
-
-    def _checkpoint(self) -> None:
-        if any(CHECKPOINT.match(name) for name in self.folder.names(LOG)):
-            return  # of an earlier attempt, or another writer's: as new as the log
-        try:
-            with opened_table(self.folder, writes_log=True) as table:
-                table.create_checkpoint()
-        except (DeltaError, OSError) as exc:
-            raise StoreError(
-                f"The log of the table {self.folder.root} could not be checkpointed: {exc}"
-            ) from exc
-
-    def _remove_hidden(self) -> None:
-        """The log's own older states, and what else the plan names."""
-        hidden = self.folder.hidden()
-        planned = set(planned_items(hidden, self.plan.objects))
-        doomed = [
-            item
-            for item in hidden
-            if item in planned or (item.path.startswith(f"{LOG}/") and item.kind != "upload")
-        ]
-        self.folder.remove_hidden(doomed)
-        self.removed += [masked(item.path, self.columns) for item in doomed]
-        self.removed_bytes += sum(item.bytes for item in doomed)

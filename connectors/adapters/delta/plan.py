@@ -10,9 +10,9 @@ from connectors.adapters.base import (
     StoreError,
 )
 from connectors.adapters.delta.commit import write_blockers
+from connectors.adapters.delta.commits import log_is_whole
 from connectors.adapters.delta.erase import deletion_masks
 from connectors.adapters.delta.find import nested_tables
-from connectors.adapters.delta.keep import log_is_whole
 from connectors.adapters.delta.log import LOG, read_history
 from connectors.adapters.delta.purge import is_history
 from connectors.adapters.delta.snapshot import History, is_absolute

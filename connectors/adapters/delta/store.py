@@ -27,10 +27,11 @@ from connectors.adapters.base import (
 )
 from connectors.adapters.delta.erase import erase_rows
 from connectors.adapters.delta.find import Search, find_rows
-from connectors.adapters.delta.keep import purge_replaced, rewrite_history
+from connectors.adapters.delta.keep import rewrite_history
 from connectors.adapters.delta.log import read_history
 from connectors.adapters.delta.plan import plan_for
 from connectors.adapters.delta.purge import Purge
+from connectors.adapters.delta.replaced import purge_replaced
 from connectors.adapters.delta.rows import rows_apart
 from connectors.adapters.delta.snapshot import DataFile, History, Snapshot
 from connectors.adapters.delta.table import opened_table
