@@ -66,7 +66,8 @@ def rewrite_history(
     needles: Needles,
     progress: Progress,
 ) -> Erased:
-    """Raises PlanOutdatedError (nothing was changed), ResidueError, StoreError."""
+    """Raises PlanOutdatedError, ResidueError, StoreError. Whatever it was that stopped it, every
+    version can be read, and the same plan or a new one goes on from there."""
     return _Rewriting(folder, subject_columns, plan, needles, progress).run()
 
 
@@ -107,7 +108,7 @@ class _Rewriting:
         erased = erase_rows(self.folder, columns, self.plan, self.needles, self.progress)
         history = read_history(self.folder)
         version = history.head.transactions.get(mark_of(self.plan, "erased"))
-        notes = {} if version is None else history.commit_details[version]
+        notes = {} if version is None else history.commit_details.get(version, {})
         amendments = [Amendment(**found) for found in notes.get(REPLACED, ())]
         self.journal.begin(erased, amendments, had_checkpoint=had_checkpoint)
 
