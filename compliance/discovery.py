@@ -5,7 +5,7 @@ Reads stores, writes nothing. The plan's body holds no identity: ids, paths, cou
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from compliance.queries import identifiers_of
 from connectors.adapters.base import ErasePlan, Findings
 from connectors.models import Connector
 from connectors.people import as_integer
-from connectors.queries import enabled_connectors, open_store
+from connectors.queries import enabled_connectors, erase_mode, open_store
 from lineage.models import Version
 from lineage.queries import downstream_models, usage_of_subject
 
@@ -86,7 +86,8 @@ def discover(
     for connector in connectors:
         found = findings[connector.pk]
         store = open_store(connector, role="reader")
-        plan = store.plan_erase(found, mode="purge")
+        mode = erase_mode(connector.kind, connector.options)
+        plan = store.plan_erase(found, mode=mode)
         if not plan.objects:
             plan = replace(plan, objects=_unpurged(request, connector))
         result.stores.append(Discovered(connector, found, plan))
@@ -155,7 +156,6 @@ def plan_body(
     steps = [_step(item, retain.get(item.connector.dataset_node)) for item in found.stores]
     return {
         "request": request.reference,
-        "mode": "purge",
         "steps": steps,
         "affected_models": _models(found),
         "identifiers": _counted(found.subjects),
@@ -177,7 +177,8 @@ def _step(item: Discovered, retained: Mapping[str, str] | None) -> dict[str, Any
         "dataset": item.connector.dataset_node,
         "store": item.connector.name,
         "kind": item.connector.kind,
-        "method": "retain" if retained else ("erase and purge history" if plan.objects else "scan"),
+        "mode": plan.mode,
+        "method": method_of(plan.mode, plan.objects, retained),
         "retain": dict(retained) if retained else None,
         "snapshot": plan.snapshot,
         "rows": plan.rows,
@@ -202,6 +203,20 @@ def _step(item: Discovered, retained: Mapping[str, str] | None) -> dict[str, Any
             "bytes": findings.bytes_searched,
         },
     }
+
+
+def method_of(mode: str, planned: Collection[str], retained: Mapping[str, str] | None) -> str:
+    """What a step does, as plans and certificates say it."""
+    if retained:
+        return "retain"
+    if not planned:
+        return "scan"
+    return "erase in every version" if mode == "keep_history" else "erase and purge history"
+
+
+def keeps_history(step_body: Mapping[str, Any]) -> bool:
+    """Whether older versions stay. Plans of earlier releases know no mode: they purge."""
+    return bool(step_body.get("mode") == "keep_history")
 
 
 def _models(found: Discovery) -> list[dict[str, Any]]:
@@ -278,7 +293,7 @@ def plan_hash(body: Mapping[str, Any]) -> str:
 def erase_plan_of(step_body: Mapping[str, Any]) -> ErasePlan:
     """The adapter's plan back from the approved body."""
     return ErasePlan(
-        mode="purge",
+        mode=step_body.get("mode", "purge"),
         snapshot=step_body["snapshot"],
         objects=tuple(step_body["planned_objects"]),
         rows=step_body["rows"],

@@ -19,7 +19,7 @@ from compliance.actions.erasure import (
     step_purged,
     step_verified,
 )
-from compliance.discovery import erase_plan_of, needles_for
+from compliance.discovery import erase_plan_of, keeps_history, needles_for
 from compliance.errors import ClaimLostError
 from compliance.leases import kept_alive
 from compliance.models import Step
@@ -88,7 +88,8 @@ def _erase_and_purge(step: Step, by: User) -> None:
             return
         step_erased(step, erased, by=by)
     purged = store.purge_history(plan, progress)
-    sync_connector(step.connector, by=by, because=step.request.resource)
+    rewritten = [v for v, rows in body["rows_by_version"].items() if rows and keeps_history(body)]
+    sync_connector(step.connector, by=by, because=step.request.resource, rewritten=rewritten)
     step_purged(step, purged, by=by)
 
 

@@ -262,6 +262,7 @@ class Location:
     rows_erased: int
     rows_by_version: Mapping[str, int]
     versions_lost: list[str]
+    history_kept: bool
     new_version: str | None
     objects_removed: int
     removed_sha256: str
@@ -397,6 +398,7 @@ def _location(step: Step, plan: Plan) -> Location:
         rows_erased=step.rows_erased or 0,
         rows_by_version=body["rows_by_version"],
         versions_lost=body["versions_lost"] if purged.get("objects_removed") else [],
+        history_kept=body.get("mode") == "keep_history",
         new_version=step.result.get("new_version"),
         objects_removed=step.result.get("objects_removed", 0),
         removed_sha256=step.result.get("removed_sha256", ""),

@@ -154,9 +154,9 @@ class LocalFolder:
     def sync(self, path: str) -> None:
         sync_file(self.root / path)
 
-    def swap(self, draft: Path, path: str, was: str) -> None:
+    def swap(self, draft: Path, path: str, was: str, *, keeps_time: bool = False) -> None:
         location = self.root / path
-        _take_over(draft, location)
+        _take_over(draft, location, keeps_time=keeps_time)
         self._require_unchanged(path, was)
         exchange(draft, location)
         sync_folder(location.parent)
@@ -260,12 +260,13 @@ def file_digest(location: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _take_over(draft: Path, location: Path) -> None:
+def _take_over(draft: Path, location: Path, *, keeps_time: bool) -> None:
     """Give the new file the owner, mode and attributes of the old one, and make it durable."""
     before = location.stat()
     os.chown(draft, before.st_uid, before.st_gid)
     shutil.copystat(location, draft)
-    os.utime(draft)  # it did change
+    if not keeps_time:
+        os.utime(draft)  # it did change
     sync_file(draft)
 
 

@@ -22,6 +22,11 @@ _GRACE = (
     "orphan_grace_minutes = 60",
     "how long a purge leaves files that may belong to a writer who is about to commit",
 )
+_HISTORY = (
+    "history = keep",
+    "older versions stay readable without the erased, their files and the log are rewritten; "
+    "purge, the default, cuts them off",
+)
 _DIALECT = (
     ("encoding = cp1252", "of CSV files; also delimiter, quote, escape, where not found out"),
     ("text_columns = [note]", "free text in which people may be named"),
@@ -59,7 +64,7 @@ KINDS: dict[str, KindHelp] = {
     "delta": KindHelp(
         "a Delta Lake table, on a disk or in S3",
         ("/data/lake/customers", "s3://lake/shop/customers"),
-        (*_S3, _INDEX, _GRACE, _UNRELATED),
+        (*_S3, _HISTORY, _INDEX, _GRACE, _UNRELATED),
     ),
     "iceberg": KindHelp(
         "an Apache Iceberg table, by its catalog; its files on a disk or in S3",

@@ -379,6 +379,24 @@ def clustering_of(connector: Connector) -> list[Advice]:
     return [item for item in found if item is not None]
 
 
+def erase_mode(kind: str, options: Mapping[str, Any]) -> str:
+    """What an erasure makes of a store's older versions (`MODES`), by its option "history".
+
+    Raises OptionError.
+    """
+    history = options.get("history", "purge")
+    if history == "purge":
+        return "purge"
+    if history != "keep":
+        raise OptionError(f'The option "history" is "purge" or "keep", not "{history}".')
+    if kind != Connector.Kind.DELTA:
+        raise OptionError(
+            f"{Connector.Kind(kind).label} stores cannot keep older versions through an erasure. "
+            'Leave the option "history" out: they are purged.'
+        )
+    return "keep_history"
+
+
 def open_location(
     kind: str,
     location: str,
@@ -391,6 +409,7 @@ def open_location(
     OptionError, StoreError."""
     require_available(kind)
     wants_index(options)
+    erase_mode(kind, options)
     return OPENERS[kind](location, subject_columns, options, role)
 
 

@@ -122,9 +122,10 @@ class Folder(Protocol):
         """Make a file that somebody else wrote durable, with its name."""
         ...
 
-    def swap(self, draft: Path, path: str, was: str) -> None:
+    def swap(self, draft: Path, path: str, was: str, *, keeps_time: bool = False) -> None:
         """Make the draft the content of an existing file whose digest is `was`; it is gone then.
 
+        `keeps_time`: it is as old as the file that it replaces, where a place lets one say so.
         Raises ChangedMeanwhileError where the file is another by now, which stays as it is.
         """
         ...

@@ -15,6 +15,10 @@ VERSION_RECORDED = define(
 # `because`: the request that asked for it, if one did.
 VERSION_PURGED = define("dataset.version_purged", "digest", "rows", "because")
 VERSION_RETURNED = define("dataset.version_returned", "digest", "rows", "because")
+# By an erasure of ours, which left the version its name: no finding.
+VERSION_REWRITTEN = define(
+    "dataset.version_rewritten", "digest_before", "digest_after", "rows", "because"
+)
 # A finding: a version is immutable, so another content under the same name is an alarm.
 VERSION_CHANGED = define("dataset.version_changed", "digest_before", "digest_after", "because")
 STORE_SYNCED = define(

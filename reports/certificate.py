@@ -174,6 +174,7 @@ def _totals(places: Iterable[Location]) -> dict[str, int]:
         "versions": sum(
             sum(1 for rows in place.rows_by_version.values() if rows) for place in listed
         ),
+        "histories_kept": sum(place.history_kept and place.rows_found > 0 for place in listed),
         "rows_found": sum(place.rows_found for place in listed),
         "rows_erased": sum(place.rows_erased for place in listed),
         "files_scanned": sum(int(scan.get("files", 0)) for scan in scans),
@@ -197,6 +198,7 @@ def _location(place: Location) -> dict[str, Any]:
             for version, rows in sorted(place.rows_by_version.items(), key=_by_version)
         ],
         "versions_purged": list(place.versions_lost),
+        "history_kept": place.history_kept,
         "new_version": place.new_version,
         "objects_removed": place.objects_removed,
         "objects_removed_sha256": place.removed_sha256,

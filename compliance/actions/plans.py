@@ -16,7 +16,7 @@ from audit.actions import record
 from audit.ledger import canonical
 from compliance import events
 from compliance.actions.transitions import move
-from compliance.discovery import Discovery, plan_body, plan_hash
+from compliance.discovery import Discovery, method_of, plan_body, plan_hash
 from compliance.errors import (
     ApproverIsAuthorError,
     InvalidInputError,
@@ -103,9 +103,9 @@ def amend_plan(request: Request, *, retain: Sequence[Mapping[str, str]], by: Use
         {
             **step,
             "retain": chosen.get(step["dataset"]),
-            "method": "retain"
-            if step["dataset"] in chosen
-            else ("erase and purge history" if step["planned_objects"] else "scan"),
+            "method": method_of(
+                step.get("mode", "purge"), step["planned_objects"], chosen.get(step["dataset"])
+            ),
         }
         for step in body["steps"]
     ]

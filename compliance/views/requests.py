@@ -226,7 +226,7 @@ _EVENT_WORDS = {
     "subject.suppressed": ("Person put on the suppression list", ""),
     "erasure.started": ("Erasure started", "live"),
     "erasure.step_erased": ("Rows erased", "ok"),
-    "erasure.step_purged": ("History purged", "ok"),
+    "erasure.step_purged": ("Old copies purged", "ok"),
     "erasure.step_verified": ("Every byte read again, no trace", "ok"),
     "erasure.step_failed": ("Step failed", "bad"),
     "erasure.verified": ("Erasure verified in every store", "ok"),

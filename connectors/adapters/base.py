@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from connectors.index import SubjectIndex
 
 Needles = Mapping[str, Sequence[str]]
+# What becomes of older versions: they go, or they stay readable without the person.
+MODES = ("purge", "keep_history")
 
 
 class StoreError(Exception):

@@ -224,7 +224,8 @@ class S3Folder(S3Bucket):
     def sync(self, path: str) -> None:
         """Nothing to do: an object is durable when it is there."""
 
-    def swap(self, draft: Path, path: str, was: str) -> None:
+    def swap(self, draft: Path, path: str, was: str, *, keeps_time: bool = False) -> None:
+        """An object's time is when it was put, whatever `keeps_time` says."""
         etag = self._unchanged(path, was)
         with self.told():
             kept = _attributes(self.client, self.at(path))

@@ -1,6 +1,6 @@
 """Reading a store's versions into the registry."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,6 +21,7 @@ from lineage.events import (
     VERSION_CHANGED,
     VERSION_PURGED,
     VERSION_RETURNED,
+    VERSION_REWRITTEN,
 )
 from lineage.models import Dataset, Edge, Version
 from lineage.nodes import canonical
@@ -38,21 +39,29 @@ class SyncResult:
     changed: tuple[str, ...]
 
 
-def sync_connector(connector: Connector, *, by: User, because: str = "") -> SyncResult:
+def sync_connector(
+    connector: Connector, *, by: User, because: str = "", rewritten: Collection[str] = ()
+) -> SyncResult:
     """Bring the registry up to what the store retains.
 
     A version that the store no longer has is marked as purged; one whose content changed under its
     name, or that came back, is a finding in the log. `because` names the request that this belongs
-    to. Raises `connectors.adapters.base.StoreError` when the store cannot be read.
+    to, and `rewritten` the versions whose content its erasure has changed under their name. Raises
+    `connectors.adapters.base.StoreError` when the store cannot be read.
     """
     found = open_store(connector, role="reader").versions()
     demand_index(connector)
     with transaction.atomic():
-        return _take_over(connector, found, by=by, because=because)
+        return _take_over(connector, found, by=by, because=because, rewritten=rewritten)
 
 
 def _take_over(
-    connector: Connector, found: Sequence[StoreVersion], *, by: User, because: str
+    connector: Connector,
+    found: Sequence[StoreVersion],
+    *,
+    by: User,
+    because: str,
+    rewritten: Collection[str],
 ) -> SyncResult:
     now = timezone.now()
     dataset = _dataset_of(connector, by=by)
@@ -69,7 +78,10 @@ def _take_over(
             )
             added.append(store_version.id)
         elif version.in_store:
-            _note_findings(version, store_version, changed, returned, by=by, why=why)
+            if store_version.id in rewritten:
+                _note_rewriting(version, store_version, by=by, why=why)
+            else:
+                _note_findings(version, store_version, changed, returned, by=by, why=why)
         _merge(version, store_version, now)
     _save(known, found, set(added))
     for name in added:
@@ -128,6 +140,20 @@ def _note_findings(
             VERSION_CHANGED, by=by, resource=version.dataset.node,
             resource_version=version.version,
             details={"digest_before": version.digest, "digest_after": digest, **why},
+        )  # fmt: skip
+
+
+def _note_rewriting(
+    version: Version, store_version: StoreVersion, *, by: User, why: Mapping[str, str]
+) -> None:
+    if version.digest != (store_version.digest or ""):
+        record(
+            VERSION_REWRITTEN, by=by, resource=version.dataset.node,
+            resource_version=version.version,
+            details={
+                "digest_before": version.digest, "digest_after": store_version.digest,
+                "rows": store_version.rows, **why,
+            },
         )  # fmt: skip
 
 

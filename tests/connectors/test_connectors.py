@@ -106,6 +106,8 @@ def test_the_dataset_and_the_name_follow_from_the_folder(table: Path, data_owner
         ({"location": "s3://bucket/t"}, "options", 'in the option "region"'),
         ({"subject_columns": {"phone": "phone"}}, "subject_columns", "has no column phone"),
         ({"options": {"orphan_grace_minutes": "soon"}}, "options", "cannot be used"),
+        ({"options": {"history": "kept"}}, "options", 'is "purge" or "keep", not "kept"'),
+        ({"kind": "files", "options": {"history": "keep"}}, "options", "cannot keep older"),
     ],
 )
 def test_what_cannot_be_connected_is_refused_by_field(

@@ -321,12 +321,6 @@ def test_purging_before_erasing_is_refused(table: Path) -> None:
     assert len(opened.versions()) == 5
 
 
-def test_keeping_history_is_refused_as_not_available_yet(table: Path) -> None:
-    opened = store(table)
-    with pytest.raises(StoreError, match="not available yet"):
-        opened.plan_erase(opened.find_subject(PERSON), mode="keep_history")
-
-
 def test_a_store_opened_for_reading_does_not_erase(table: Path) -> None:
     reader = DeltaStore(str(table), ["customer_id", "email"], writable=False)
     plan = reader.plan_erase(reader.find_subject(PERSON), mode="purge")

@@ -76,8 +76,8 @@ def test_the_certificate_states_the_facts_of_the_erasure(tmp_path: Path, api: Ap
     assert answer["Content-Type"] == "application/json"
     assert said["number"] == "C-" + row.request.reference.removeprefix("R-")
     assert said["totals"] | {"files_scanned": 0, "bytes_scanned": 0} == {
-        "locations": 1, "versions": 3, "rows_found": 3, "rows_erased": 3, "traces": 0,
-        "unreadable": 0, "files_scanned": 0, "bytes_scanned": 0,
+        "locations": 1, "versions": 3, "histories_kept": 0, "rows_found": 3, "rows_erased": 3,
+        "traces": 0, "unreadable": 0, "files_scanned": 0, "bytes_scanned": 0,
     }  # fmt: skip
     assert said["totals"]["files_scanned"] > 0
     (place,) = said["locations"]

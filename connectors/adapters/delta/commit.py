@@ -96,12 +96,17 @@ def write_commit(
     return version
 
 
+def log_path(path: str) -> str:
+    """A path relative to the table, as the log spells it."""
+    return quote(path, safe="/=:@+,;~!$&'()*")
+
+
 def add_action(
     path: str, *, size: int, partition_values: Any, stats: str, modified: int
 ) -> dict[str, Any]:
     return {
         "add": {
-            "path": quote(path, safe="/=:@+,;~!$&'()*"),
+            "path": log_path(path),
             "partitionValues": dict(partition_values),
             "size": size,
             "modificationTime": modified,

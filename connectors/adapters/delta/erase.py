@@ -16,6 +16,7 @@ import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
 from connectors.adapters.base import (
+    MODES,
     Erased,
     ErasePlan,
     Needles,
@@ -24,6 +25,7 @@ from connectors.adapters.base import (
     ResidueError,
     StoreError,
 )
+from connectors.adapters.delta.amend import REPLACED, Amendment
 from connectors.adapters.delta.commit import (
     add_action,
     remove_action,
@@ -53,12 +55,25 @@ def output_mark(plan: ErasePlan) -> str:
 
 
 @dataclass(frozen=True)
-class _Replacement:
+class Replacement:
+    """A file of the person's and the one without their rows; no row left: no file (`path` None)."""
+
     file: DataFile
-    rows: int
     rows_removed: int
-    added: dict[str, Any] | None
-    path: str | None
+    stats: str
+    path: str | None = None
+    bytes: int = 0
+    modified: int = 0  # milliseconds since 1970
+
+    @property
+    def amendment(self) -> Amendment:
+        return Amendment(self.file.path, self.path, self.bytes, self.stats)
+
+
+def fresh_name(plan: ErasePlan, old: str, number: int) -> str:
+    """A path that nobody uses, in the folder of the file that it replaces."""
+    parent, slash, _ = old.rpartition("/")
+    return f"{parent}{slash}part-{number:05d}-{uuid.uuid4()}-c000{output_mark(plan)}"
 
 
 def erase_rows(
@@ -83,14 +98,14 @@ def erase_rows(
     if not affected:
         return Erased(plan.snapshot, 0, (), (), {"note": "no row in the current version"})
     masks = deletion_masks(folder, [file for file, _ in affected])
-    done: list[_Replacement] = []
+    done: list[Replacement] = []
     try:
-        for number, (file, rows) in enumerate(affected):
+        for number, (file, _) in enumerate(affected):
             progress("rewrite", number, len(affected), sum(r.file.bytes for r in done))
-            name = f"part-{number:05d}-{uuid.uuid4()}-c000{output_mark(plan)}"
-            done.append(_replace(search, head, file, rows, name, masks.get(file.path)))
+            path = fresh_name(plan, file.path, number)
+            done.append(replace_file(search, head, file, path, masks.get(file.path)))
         progress("rewrite", len(affected), len(affected), sum(r.file.bytes for r in done))
-        return _commit(folder, head, plan, search, done)
+        return _commit(search, head, plan, done, sum(rows for _, rows in affected))
     except Exception:
         after = read_history(folder)
         if mark_of(plan, "erased") in after.head.transactions:
@@ -106,8 +121,8 @@ def _refuse_other_state(folder: Folder, head: Snapshot, plan: ErasePlan) -> None
             f"The table {folder.root} is at version {head.version}; the plan was made for version "
             f"{plan.snapshot}. Nothing was erased: plan again."
         )
-    if plan.mode != "purge":
-        raise StoreError(f'The mode "{plan.mode}" is not available yet. Plan with mode "purge".')
+    if plan.mode not in MODES:
+        raise StoreError(f'There is no mode "{plan.mode}". Plan with one of: {", ".join(MODES)}.')
     if plan.blockers:
         raise StoreError(f"The plan cannot be carried out: {' '.join(plan.blockers)}")
 
@@ -159,12 +174,14 @@ def deletion_masks(folder: Folder, files: list[DataFile]) -> dict[str, pa.Array]
     return masks
 
 
-def _replace(
-    search: Search, head: Snapshot, file: DataFile, rows: int, name: str, mask: "pa.Array | None"
-) -> _Replacement:
+def replace_file(
+    search: Search, head: Snapshot, file: DataFile, path: str, mask: "pa.Array | None" = None
+) -> Replacement:
+    """Write the file anew at `path` without the person's rows, and look whether they are gone.
+
+    Raises ResidueError and StoreError; there is no file at `path` then.
+    """
     folder = search.folder
-    parent = file.path.rpartition("/")[0]
-    path = f"{parent}/{name}" if parent else name
     draft = folder.draft(path)
     try:
         with folder.opened(file.path) as source:
@@ -177,7 +194,7 @@ def _replace(
                 indexed=_indexed(head),
             )
         if not rewritten.rows_kept:
-            return _Replacement(file, rows, rewritten.rows_removed, None, None)
+            return Replacement(file, rewritten.rows_removed, rewritten.stats)
         written = folder.publish(draft, path)
     except (OSError, pa.ArrowException) as exc:
         draft.unlink(missing_ok=True)
@@ -192,14 +209,14 @@ def _replace(
             f"{left} rows were still found after rewriting "
             f"{masked(file.path, search.subject_columns)}. Nothing was committed."
         )
-    added = add_action(
+    return Replacement(
+        file,
+        rewritten.rows_removed,
+        rewritten.stats,
         path,
-        size=written.bytes,
-        partition_values=file.partition_values,
-        stats=rewritten.stats,
-        modified=int(written.modified.timestamp() * 1000),
+        written.bytes,
+        int(written.modified.timestamp() * 1000),
     )
-    return _Replacement(file, rows, rewritten.rows_removed, added, path)
 
 
 def _indexed(head: Snapshot) -> int:
@@ -207,34 +224,43 @@ def _indexed(head: Snapshot) -> int:
 
 
 def _commit(
-    folder: Folder,
-    head: Snapshot,
-    plan: ErasePlan,
-    search: Search,
-    done: list[_Replacement],
+    search: Search, head: Snapshot, plan: ErasePlan, done: list[Replacement], rows: int
 ) -> Erased:
     columns = search.subject_columns
     erased = Erased(
         new_version=str(head.version + 1),
-        rows=sum(r.rows for r in done),
+        rows=rows,
         objects_removed=tuple(masked(r.file.path, columns) for r in done),
         objects_added=tuple(masked(r.path, columns) for r in done if r.path),
         detail={"bytes_rewritten": sum(r.file.bytes for r in done)},
     )
+    facts: dict[str, Any] = {_FACTS: asdict(erased)}
+    if plan.mode == "keep_history":
+        facts[REPLACED] = [asdict(r.amendment) for r in done]
     actions = [remove_action(r.file) for r in done]
-    actions += [r.added for r in done if r.added]
+    actions += [
+        add_action(
+            r.path,
+            size=r.bytes,
+            partition_values=r.file.partition_values,
+            stats=r.stats,
+            modified=r.modified,
+        )
+        for r in done
+        if r.path
+    ]
     actions.append(transaction_action(mark_of(plan, "erased"), head.version + 1))
     write_commit(
-        folder,
+        search.folder,
         head,
         operation="DELETE",
         actions=actions,
         metrics={
             "numDeletedRows": str(sum(r.rows_removed for r in done)),
             "numRemovedFiles": str(len(done)),
-            "numAddedFiles": str(sum(r.added is not None for r in done)),
+            "numAddedFiles": str(sum(r.path is not None for r in done)),
         },
-        facts={_FACTS: asdict(erased)},
+        facts=facts,
     )
     return erased
 

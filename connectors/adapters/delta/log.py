@@ -189,10 +189,10 @@ class _Replay:
         # A commit may remove and add the same path (a new deletion vector): removals first.
         for action in actions:
             if remove := action.get("remove"):
-                self.files.pop(_path(remove), None)
+                self.files.pop(path_of(remove), None)
         for action in actions:
             if add := action.get("add"):
-                self.files[_path(add)] = _data_file(add)
+                self.files[path_of(add)] = _data_file(add)
             elif metadata := action.get("metaData"):
                 self.metadata = metadata
             elif protocol := action.get("protocol"):
@@ -204,9 +204,9 @@ class _Replay:
     def _note_changes(self, actions: list[Action], version: int) -> None:
         for action in actions:
             if cdc := action.get("cdc"):
-                self.changes.setdefault(_path(cdc), []).append(version)
+                self.changes.setdefault(path_of(cdc), []).append(version)
             elif remove := action.get("remove"):
-                self.removed.add(_path(remove))
+                self.removed.add(path_of(remove))
                 if vector := _data_file(remove).vector_path:
                     self.removed.add(vector)
                 when = _time(remove.get("deletionTimestamp") or 0)
@@ -239,14 +239,15 @@ class _Replay:
             ) from exc
 
 
-def _path(action: Action) -> str:
+def path_of(action: Action) -> str:
+    """The file that an action of a log speaks of, relative to the table unless it is absolute."""
     raw = str(action["path"])
     return raw if is_absolute(raw) else unquote(raw)
 
 
 def _data_file(action: Action) -> DataFile:
     return DataFile(
-        path=_path(action),
+        path=path_of(action),
         bytes=int(action.get("size") or 0),
         partition_values=dict(action.get("partitionValues") or {}),
         stats=_stats(action),

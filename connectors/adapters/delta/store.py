@@ -1,7 +1,8 @@
 """A Delta Lake table as a store."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,22 +19,22 @@ from connectors.adapters.base import (
     Findings,
     Needles,
     PhysicalObject,
-    PlanOutdatedError,
     Progress,
     ScanReport,
     StoreError,
     StoreVersion,
-    require_purge,
     silent,
 )
-from connectors.adapters.delta.commit import write_blockers
-from connectors.adapters.delta.erase import deletion_masks, erase_rows
-from connectors.adapters.delta.find import Search, find_rows, nested_tables
+from connectors.adapters.delta.erase import erase_rows
+from connectors.adapters.delta.find import Search, find_rows
 from connectors.adapters.delta.indexing import build_index, prune_index
+from connectors.adapters.delta.keep import rewrite_history
 from connectors.adapters.delta.log import read_history
-from connectors.adapters.delta.purge import Purge, is_history
+from connectors.adapters.delta.plan import plan_for
+from connectors.adapters.delta.purge import Purge
+from connectors.adapters.delta.replaced import purge_replaced
 from connectors.adapters.delta.rows import rows_apart
-from connectors.adapters.delta.snapshot import DataFile, History, Snapshot, is_absolute
+from connectors.adapters.delta.snapshot import DataFile, History, Snapshot
 from connectors.adapters.delta.table import opened_table
 from connectors.adapters.delta.verify import scan_table
 from connectors.clustering import Range
@@ -219,78 +220,46 @@ class DeltaStore:
         prune_index(self.folder, self.subject_columns, index)
 
     def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
-        """Raises PlanOutdatedError when the table has gone on since the findings were made."""
-        require_purge(
-            mode,
-            no_history=(
-                "Erasing while older versions stay readable (keep_history) is not available yet "
-                "for Delta tables."
-            ),
-        )
-        history = read_history(self.folder)
-        head = str(history.head.version)
-        if head not in findings.rows_by_version:
-            raise PlanOutdatedError(
-                f"The table {self.folder.root} is at version {head}, which was not searched yet. "
-                "Search again, then plan."
-            )
-        paths = tuple(sorted(o.path for o in findings.objects))
-        return ErasePlan(
-            mode=mode,
-            snapshot=head,
-            objects=paths,
-            rows=sum(o.rows for o in findings.objects),
-            bytes=sum(o.bytes for o in findings.objects),
-            versions_lost=tuple(str(s.version) for s in history.snapshots) if paths else (),
-            blockers=tuple(self._blockers(history, set(paths))) if paths else (),
-        )
-
-    def _blockers(self, history: History, planned: set[str]) -> list[str]:
-        head = history.head
-        blockers = write_blockers(head)
-        if any(is_absolute(path) for path in head.files):
-            blockers.append(
-                "The table reads files outside its folder (a shallow clone). Erase in the table "
-                "that owns them first, then make the clone again."
-            )
-        if nested := nested_tables(self.folder.entries()):
-            blockers.append(
-                f"Another Delta table lies inside this one's folder ({', '.join(nested)}). Move it "
-                "out: a purge could not tell its files from leftovers."
-            )
-        hidden = [
-            f
-            for path, f in head.files.items()
-            if f.deletion_vector and masked(path, self.subject_columns) in planned
-        ]
-        try:
-            deletion_masks(self.folder, hidden)
-        except StoreError as exc:
-            blockers.append(str(exc))
-        return [*blockers, *self.folder.locks(self._doomed(head, planned))]
-
-    def _doomed(self, head: Snapshot, planned: set[str]) -> dict[str, str]:
-        """What erasing and purging takes away for good, and how plans show it."""
-        paths = {entry.path for entry in self.folder.entries()}
-        paths |= {item.path for item in self.folder.hidden()}
-        shown = {path: masked(path, self.subject_columns) for path in paths if is_history(path)}
-        return {p: s for p, s in shown.items() if p not in head.files or s in planned}
+        """Modes: see `MODES`. Raises PlanOutdatedError when the table has gone on since the
+        findings were made, StoreError for an unknown mode."""
+        return plan_for(self.folder, self.subject_columns, findings, mode)
 
     def erase(self, plan: ErasePlan, needles: Needles, progress: Progress | None = None) -> Erased:
-        """Rewrite the current version's files without the person, in one commit.
+        """Rewrite the current version's files without the person, in one commit; if history is
+        kept, then those of every other version.
 
         Raises PlanOutdatedError (nothing was changed), ResidueError, StoreError.
         """
         self._refuse_if_read_only()
-        return erase_rows(self.folder, self.subject_columns, plan, needles, progress or silent)
+        asked = (self.folder, self.subject_columns, plan, needles, progress or silent)
+        if plan.mode != "keep_history":
+            return erase_rows(*asked)
+        with self._alone():
+            return rewrite_history(*asked)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self.folder.locked() as mine:
+            if not mine:
+                raise StoreError(
+                    f"Another worker is rewriting the history of the table {self.folder.root}. "
+                    "Wait until it has ended."
+                )
+            yield
 
     def _refuse_if_read_only(self) -> None:
         if not self.writable:
             raise StoreError(f"The table {self.folder.root} was opened for reading only.")
 
     def purge_history(self, plan: ErasePlan, progress: Progress | None = None) -> Erased:
-        """Remove every older version, and what the log says of it. Raises StoreError."""
+        """Remove every older version and what the log says of it; if history is kept, only what
+        was replaced. Raises StoreError."""
         self._refuse_if_read_only()
+        if plan.mode == "keep_history":
+            with self._alone():
+                return purge_replaced(
+                    self.folder, self.subject_columns, plan, progress or silent, self.grace
+                )
         return Purge(self.folder, self.subject_columns, plan, progress or silent, self.grace).run()
 
     def verify_erased(

@@ -1,0 +1,196 @@
+"""Erasing a person while older versions stay readable: their files and the log are rewritten.
+
+`rewrite_history` (the erasure) ends with no version that reads the person, the purge (`replaced`)
+with no byte of them. Each step may be repeated, so a run that was killed is run again:
+
+1. the current version is erased from as always, by one commit, and so by the rules of concurrency:
+   a writer who read one of the person's files conflicts with it, and nobody names these files
+   from then on;
+2. each other file of any version, and of change data, that holds the person is written anew, and a
+   journal says which it is instead of;
+3. each commit that names such a file is replaced by one that holds for both files (see `amend`),
+   the newest first. It keeps its number and its time;
+4. checkpoints, compacted commits and checksums repeat what the commits said, and go: readers take
+   the commits, and have the new state;
+5. each commit is replaced by what it says in the end, without the old files;
+6. the old files go, leftovers, what a bucket keeps of all these, and last the journal.
+
+A table whose earliest commits were cleaned up has no such log: its plan has a blocker.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from connectors.adapters.base import (
+    Erased,
+    ErasePlan,
+    Needles,
+    PlanOutdatedError,
+    Progress,
+    StoreError,
+)
+from connectors.adapters.delta.amend import (
+    REPLACED,
+    Action,
+    Amender,
+    Amendment,
+    cleaned,
+    is_metadata,
+)
+from connectors.adapters.delta.commits import Commits, commit_path, log_is_whole, written
+from connectors.adapters.delta.erase import (
+    erase_rows,
+    fresh_name,
+    mark_of,
+    replace_file,
+)
+from connectors.adapters.delta.find import Search, Target, physical_targets
+from connectors.adapters.delta.journal import Journal
+from connectors.adapters.delta.log import CHECKPOINT, LOG, read_history
+from connectors.adapters.delta.snapshot import DataFile, History
+from connectors.folders import masked, without_checksum
+from connectors.scan.content import scan_content
+from connectors.scan.record import Record
+from connectors.storage import Folder
+
+_CHECKSUM = re.compile(r"^(\.\d{20}\.json\.crc|\d{20}\.crc)$")
+_COMPACTED = re.compile(r"^\.?\d{20}\.\d{20}\.compacted\.json(\.crc)?$")
+_LAST_CHECKPOINT = re.compile(r"^\.?_last_checkpoint(\.crc)?$")
+
+
+def rewrite_history(
+    folder: Folder,
+    subject_columns: Iterable[str],
+    plan: ErasePlan,
+    needles: Needles,
+    progress: Progress,
+) -> Erased:
+    """Raises PlanOutdatedError, ResidueError, StoreError. Whatever it was that stopped it, every
+    version can be read, and the same plan or a new one goes on from there."""
+    return _Rewriting(folder, subject_columns, plan, needles, progress).run()
+
+
+class _Rewriting:
+    def __init__(
+        self,
+        folder: Folder,
+        subject_columns: Iterable[str],
+        plan: ErasePlan,
+        needles: Needles,
+        progress: Progress,
+    ) -> None:
+        self.folder = folder
+        self.plan = plan
+        self.needles = needles
+        self.progress = progress
+        self.search = Search(folder, read_history(folder), subject_columns, needles)
+        self.journal = Journal(folder, plan.id)
+        self.commits = Commits(folder, plan, progress)
+
+    def run(self) -> Erased:
+        if not self.journal.begun:
+            self._begin()
+        if not self.journal.done:
+            self._rewrite_files()
+            self.journal.read()
+            amender = Amender(self.journal.amendments)
+            self.commits.replace_all(lambda actions: self._cleaned(amender.between(actions)))
+            self._drop_copies()
+            self.journal.finish()
+        return self._erased()
+
+    def _begin(self) -> None:
+        """The current version, by a commit of its own."""
+        self._require_clean_metadata()
+        had_checkpoint = any(CHECKPOINT.match(name) for name in self.folder.names(LOG))
+        columns = self.search.subject_columns
+        erased = erase_rows(self.folder, columns, self.plan, self.needles, self.progress)
+        history = read_history(self.folder)
+        version = history.head.transactions.get(mark_of(self.plan, "erased"))
+        notes = {} if version is None else history.commit_details.get(version, {})
+        amendments = [Amendment(**found) for found in notes.get(REPLACED, ())]
+        self.journal.begin(erased, amendments, had_checkpoint=had_checkpoint)
+
+    def _require_clean_metadata(self) -> None:
+        for version in self.commits.versions():
+            metadata = [a for a in self.commits.actions(version) if is_metadata(a)]
+            if self._name_person(metadata):
+                raise StoreError(
+                    f"Version {version} of the table {self.folder.root} names the person in its "
+                    "schema, properties or marks, which cannot be rewritten. Nothing was erased: "
+                    'plan with mode "purge".'
+                )
+
+    def _cleaned(self, actions: list[Action]) -> list[Action]:
+        if not self._name_person(actions):
+            return actions
+        return [cleaned(action, lambda a: self._name_person([a])) for action in actions]
+
+    def _name_person(self, actions: list[Action]) -> bool:
+        """As the final scan reads them."""
+        record = Record(self.search.identifiers)
+        scan_content(written(actions), commit_path(0), record)
+        return bool(record.counts or record.suspects)
+
+    def _rewrite_files(self) -> None:
+        entries = self.folder.entries()  # first: what is committed in between is in the log then
+        history = read_history(self.folder)
+        known = {a.path for a in self.journal.amendments}
+        targets = [t for t in physical_targets(history, entries) if t.path not in known]
+        done_bytes = 0
+        for number, target in enumerate(targets):
+            self.progress("rewrite", number, len(targets), done_bytes)
+            done_bytes += target.bytes
+            if self._is_planned(target) and self.search.file(target).rows:
+                self._rewrite(target, history, number)
+        self.progress("rewrite", len(targets), len(targets), done_bytes)
+
+    def _is_planned(self, target: Target) -> bool:
+        """Rows that came after the plan are of another one; the final scan finds them."""
+        return masked(target.path, self.search.subject_columns) in self.plan.objects
+
+    def _rewrite(self, target: Target, history: History, number: int) -> None:
+        if target.kind == "orphan":
+            self.journal.add(Amendment(target.path, None))
+            return
+        if target.path in history.head.files:
+            raise PlanOutdatedError(
+                f"Another writer has brought back a file of the table {self.folder.root} that the "
+                "plan erases rows from. Plan again."
+            )
+        file = DataFile(target.path, target.bytes, target.partition_values, {}, None, target.path)
+        path = fresh_name(self.plan, target.path, number)
+        self.journal.add(replace_file(self.search, history.head, file, path).amendment)
+
+    def _drop_copies(self) -> None:
+        """What repeats the old state. The commits have to be whole: they are all that is left."""
+        if not log_is_whole(self.folder):
+            raise StoreError(
+                f"Commits of the table {self.folder.root} were cleaned up while its history was "
+                "rewritten. No version was lost, but older ones cannot be kept: plan with mode "
+                '"purge".'
+            )
+        names = self.folder.names(LOG)
+        doomed = [n for n in names if _LAST_CHECKPOINT.match(n)]  # first: it points to the others
+        doomed += [n for n in names if _is_checkpoint(n)]
+        doomed += [n for n in names if _CHECKSUM.match(n) or _COMPACTED.match(n)]
+        doomed += [f"_sidecars/{n}" for n in self.folder.names(f"{LOG}/_sidecars")]
+        for name in doomed:
+            self.folder.remove(f"{LOG}/{name}")
+
+    def _erased(self) -> Erased:
+        erased = self.journal.erased
+        if erased is None:
+            raise AssertionError("a journal that was begun says what was erased")
+        columns = self.search.subject_columns
+        amendments = Amender(self.journal.amendments).by_path.values()
+        return replace(
+            erased,
+            objects_removed=tuple(masked(a.path, columns) for a in amendments),
+            objects_added=tuple(masked(a.new, columns) for a in amendments if a.new),
+        )
+
+
+def _is_checkpoint(name: str) -> bool:
+    return CHECKPOINT.match(without_checksum(name)) is not None
