@@ -1,11 +1,15 @@
 """Installations of their own, for what cannot be tested inside a transaction, or is killed."""
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -21,9 +25,7 @@ Environment = dict[str, str]
 @contextmanager
 def installation(home: Path) -> Iterator[Environment]:
     """The environment of an empty installation, not migrated yet, on the database under test."""
-    environment = os.environ | {"VESTIGE_HOME": str(home), "PYTHONPATH": str(ROOT)}
-    for name in ("DJANGO_SETTINGS_MODULE", "DATABASE_URL", "VESTIGE_KEYS_DATABASE_URL"):
-        environment.pop(name, None)
+    environment = _environment(home)
     if connection.vendor != "postgresql":
         yield environment
         return
@@ -31,21 +33,45 @@ def installation(home: Path) -> Iterator[Environment]:
         yield environment | {"DATABASE_URL": url}
 
 
+def _environment(home: Path) -> Environment:
+    environment = os.environ | {"VESTIGE_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    for name in ("DJANGO_SETTINGS_MODULE", "DATABASE_URL", "VESTIGE_KEYS_DATABASE_URL"):
+        environment.pop(name, None)
+    return environment
+
+
 @contextmanager
 def empty_installation(home: Path) -> Iterator[Environment]:
-    """As `installation`, migrated."""
-    with installation(home) as environment:
-        manage(environment, "migrate", "--skip-checks", "-v0")
+    """As `installation`, migrated: a copy of one that was migrated once."""
+    environment = _environment(home)
+    template, database = _template()
+    shutil.copytree(template, home, dirs_exist_ok=True)
+    if not database:
         yield environment
+        return
+    with own_database(database) as url:
+        yield environment | {"DATABASE_URL": url}
+
+
+@cache
+def _template() -> tuple[Path, str]:
+    """The home of a migrated installation, and its database's name; "" where the home holds it."""
+    kept = ExitStack()
+    atexit.register(kept.close)
+    home = Path(kept.enter_context(TemporaryDirectory(prefix="vestige-template-")))
+    environment = kept.enter_context(installation(home))
+    manage(environment, "migrate", "--skip-checks", "-v0")
+    return home, urlsplit(environment.get("DATABASE_URL", "")).path.removeprefix("/")
 
 
 @contextmanager
-def own_database() -> Iterator[str]:
-    """An empty PostgreSQL database beside the one under test."""
+def own_database(template: str = "template1") -> Iterator[str]:
+    """An empty PostgreSQL database beside the one under test, or a copy of one that nobody uses."""
     name = f"vestige_test_{uuid4().hex[:12]}"
     server = urlsplit(settings.DATABASE_URL)
+    copied = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
     with psycopg.connect(server._replace(path="/postgres").geturl(), autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        admin.execute(copied.format(sql.Identifier(name), sql.Identifier(template)))
         try:
             yield server._replace(path=f"/{name}").geturl()
         finally:
