@@ -247,7 +247,7 @@ class LocalFolder:
             )
 
     def locks(self, shown: Mapping[str, str]) -> Iterator[str]:
-        if not os.access(self.root, os.W_OK):
+        if self.is_there() and not os.access(self.root, os.W_OK):
             yield (
                 f"The folder {self.root} may not be written by this process. Its owner has to "
                 "permit it."
