@@ -6,7 +6,7 @@ say the lowest and the highest identifier in them: where these ranges overlap, a
 stand in many files. The share is estimated from the ranges alone, without reading rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -27,9 +27,9 @@ class Range(NamedTuple):
 class HasRanges(Protocol):
     """A store whose files say the ranges of their columns."""
 
-    def ranges(self, column: str) -> Sequence[Range]:
-        """Of the files of the newest version; none where one of them does not say. Raises
-        StoreError."""
+    def ranges(self, columns: Iterable[str]) -> Mapping[str, Sequence[Range]]:
+        """By column, of the files of the newest version; none where one of them does not say.
+        Raises StoreError."""
         ...
 
 

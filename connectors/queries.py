@@ -375,7 +375,8 @@ def clustering_of(connector: Connector) -> list[Advice]:
     store = open_store(connector, role="reader")
     if not isinstance(store, HasRanges):
         return []
-    found = [advice(column, store.ranges(column)) for column in sorted(connector.subject_columns)]
+    ranges = store.ranges(sorted(connector.subject_columns))
+    found = [advice(column, items) for column, items in ranges.items()]
     return [item for item in found if item is not None]
 
 

@@ -50,7 +50,7 @@ _FILTERS = {
     "open": ("Open", Q(state__in=OPEN)),
     "approval": ("Awaiting approval", Q(state__in=[State.REVIEW, State.APPROVAL])),
     "blocked": ("Blocked", Q(state=State.BLOCKED)),
-    "copies": ("Copies to end", Q(steps__tails__in=open_tails())),
+    "copies": ("Copies to end", Q(pk__in=open_tails().values("step__request"))),
     "overdue": ("Overdue", None),
     "ended": ("Ended", Q(state__in=ENDED)),
     "all": ("All", Q()),
@@ -63,7 +63,7 @@ def _filtered(request: HttpRequest) -> tuple[str, Any]:
     condition = _FILTERS[chosen][1]
     if condition is None:
         condition = Q(state__in=UNANSWERED, due_at__lt=timezone.now())
-    rows = requests_visible_to(request.user).filter(condition).distinct()
+    rows = requests_visible_to(request.user).filter(condition)
     if sought := request.GET.get("q", "").strip():
         rows = rows.filter(reference__icontains=sought)
     if chosen in ("ended", "all"):

@@ -54,15 +54,15 @@ def spread(folder: Path) -> DeltaStore:
 
 def test_a_delta_table_says_its_ranges_and_what_ordering_it_brings(tmp_path: Path) -> None:
     store = spread(tmp_path / "t")
-    before = advice("customer_id", store.ranges("customer_id"))
+    before = advice("customer_id", store.ranges(["customer_id"])["customer_id"])
     assert before
     assert before.now == 1
     assert before.pays
-    size = sum(item.bytes for item in store.ranges("customer_id")) // 8
+    size = sum(item.bytes for item in store.ranges(["customer_id"])["customer_id"]) // 8
     DeltaTable(str(tmp_path / "t")).optimize.z_order(["customer_id"], target_size=size)
-    after = advice("customer_id", store.ranges("customer_id"))
+    after = advice("customer_id", store.ranges(["customer_id"])["customer_id"])
     assert after is None or after.now < 0.3
-    assert store.ranges("no_such_column") == []
+    assert store.ranges(["no_such_column"])["no_such_column"] == []
 
 
 @pytest.mark.django_db

@@ -187,17 +187,10 @@ class DeltaStore:
             self.folder, self._snapshot(history, version), self._snapshot(history, other)
         )
 
-    def ranges(self, column: str) -> list[Range]:
+    def ranges(self, columns: Iterable[str]) -> dict[str, list[Range]]:
         """As the log says them of the newest version's files, which are not read."""
         head = read_history(self.folder).head
-        found = head.column(column)
-        ranges = []
-        for file in head.files.values():
-            said = file.range_of(found.physical) if found else None
-            if said is None:
-                return []
-            ranges.append(Range(*said, file.bytes))
-        return ranges
+        return {column: _ranges(head, column) for column in columns}
 
     def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings:
         """Search every physical file once, or those that the index leaves. Raises StoreError for
@@ -369,3 +362,14 @@ def _counts(table: DeltaTable) -> tuple[dict[str, int], int, bool]:
     ).collect()
     distinct_rows = frame.select(flat).unique().select(pl.len()).collect().item()
     return numbers.row(0, named=True), distinct_rows, len(flat) == len(kinds)
+
+
+def _ranges(head: Snapshot, column: str) -> list[Range]:
+    found = head.column(column)
+    ranges = []
+    for file in head.files.values():
+        said = file.range_of(found.physical) if found else None
+        if said is None:
+            return []
+        ranges.append(Range(*said, file.bytes))
+    return ranges
