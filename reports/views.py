@@ -161,10 +161,17 @@ def _verdict(said: Mapping[str, Any] | None) -> dict[str, str]:
     if said["status"] == "partial":
         return {"tone": "warn", "verdict": "Erased in part, and verified"}
     if said["status"] == "interim":
-        return {"tone": "warn", "verdict": "Erased and verified; a model is still to be dealt with"}
+        return {"tone": "warn", "verdict": f"Erased and verified; {_waits_for(said)}"}
     if not said["totals"]["rows_found"]:
         return {"tone": "", "verdict": "Searched everywhere: nothing was held"}
     return {"tone": "ok", "verdict": "Erased, and verified by an independent scan"}
+
+
+def _waits_for(said: Mapping[str, Any]) -> str:
+    """What an interim certificate is followed by another for."""
+    waiting = said.get("open", {"notices": 1})  # certificates of before waited for models alone
+    words = {"notices": "a model is still to be dealt with", "tails": "a copy is still to end"}
+    return ", and ".join(text for name, text in words.items() if waiting.get(name))
 
 
 def _certificate(rows: QuerySet[Certificate], reference: str) -> Certificate | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
@@ -153,7 +154,9 @@ def test_the_clock_asks_once_a_week_until_somebody_answers(people: Team) -> None
     assert types(request).count("erasure.tail_asked") == 3
 
 
-def test_after_the_last_copy_a_final_certificate_completes_the_request(people: Team) -> None:
+def test_after_the_last_copy_a_final_certificate_completes_the_request(
+    people: Team, client: Client
+) -> None:
     request = answered(people)
     first, second = Tail.objects.all()
     interim = json.loads(Certificate.objects.get(request=request).statement)
@@ -161,6 +164,9 @@ def test_after_the_last_copy_a_final_certificate_completes_the_request(people: T
     assert [(t["what"], t["confirmed_at"]) for t in interim["tails"]] == [
         ("archive of the log", None), ("nightly backups", None),
     ]  # fmt: skip
+    client.force_login(people.dpo)
+    page = client.get(f"/certificates/{request.reference}/").content.decode()
+    assert "Erased and verified; a copy is still to end" in page
     close_tail(request, tail=first.pk, note="Looked at it.", by=people.dpo)
     assert request.certificate_due_at is None
     close_tail(request, tail=second.pk, note="Gone with the month.", by=people.dpo)
