@@ -147,6 +147,11 @@ class TableView:
         if manifest.manifest_path not in self._entries:
             self.relative(manifest.manifest_path)
             try:
+                # pyiceberg's compiled decoder (0.12.0) reads on behind the end of a file that is
+                # too short, and takes what lies there in memory for its content.
+                size = len(self.table.io.new_input(manifest.manifest_path))
+                if size < manifest.manifest_length:
+                    raise EOFError
                 found = manifest.fetch_manifest_entry(self.table.io, discard_deleted=False)
             except _DAMAGE as exc:
                 raise self._unreadable("manifest", manifest.manifest_path, exc) from None
