@@ -38,6 +38,7 @@ from connectors.clock import now
 from connectors.folders import masked, without_checksum
 from connectors.scan.hidden import planned_items
 from connectors.storage import FileEntry, Folder, Hidden
+from connectors.sweeping import Sweep
 
 RETENTION = ("delta.logRetentionDuration", "delta.deletedFileRetentionDuration")
 SAVED = "vestige.saved."  # where the former retention is kept while it is zero
@@ -70,8 +71,7 @@ class Purge:
         self.plan = plan
         self.progress = progress
         self.grace = grace
-        self.removed: list[str] = []
-        self.removed_bytes = 0
+        self.swept = Sweep(self.columns, progress)
         self.left: list[str] = []
 
     def run(self) -> Erased:
@@ -88,18 +88,8 @@ class Purge:
         log_files += self._remove_old_log()
         self._remove_hidden()
         self._restore()
-        return Erased(
-            new_version=str(read_history(self.folder).head.version),
-            rows=0,
-            objects_removed=tuple(self.removed),
-            objects_added=(),
-            detail={
-                "files_removed": len(self.removed),
-                "bytes_removed": self.removed_bytes,
-                "log_files_removed": log_files,
-                "young_files_left": self.left,
-            },
-        )
+        version = str(read_history(self.folder).head.version)
+        return self.swept.result(version, log_files_removed=log_files, young_files_left=self.left)
 
     def _sweep(self) -> None:
         # List first, then read the log: whatever a writer commits in between is in the log.
@@ -113,12 +103,7 @@ class Purge:
                 "which the plan erases rows from. Erase first, then purge."
             )
         doomed = self._doomed(entries, live, history.known_paths)
-        for number, entry in enumerate(doomed):
-            self.progress("purge", number, len(doomed), self.removed_bytes)
-            self.folder.remove(entry.path)
-            self.removed.append(masked(entry.path, self.columns))
-            self.removed_bytes += entry.bytes
-        self.progress("purge", len(doomed), len(doomed), self.removed_bytes)
+        self.swept.files(self.folder, doomed)
         self._drop_empty_folders(doomed)
 
     def _live_paths(self, history: History) -> set[str]:
@@ -179,9 +164,7 @@ class Purge:
             if item in planned
             or (is_history(item.path) and not item.path.startswith(others) and self._is_old(item))
         ]
-        self.folder.remove_hidden(doomed)
-        self.removed += [masked(item.path, self.columns) for item in doomed]
-        self.removed_bytes += sum(item.bytes for item in doomed)
+        self.swept.hidden(self.folder, doomed)
 
     def _is_old(self, item: Hidden) -> bool:
         """An upload may be a writer's who is about to complete it; the rest is over."""

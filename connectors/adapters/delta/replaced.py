@@ -19,6 +19,7 @@ from connectors.clock import now
 from connectors.folders import masked, without_checksum
 from connectors.scan.hidden import planned_items
 from connectors.storage import FileEntry, Folder
+from connectors.sweeping import Sweep
 
 # What we write: rewritten files, commits before they are swapped in, journals.
 _OUTPUT = re.compile(
@@ -53,8 +54,7 @@ class _Removal:
         self.plan = plan
         self.progress = progress
         self.journal = Journal(folder, plan.id)
-        self.removed: list[str] = []
-        self.removed_bytes = 0
+        self.swept = Sweep(subject_columns, progress)
 
     def run(self) -> Erased:
         if not self.journal.done:
@@ -71,17 +71,7 @@ class _Removal:
             self._checkpoint()
         self._remove_hidden()
         self.journal.remove()
-        return Erased(
-            new_version=str(history.head.version),
-            rows=0,
-            objects_removed=tuple(self.removed),
-            objects_added=(),
-            detail={
-                "files_removed": len(self.removed),
-                "bytes_removed": self.removed_bytes,
-                "commits_rewritten": rewritten,
-            },
-        )
+        return self.swept.result(str(history.head.version), commits_rewritten=rewritten)
 
     def _require_unread(self, history: History) -> None:
         """No version may read what goes now, and none may have been left half-way."""
@@ -103,12 +93,7 @@ class _Removal:
             and not entry.path.startswith(others)
             and self._is_over(entry, history, amender)
         ]
-        for number, entry in enumerate(doomed):
-            self.progress("purge", number, len(doomed), self.removed_bytes)
-            self.folder.remove(entry.path)
-            self.removed.append(masked(entry.path, self.columns))
-            self.removed_bytes += entry.bytes
-        self.progress("purge", len(doomed), len(doomed), self.removed_bytes)
+        self.swept.files(self.folder, doomed)
         left = {e.path.rpartition("/")[0] for e in doomed} - {""}
         self.folder.remove_empty_folders({f for f in left if not f.startswith(LOG)})
 
@@ -144,6 +129,4 @@ class _Removal:
             for item in hidden
             if item in planned or (item.path.startswith(f"{LOG}/") and item.kind != "upload")
         ]
-        self.folder.remove_hidden(doomed)
-        self.removed += [masked(item.path, self.columns) for item in doomed]
-        self.removed_bytes += sum(item.bytes for item in doomed)
+        self.swept.hidden(self.folder, doomed)

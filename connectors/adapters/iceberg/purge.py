@@ -47,6 +47,7 @@ from connectors.clock import now
 from connectors.folders import masked, without_checksum
 from connectors.scan.hidden import planned_items
 from connectors.storage import FileEntry, Hidden
+from connectors.sweeping import Sweep
 
 _METADATA_NAME = re.compile(r"\.metadata\.json(\.gz)?$")
 _NUMBER = re.compile(r"v?(\d+)[-.]")
@@ -73,8 +74,7 @@ class Purge:
         self.progress = progress
         self.grace = grace
         self.hidden = hidden
-        self.removed: list[str] = []
-        self.removed_bytes = 0
+        self.swept = Sweep(hidden, progress)
         self.left: list[str] = []
 
     def expire(self, view: TableView) -> bool:
@@ -144,14 +144,11 @@ class Purge:
             key=lambda entry: (_rank(view, entry.path), entry.path),
         )
         behind = list(self._behind(view, entries, hidden, known))
-        self._remove_hidden(view, [item for item in behind if _rank(view, item.path) < _LAST])
-        for number, entry in enumerate(doomed):
-            self.progress("purge", number, len(doomed), self.removed_bytes)
-            view.folder.remove(entry.path)
-            self.removed.append(masked(entry.path, self.hidden))
-            self.removed_bytes += entry.bytes
-        self._remove_hidden(view, [item for item in behind if _rank(view, item.path) == _LAST])
-        self.progress("purge", len(doomed), len(doomed), self.removed_bytes)
+        first = [item for item in behind if _rank(view, item.path) < _LAST]
+        self.swept.hidden(view.folder, first)
+        self.swept.files(view.folder, doomed)
+        last = [item for item in behind if _rank(view, item.path) == _LAST]
+        self.swept.hidden(view.folder, last)
         self._drop_empty_folders(view, doomed)
 
     def _doomed(
@@ -195,11 +192,6 @@ class Purge:
         ours = output_mark(self.plan) in item.path
         return item.kind != "upload" or ours or now() - item.modified > self.grace
 
-    def _remove_hidden(self, view: TableView, items: Sequence[Hidden]) -> None:
-        view.folder.remove_hidden(items)
-        self.removed += [masked(item.path, self.hidden) for item in items]
-        self.removed_bytes += sum(item.bytes for item in items)
-
     def _drop_empty_folders(self, view: TableView, doomed: Iterable[FileEntry]) -> None:
         """A folder's name can hold an identifier too ("customer_id=00004")."""
         left = {e.path.rpartition("/")[0] for e in doomed} - {""}
@@ -207,17 +199,7 @@ class Purge:
         view.folder.remove_empty_folders(left | partitions)
 
     def result(self, view: TableView) -> Erased:
-        return Erased(
-            new_version=view.head,
-            rows=0,
-            objects_removed=tuple(self.removed),
-            objects_added=(),
-            detail={
-                "files_removed": len(self.removed),
-                "bytes_removed": self.removed_bytes,
-                "young_files_left": self.left,
-            },
-        )
+        return self.swept.result(view.head, young_files_left=self.left)
 
 
 def _without_statistics(metadata: TableMetadata, past: Sequence[int]) -> list[TableUpdate]:
