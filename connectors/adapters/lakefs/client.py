@@ -3,28 +3,26 @@
 Redirects are refused and objects are never asked for by a signed address: what is sent goes to the
 one server that the connector names. What a server says of an error is not quoted, since it may
 repeat a path, and with it a name.
+
+The vendor's client is imported where it is used: that takes longer than all else that starts.
 """
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import urllib3
-from lakefs_sdk.client import LakeFSClient
-from lakefs_sdk.configuration import Configuration
-from lakefs_sdk.exceptions import ApiException
-from lakefs_sdk.models.branch_creation import BranchCreation
-from lakefs_sdk.models.commit import Commit
-from lakefs_sdk.models.commit_creation import CommitCreation
-from lakefs_sdk.models.diff import Diff
-from lakefs_sdk.models.merge import Merge
-from lakefs_sdk.models.object_stats import ObjectStats
-from lakefs_sdk.models.repository import Repository
 
 from connectors.adapters.base import OptionError, StoreError, StoreNotFoundError
 from connectors.adapters.lakefs.location import Place
 from connectors.references import HOW_TO_SIGN_IN, Credential
+
+if TYPE_CHECKING:
+    from lakefs_sdk.models.commit import Commit
+    from lakefs_sdk.models.diff import Diff
+    from lakefs_sdk.models.object_stats import ObjectStats
+    from lakefs_sdk.models.repository import Repository
 
 # At the level DEBUG it would log the bodies of answers, which are people's rows.
 logging.getLogger("lakefs_sdk").setLevel(logging.WARNING)
@@ -65,6 +63,9 @@ class Lakefs:
                 'Name the access key in the option "user", and the variable or the file that holds '
                 f'its secret in "password_env" or "password_file". {HOW_TO_SIGN_IN}'
             )
+        from lakefs_sdk.client import LakeFSClient
+        from lakefs_sdk.configuration import Configuration
+
         self.place = place
         configuration = Configuration(
             host=f"{place.base}/api/v1", username=credential.user, password=credential.password
@@ -76,6 +77,8 @@ class Lakefs:
         self._api._api.rest_client.pool_manager.clear()
 
     def _ask(self, call: Callable[..., _Answer], *arguments: Any, **named: Any) -> _Answer:
+        from lakefs_sdk.exceptions import ApiException
+
         try:
             return call(self.place.repository, *arguments, _request_timeout=_PATIENCE, **named)
         except ApiException as exc:
@@ -120,7 +123,7 @@ class Lakefs:
                 return
             after = page.pagination.next_offset
 
-    def repository(self) -> Repository:
+    def repository(self) -> "Repository":
         """Raises StoreNotFoundError."""
         try:
             return self._ask(self._api.repositories_api.get_repository)
@@ -140,28 +143,28 @@ class Lakefs:
     def head(self, branch: str) -> str:
         return self._ask(self._api.branches_api.get_branch, branch).commit_id
 
-    def log(self, ref: str, *, first_parent: bool = False) -> Iterator[Commit]:
+    def log(self, ref: str, *, first_parent: bool = False) -> "Iterator[Commit]":
         """The commits that lead to a ref, newest first; with `first_parent` without those that
         came by a merge."""
         return self._pages(self._api.refs_api.log_commits, ref, first_parent=first_parent)
 
-    def commit(self, name: str) -> Commit:
+    def commit(self, name: str) -> "Commit":
         return self._ask(self._api.commits_api.get_commit, name)
 
-    def objects(self, ref: str) -> Iterator[ObjectStats]:
+    def objects(self, ref: str) -> "Iterator[ObjectStats]":
         return self._pages(
             self._api.objects_api.list_objects, ref, user_metadata=True, presign=False
         )
 
-    def stat(self, ref: str, path: str) -> ObjectStats:
+    def stat(self, ref: str, path: str) -> "ObjectStats":
         return self._ask(
             self._api.objects_api.stat_object, ref, path, user_metadata=True, presign=False
         )
 
-    def uncommitted(self, branch: str) -> Iterator[Diff]:
+    def uncommitted(self, branch: str) -> "Iterator[Diff]":
         return self._pages(self._api.branches_api.diff_branch, branch)
 
-    def changes(self, branch: str, source: str) -> Iterator[Diff]:
+    def changes(self, branch: str, source: str) -> "Iterator[Diff]":
         """What changed in a source since it and the branch parted."""
         return self._pages(self._api.refs_api.diff_refs, branch, source, type="three_dot")
 
@@ -177,6 +180,8 @@ class Lakefs:
         return bytes(self._ask(self._api.objects_api.get_object, ref, path, presign=False))
 
     def begin_branch(self, name: str, source: str) -> None:
+        from lakefs_sdk.models.branch_creation import BranchCreation
+
         made = BranchCreation.parse_obj({"name": name, "source": source})
         self._ask(self._api.branches_api.create_branch, made)
 
@@ -196,11 +201,15 @@ class Lakefs:
 
     def record(self, branch: str, message: str, metadata: Mapping[str, str]) -> str:
         """Commit what was changed on the branch; returns the commit."""
+        from lakefs_sdk.models.commit_creation import CommitCreation
+
         made = CommitCreation.parse_obj({"message": message, "metadata": dict(metadata)})
         return self._ask(self._api.commits_api.commit, branch, made).id
 
     def merge(self, source: str, branch: str, message: str, metadata: Mapping[str, str]) -> str:
         """One commit on the branch with what the source changed; returns it."""
+        from lakefs_sdk.models.merge import Merge
+
         made = Merge.parse_obj(
             {"message": message, "metadata": dict(metadata), "squash_merge": True}
         )

@@ -8,14 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
-
-from lakefs_sdk.models import commit as sdk_commit
-from lakefs_sdk.models import object_stats as sdk_object_stats
-from lakefs_sdk.models import repository as sdk_repository
+from typing import TYPE_CHECKING
 
 from connectors.adapters.base import StoreError
 from connectors.adapters.lakefs.blocks import Blocks
 from connectors.adapters.lakefs.client import Lakefs, ObjectGoneError
+
+if TYPE_CHECKING:
+    from lakefs_sdk.models import commit as sdk_commit
+    from lakefs_sdk.models import object_stats as sdk_object_stats
+    from lakefs_sdk.models import repository as sdk_repository
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,9 @@ class Repository:
         }
 
 
-def read_repository(client: Lakefs, blocks: Blocks, found: sdk_repository.Repository) -> Repository:
+def read_repository(
+    client: Lakefs, blocks: Blocks, found: "sdk_repository.Repository"
+) -> Repository:
     """`found`: what the server says of the repository. Raises StoreError."""
     branches, tags = client.branches(), client.tags()
     raw = _commits(client, [*branches.values(), *tags.values()])
@@ -175,7 +179,7 @@ class _Index:
             use.versions[version] = None
 
 
-def _commits(client: Lakefs, heads: Iterable[str]) -> dict[str, sdk_commit.Commit]:
+def _commits(client: Lakefs, heads: Iterable[str]) -> "dict[str, sdk_commit.Commit]":
     """Every commit that leads to one of the heads, parents first, else the older one first."""
     found: dict[str, sdk_commit.Commit] = {}
     for head in dict.fromkeys(heads):
@@ -200,7 +204,7 @@ def _commits(client: Lakefs, heads: Iterable[str]) -> dict[str, sdk_commit.Commi
 
 
 def _listed(
-    client: Lakefs, blocks: Blocks, raw: Mapping[str, sdk_commit.Commit]
+    client: Lakefs, blocks: Blocks, raw: "Mapping[str, sdk_commit.Commit]"
 ) -> dict[str, Commit]:
     listings: dict[str, Listing] = {}
     commits = {}
@@ -221,7 +225,7 @@ def _listed(
     return commits
 
 
-def entry_of(blocks: Blocks, stats: sdk_object_stats.ObjectStats) -> Entry:
+def entry_of(blocks: Blocks, stats: "sdk_object_stats.ObjectStats") -> Entry:
     return Entry(
         stats.path,
         blocks.key(stats.physical_address),
