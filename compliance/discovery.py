@@ -86,12 +86,16 @@ def discover(
     for connector in connectors:
         found = findings[connector.pk]
         store = open_store(connector, role="reader")
-        mode = erase_mode(connector.kind, connector.options)
-        plan = store.plan_erase(found, mode=mode)
+        plan = store.plan_erase(found, mode=_mode(request, connector))
         if not plan.objects:
             plan = replace(plan, objects=_unpurged(request, connector))
         result.stores.append(Discovered(connector, found, plan))
     return result
+
+
+def _mode(request: Request, connector: Connector) -> str:
+    chosen: str | None = request.modes.get(connector.dataset_node)
+    return chosen or erase_mode(connector.kind, connector.options)
 
 
 def _unpurged(request: Request, connector: Connector) -> tuple[str, ...]:

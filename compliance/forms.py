@@ -123,6 +123,25 @@ class RetainForm(ReasonForm):
         )
 
 
+MODE_WORDS = {
+    "purge": "They go, and their files with them",
+    "keep_history": "They stay readable, without the person",
+}
+
+
+class ModeForm(forms.Form):
+    """What becomes of a location's older versions; `nodes` are those where there is a choice."""
+
+    dataset = forms.ChoiceField(label="Location")
+    mode = forms.ChoiceField(label="Its older versions", choices=list(MODE_WORDS.items()))
+
+    def __init__(self, *args: Any, nodes: list[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["dataset"] = forms.ChoiceField(
+            label="Location", choices=[(node, node) for node in nodes]
+        )
+
+
 class CloseTailForm(forms.Form):
     note = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 2}),

@@ -30,6 +30,8 @@ class Request(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
     )
     scope = models.JSONField(default=list)  # dataset nodes; empty: everywhere
+    # Dataset node → what becomes of its older versions; the store's own way if it is not here.
+    modes = models.JSONField(default=dict)
     received_at = models.DateTimeField()
     due_at = models.DateTimeField()
     extended_at = models.DateTimeField(null=True, blank=True)

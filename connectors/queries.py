@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from audit.keys import lookup_key, named_key
 from connectors.adapters.base import (
+    MODES,
     ComparesRows,
     OptionError,
     Store,
@@ -381,7 +382,8 @@ def clustering_of(connector: Connector) -> list[Advice]:
 
 
 def erase_mode(kind: str, options: Mapping[str, Any]) -> str:
-    """What an erasure makes of a store's older versions (`MODES`), by its option "history".
+    """What an erasure makes of a store's older versions (`MODES`), by its option "history",
+    unless its plan says otherwise.
 
     Raises OptionError.
     """
@@ -390,12 +392,17 @@ def erase_mode(kind: str, options: Mapping[str, Any]) -> str:
         return "purge"
     if history != "keep":
         raise OptionError(f'The option "history" is "purge" or "keep", not "{history}".')
-    if kind != Connector.Kind.DELTA:
+    if "keep_history" not in modes_of(kind):
         raise OptionError(
             f"{Connector.Kind(kind).label} stores cannot keep older versions through an erasure. "
             'Leave the option "history" out: they are purged.'
         )
     return "keep_history"
+
+
+def modes_of(kind: str) -> tuple[str, ...]:
+    """What an erasure can make of the older versions of such a store, of `MODES`."""
+    return MODES if kind == Connector.Kind.DELTA else ("purge",)
 
 
 def open_location(

@@ -16,7 +16,7 @@ from audit.actions import record
 from audit.ledger import canonical
 from compliance import events
 from compliance.actions.transitions import move
-from compliance.discovery import Discovery, method_of, plan_body, plan_hash
+from compliance.discovery import Discovery, in_scope, method_of, plan_body, plan_hash
 from compliance.errors import (
     ApproverIsAuthorError,
     InvalidInputError,
@@ -27,13 +27,18 @@ from compliance.errors import (
 from compliance.models import Approval, Plan, Request
 from compliance.queries import approvals_missing, claimable, current_plan
 from compliance.states import State
+from connectors.queries import modes_of
 
 EXEMPTIONS = ("17(3)(a)", "17(3)(b)", "17(3)(c)", "17(3)(d)", "17(3)(e)")
 
 
 @transaction.atomic
-def start_discovery(request: Request, *, by: User) -> None:
-    """Asks a worker to search the stores and write a plan in this user's name."""
+def start_discovery(request: Request, *, modes: Mapping[str, str] | None = None, by: User) -> None:
+    """Asks a worker to search the stores and write a plan in this user's name.
+
+    `modes`: {dataset node: "purge" | "keep_history"}, what becomes of older versions where it is
+    to be another than the store's own way; it stays for the searches after this one.
+    """
     move(
         request,
         "plan",
@@ -43,9 +48,27 @@ def start_discovery(request: Request, *, by: User) -> None:
         reason="",
         stores_searched=0,
         stores_to_search=0,
+        modes=request.modes | _checked(request, modes or {}),
     )
     _void_approvals(request, by=by)
     record(events.DISCOVERY_STARTED, by=by, resource=request.resource)
+
+
+def _checked(request: Request, modes: Mapping[str, str]) -> dict[str, str]:
+    stores = {connector.dataset_node: connector for connector in in_scope(request)}
+    for node, mode in modes.items():
+        if node not in stores:
+            raise InvalidInputError(
+                f"{node!r} is not a location that this request searches.", field="modes"
+            )
+        if mode not in (offered := modes_of(stores[node].kind)):
+            kind = stores[node].get_kind_display()
+            raise InvalidInputError(
+                f"{mode!r} cannot be done with the older versions of {node}: {kind} stores offer"
+                f" {' and '.join(offered)}.",
+                field="modes",
+            )
+    return dict(modes)
 
 
 def claim_discovery(pk: int) -> Request | None:

@@ -8,6 +8,7 @@ from accounts.roles import Role
 from audit.queries import entries_for
 from compliance.models import Notice, Plan, Request
 from compliance.queries import plan_json, tails_of
+from connectors.adapters.base import MODES
 from lineage.models import Version
 
 
@@ -128,7 +129,21 @@ class RetainSerializer(serializers.Serializer[Any]):
 
 
 class PlanVerbSerializer(serializers.Serializer[Any]):
-    retain = RetainSerializer(many=True, required=False)
+    modes = serializers.DictField(
+        child=serializers.ChoiceField(MODES),
+        required=False,
+        help_text="Dataset node → what becomes of older versions, if not the store's own way.",
+    )
+    retain = RetainSerializer(
+        many=True, required=False, help_text="Changes the plan there is; searches nothing."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if "modes" in attrs and "retain" in attrs:
+            raise serializers.ValidationError(
+                {"retain": "Another mode needs a new search. Send `retain` when its plan is there."}
+            )
+        return attrs
 
 
 class ApproveSerializer(serializers.Serializer[Any]):

@@ -126,13 +126,14 @@ class RequestViewSet(
     @action(detail=True, methods=["post"], required_permissions={"POST": "requests.plan"})
     @refusals
     def plan(self, request: HttpRequest, reference: str) -> Response:
-        """Searches the stores and plans; with `retain`, changes the plan there is."""
+        """Searches the stores and plans, with `modes` in another way than the stores' own; with
+        `retain`, changes the plan there is."""
         case = self.get_object()
         given = _given(bodies.PlanVerbSerializer, request)
         if "retain" in given:
             amend_plan(case, retain=given["retain"], by=actor_of(request))
             return self._done(case)
-        start_discovery(case, by=actor_of(request))
+        start_discovery(case, modes=given.get("modes"), by=actor_of(request))
         return self._done(case, 202)
 
     @extend_schema(request=bodies.ApproveSerializer)

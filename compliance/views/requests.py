@@ -24,6 +24,7 @@ from compliance.actions.tails import close_tail, prolong_tail
 from compliance.errors import WorkflowError
 from compliance.forms import (
     CloseTailForm,
+    ModeForm,
     ProlongTailForm,
     ReasonForm,
     RefuseForm,
@@ -45,6 +46,7 @@ from compliance.queries import (
 from compliance.states import ENDED, OPEN, TRANSITIONS, UNANSWERED, State
 from compliance.views.pace import pace
 from compliance.views.timeline import timeline
+from connectors.queries import modes_of
 
 _FILTERS = {
     "open": ("Open", Q(state__in=OPEN)),
@@ -187,7 +189,14 @@ def _forms(plan: Plan | None) -> dict[str, Any]:
         "extend": ReasonForm(prefix="extend"),
         "reopen": ReasonForm(prefix="reopen"),
         "retain": RetainForm(prefix="retain", nodes=nodes),
+        "mode": ModeForm(prefix="mode", nodes=_with_choice(plan)),
     }
+
+
+def _with_choice(plan: Plan | None) -> list[str]:
+    """The locations whose older versions may go or stay."""
+    steps = plan.body["steps"] if plan else []
+    return [step["dataset"] for step in steps if len(modes_of(step["kind"])) > 1]
 
 
 def _plan_steps(plan: Plan | None) -> list[dict[str, Any]]:
@@ -275,6 +284,11 @@ def _do_retain(case: Request, form: Any, by: User) -> None:
     amend_plan(case, retain=[*kept, form.cleaned_data], by=by)
 
 
+def _do_mode(case: Request, form: Any, by: User) -> None:
+    chosen = form.cleaned_data
+    start_discovery(case, modes={chosen["dataset"]: chosen["mode"]}, by=by)
+
+
 # verb → (form's name or None, what to do, what to say)
 _ACTIONS: dict[str, tuple[str | None, Callable[..., Any], str]] = {
     "verify": ("verify", _do_verify, "The identity is confirmed."),
@@ -283,6 +297,7 @@ _ACTIONS: dict[str, tuple[str | None, Callable[..., Any], str]] = {
         lambda case, form, by: start_discovery(case, by=by),
         "The search has started. The plan appears here.",
     ),
+    "mode": ("mode", _do_mode, "The search has started again. The new plan appears here."),
     "approve": (None, lambda case, form, by: None, "Your approval is recorded."),
     "retain": ("retain", _do_retain, "The plan has changed; approvals start anew."),
     "execute": (
@@ -353,6 +368,8 @@ def _bound(name: str, request: HttpRequest, case: Request) -> Any:
     if name == "retain":
         nodes = [step["dataset"] for step in plan.body["steps"]] if plan else []
         return RetainForm(request.POST, prefix="retain", nodes=nodes)
+    if name == "mode":
+        return ModeForm(request.POST, prefix="mode", nodes=_with_choice(plan))
     if name == "verify":
         return VerifyForm(request.POST)
     if name == "refuse":
