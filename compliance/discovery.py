@@ -102,10 +102,10 @@ def _unpurged(request: Request, connector: Connector) -> tuple[str, ...]:
     """What an earlier plan of this request erased rows from, if its purge never came to its end:
     the rows are not found any more, but what the store keeps of them is still there."""
     steps = Step.objects.filter(request=request, connector=connector, erased_at__isnull=False)
-    last = steps.select_related("plan").order_by("-pk").first()
+    last = steps.select_related("plan", "batch").order_by("-pk").first()
     if last is None or "purged" in last.result:
         return ()
-    return tuple(last.plan.body["steps"][last.number - 1]["planned_objects"])
+    return tuple(last.carried_out["planned_objects"])
 
 
 def _follow_links(
@@ -181,14 +181,9 @@ def _step(item: Discovered, retained: Mapping[str, str] | None) -> dict[str, Any
         "dataset": item.connector.dataset_node,
         "store": item.connector.name,
         "kind": item.connector.kind,
-        "mode": plan.mode,
         "method": method_of(plan.mode, plan.objects, retained),
         "retain": dict(retained) if retained else None,
-        "snapshot": plan.snapshot,
-        "rows": plan.rows,
-        "bytes": plan.bytes,
-        "rows_by_version": dict(findings.rows_by_version),
-        "versions_lost": list(plan.versions_lost),
+        **_planned(plan, findings),
         "objects": [
             {
                 "path": o.path,
@@ -199,8 +194,6 @@ def _step(item: Discovered, retained: Mapping[str, str] | None) -> dict[str, Any
             }
             for o in findings.objects
         ],
-        "planned_objects": list(plan.objects),
-        "blockers": list(plan.blockers),
         "search": {
             "method": findings.method,
             "files": findings.files_searched,
@@ -216,6 +209,15 @@ def method_of(mode: str, planned: Collection[str], retained: Mapping[str, str] |
     if not planned:
         return "scan"
     return "erase in every version" if mode == "keep_history" else "erase and purge history"
+
+
+def rows_now(step_body: Mapping[str, Any]) -> int | None:
+    """How many rows of the person the current version has; None for a store of many branches,
+    whose state is no version."""
+    by_version: Mapping[str, int] = step_body["rows_by_version"]
+    if len(by_version) == 1:
+        return next(iter(by_version.values()))
+    return by_version.get(step_body["snapshot"])
 
 
 def keeps_history(step_body: Mapping[str, Any]) -> bool:
@@ -287,6 +289,32 @@ def _versions(connector: Connector) -> QuerySet[Version]:
         dataset__name=connector.dataset_name,
         dataset__kind="dataset",
     )
+
+
+def fresh_plan(
+    connector: Connector, people: Sequence[SubjectRef], mode: str
+) -> tuple[dict[str, Any], ErasePlan]:
+    """The plan for the store as it is now, and its part of what `erase_plan_of` reads.
+
+    Raises StoreError.
+    """
+    store = open_store(connector, role="reader")
+    findings = store.find_subject(needles_for(connector, people))
+    plan = store.plan_erase(findings, mode=mode)
+    return _planned(plan, findings), plan
+
+
+def _planned(plan: ErasePlan, findings: Findings) -> dict[str, Any]:
+    return {
+        "mode": plan.mode,
+        "snapshot": plan.snapshot,
+        "rows": plan.rows,
+        "bytes": plan.bytes,
+        "rows_by_version": dict(findings.rows_by_version),
+        "versions_lost": list(plan.versions_lost),
+        "planned_objects": list(plan.objects),
+        "blockers": list(plan.blockers),
+    }
 
 
 def plan_hash(body: Mapping[str, Any]) -> str:

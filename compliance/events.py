@@ -28,6 +28,7 @@ STEP_ERASED = define(
     "dataset",
     "connector",
     "rows",
+    "together",
     "objects_removed",
     "objects_added",
     "new_version",

@@ -4,6 +4,8 @@ Identifiers and addresses of persons are kept only encrypted (`audit.vault`) or 
 and only as long as the case needs them.
 """
 
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -161,6 +163,21 @@ class Approval(models.Model):
         return f"{self.role} for plan {self.plan_id}"
 
 
+class Batch(models.Model):
+    """Steps of one store, of several persons, that are carried out in one pass.
+
+    `plan` was made when the work began, and does nothing but what the approved plans say of each.
+    """
+
+    connector = models.ForeignKey("connectors.Connector", on_delete=models.PROTECT)
+    plan = models.JSONField()
+    rows = models.JSONField()  # step → how many of the rows in the current version are its person's
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"batch {self.pk}"
+
+
 class Step(models.Model):
     """The erasure in one store. Its row is the queue: due, claimed by a worker, done or failed."""
 
@@ -179,6 +196,7 @@ class Step(models.Model):
     connector = models.ForeignKey("connectors.Connector", on_delete=models.PROTECT)
     dataset = models.ForeignKey("lineage.Dataset", null=True, on_delete=models.PROTECT)
     number = models.PositiveIntegerField()
+    batch = models.ForeignKey(Batch, null=True, on_delete=models.PROTECT, related_name="steps")
     phase = models.CharField(max_length=10, choices=Phase, default=Phase.DUE)
     claimed_at = models.DateTimeField(null=True, blank=True)  # renewed while the worker lives
     claim = models.CharField(max_length=32, blank=True)
@@ -205,6 +223,17 @@ class Step(models.Model):
 
     def __str__(self) -> str:
         return f"step {self.number} of {self.request.reference}"
+
+    @property
+    def approved(self) -> dict[str, Any]:
+        """What the approvals say of this store."""
+        body: dict[str, Any] = self.plan.body["steps"][self.number - 1]
+        return body
+
+    @property
+    def carried_out(self) -> dict[str, Any]:
+        """The plan by which the store is worked on: the approved one, or that of the batch."""
+        return self.batch.plan if self.batch else self.approved
 
 
 class Tail(models.Model):

@@ -4,7 +4,6 @@ The work itself, which takes long and touches stores, is in `compliance.executio
 """
 
 import hashlib
-import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +24,6 @@ from compliance.errors import ClaimLostError, PlanChangedSinceApprovalError, Wro
 from compliance.models import Request, Step, Suppression
 from compliance.queries import (
     approvals_missing,
-    claimable,
     current_plan,
     identifiers_of,
     number_digest,
@@ -37,6 +35,7 @@ from lineage.actions import forget_usage
 from lineage.models import Dataset
 
 Phase = Step.Phase
+_SHOWN = ("phase", "started_at", "done", "total", "done_bytes", "activity", "activity_at")
 
 
 @transaction.atomic
@@ -98,41 +97,31 @@ def _suppress(request: Request, people: Sequence[SubjectRef]) -> None:
             )
 
 
-def claim_step(pk: int) -> Step | None:
-    """The step, if this caller is the one to work on it now."""
-    claim = secrets.token_hex(16)
-    won = Step.objects.filter(claimable(), pk=pk).update(claimed_at=timezone.now(), claim=claim)
-    if not won:
-        return None
-    return Step.objects.select_related("request", "plan", "connector", "dataset").get(pk=pk)
-
-
-def enter(step: Step, phase: str) -> None:
+def enter(steps: Sequence[Step], phase: str) -> None:
     """The worker goes into a phase (and its progress starts at nothing)."""
-    started = {} if step.started_at else {"started_at": timezone.now()}
-    Step.objects.filter(pk=step.pk).update(
-        phase=phase, done=0, total=0, done_bytes=0, activity="", activity_at=None, **started
-    )
-    step.refresh_from_db()
+    rows = Step.objects.filter(pk__in=[step.pk for step in steps])
+    rows.filter(started_at=None).update(started_at=timezone.now())
+    rows.update(phase=phase, done=0, total=0, done_bytes=0, activity="", activity_at=None)
+    for step in steps:
+        step.refresh_from_db(fields=_SHOWN)
 
 
-def show_progress(step: Step, activity: str, done: int, total: int, done_bytes: int) -> None:
+def show_progress(
+    steps: Sequence[Step], activity: str, done: int, total: int, done_bytes: int
+) -> None:
     """What people see on the page; renews the claim on the way."""
-    now = timezone.now()
-    if step.activity != activity[:60]:
-        step.activity, step.activity_at = activity[:60], now
-    Step.objects.filter(pk=step.pk, claim=step.claim).update(
-        activity=step.activity,
-        activity_at=step.activity_at,
+    now, first = timezone.now(), steps[0]
+    if first.activity != activity[:60]:
+        first.activity, first.activity_at = activity[:60], now
+    mine = Step.objects.filter(pk__in=[step.pk for step in steps], claim=first.claim)
+    mine.exclude(claimed_at=None).update(
+        activity=first.activity,
+        activity_at=first.activity_at,
         done=done,
         total=total,
         done_bytes=done_bytes,
         claimed_at=now,
     )
-
-
-def renew_claim(step_pk: int, claim: str) -> bool:
-    return bool(Step.objects.filter(pk=step_pk, claim=claim).update(claimed_at=timezone.now()))
 
 
 def _update(step: Step, **changes: Any) -> None:
@@ -155,7 +144,8 @@ def _digest(paths: Sequence[str]) -> str:
 
 
 @transaction.atomic
-def step_erased(step: Step, erased: Erased, *, by: User) -> None:
+def step_erased(step: Step, erased: Erased, *, rows: int, together: int, by: User) -> None:
+    """`rows` of those erased are this person's; `together`: of how many persons it was one pass."""
     facts = {
         "new_version": erased.new_version,
         "objects_removed": len(erased.objects_removed),
@@ -166,28 +156,31 @@ def step_erased(step: Step, erased: Erased, *, by: User) -> None:
     _update(
         step,
         phase=Phase.PURGING,
-        rows_erased=erased.rows,
-        result=facts | {"tool": f"Vestige {settings.VESTIGE_VERSION}, {step.connector.kind}"},
+        rows_erased=rows,
+        result=facts
+        | {
+            "together": together,
+            "tool": f"Vestige {settings.VESTIGE_VERSION}, {step.connector.kind}",
+        },
         erased_at=timezone.now(),
     )
     record(
         events.STEP_ERASED,
         by=by,
         resource=step.request.resource,
-        details={**_facts(step), "rows": erased.rows, **facts},
+        details={**_facts(step), "rows": rows, "together": together, **facts},
     )
-    step.refresh_from_db()
+    step.refresh_from_db(fields=["phase", "rows_erased", "result", "erased_at"])
 
 
 @transaction.atomic
 def step_purged(step: Step, purged: Erased | None, *, by: User) -> None:
     """The history is gone (None: nothing was found here, so nothing was purged)."""
-    body = step.plan.body["steps"][step.number - 1]
     removed = purged.objects_removed if purged else ()
     purge = {
         "objects_removed": len(removed),
         "removed_sha256": _digest(removed),
-        "versions_lost": len(body["versions_lost"]) if purged else 0,
+        "versions_lost": len(step.carried_out["versions_lost"]) if purged else 0,
     }
     _update(
         step,
@@ -231,7 +224,7 @@ def step_verified(step: Step, report: ScanReport, *, by: User) -> None:
         claimed_at=None,
         activity="",
         finished_at=timezone.now(),
-        outcome="erased" if step.plan.body["steps"][step.number - 1]["rows"] else "not_found",
+        outcome="erased" if step.approved["rows"] else "not_found",
     )
     record(
         events.STEP_VERIFIED,

@@ -17,8 +17,9 @@ from audit.models import SubjectKey
 from audit.queries import entries_for, event_of, unseal
 from audit.subjects import SubjectRef, lookup
 from compliance import execution
+from compliance.actions.claims import claim_steps
 from compliance.actions.decisions import hold
-from compliance.actions.erasure import claim_step, execute
+from compliance.actions.erasure import execute
 from compliance.actions.plans import amend_plan, approve_plan
 from compliance.actions.requests import certificate_issued
 from compliance.errors import WrongStateError
@@ -151,7 +152,9 @@ def test_a_scanner_that_finds_nobody_proves_nothing() -> None:
     assert "a.parquet" in execution._residue(named)
 
 
-def test_another_writers_commit_after_the_plan_stops_the_erasure(people: Team, table: Path) -> None:
+def test_more_rows_of_the_person_than_were_approved_stop_the_erasure(
+    people: Team, table: Path
+) -> None:
     request = builders.approved(people)
     builders.purchases(7).write_delta(str(table), mode="append")
     execute(request, by=people.analyst)
@@ -271,8 +274,8 @@ def test_two_workers_do_not_take_one_step(people: Team) -> None:
     request = builders.approved(people)
     execute(request, by=people.analyst)
     step = request.steps.get()
-    assert claim_step(step.pk)
-    assert claim_step(step.pk) is None
+    assert claim_steps(step.pk)
+    assert not claim_steps(step.pk)
 
 
 def test_a_worker_that_was_thought_dead_records_nothing_after_another_took_over(
@@ -303,8 +306,8 @@ def test_two_stores_that_fail_block_the_request_once(tmp_path: Path, db: None) -
     for name in ("first", "second"):
         builders.purchases(7).write_delta(str(tmp_path / name), mode="append")
     execute(request, by=people.analyst)
-    for step in request.steps.all():
-        run_step(step.pk)
+    for steps in [claim_steps(step.pk) for step in request.steps.all()]:  # two workers at once
+        execution._work_on(steps)
     request.refresh_from_db()
     assert request.state == State.BLOCKED
     assert {s.phase for s in request.steps.all()} == {Step.Phase.FAILED}

@@ -146,17 +146,32 @@ def execute_and_work(request: Request, by: User) -> Request:
     return work_off(request)
 
 
-def test_files_that_change_after_the_approval_fail_the_step_visibly(tmp_path: Path) -> None:
+def test_files_with_more_of_the_person_than_was_approved_fail_the_step_visibly(
+    tmp_path: Path,
+) -> None:
+    shop(tmp_path / "purchases")
+    people = team()
+    request = approved(people)
+    with (tmp_path / "purchases" / "1.csv").open("a") as file:
+        file.write("00004,new@customers.example,3,1.0\n")
+    body = (tmp_path / "purchases" / "1.csv").read_bytes()
+    failed = execute_and_work(request, people.analyst)
+    assert failed.state == State.BLOCKED
+    assert "3 rows of the person now, more than were approved" in failed.reason
+    assert (tmp_path / "purchases" / "1.csv").read_bytes() == body
+
+
+def test_what_others_wrote_to_files_after_the_approval_stays(tmp_path: Path) -> None:
     shop(tmp_path / "purchases")
     people = team()
     request = approved(people)
     with (tmp_path / "purchases" / "1.csv").open("a") as file:
         file.write("00077,new@customers.example,3,1.0\n")
-    body = (tmp_path / "purchases" / "1.csv").read_bytes()
-    failed = execute_and_work(request, people.analyst)
-    assert failed.state == State.BLOCKED
-    assert "changed since the plan was made" in failed.reason
-    assert (tmp_path / "purchases" / "1.csv").read_bytes() == body
+    done = execute_and_work(request, people.analyst)
+    assert done.state == State.RESPONDING, done.reason
+    left = (tmp_path / "purchases" / "1.csv").read_text()
+    assert "00077,new@customers.example,3,1.0\n" in left
+    assert "00004" not in left
 
 
 def test_what_blocks_is_told_before_anybody_approves(tmp_path: Path) -> None:
