@@ -182,6 +182,13 @@ def due_steps() -> QuerySet[Step]:
     )
 
 
+def stores_being_erased_in() -> QuerySet[Step, int]:
+    """The connectors whose files a worker is rewriting or removing now."""
+    rewriting = [Step.Phase.ERASING, Step.Phase.PURGING]
+    working = Step.objects.filter(~claimable(), phase__in=rewriting)
+    return working.values_list("connector", flat=True)
+
+
 def due_discoveries() -> QuerySet[Request]:
     return Request.objects.filter(
         claimable(), state=State.DISCOVERY, discovery_due_at__lte=timezone.now()

@@ -21,9 +21,9 @@ from connectors.events import (
     CONNECTOR_TESTED,
 )
 from connectors.models import DEFAULT_NAMESPACE, Connector, StoreIndex
+from connectors.openers import Opened
 from connectors.queries import (
     KindUnavailableError,
-    Opened,
     claimable_indexes,
     index_of,
     open_location,

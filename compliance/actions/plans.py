@@ -25,7 +25,12 @@ from compliance.errors import (
     WrongStateError,
 )
 from compliance.models import Approval, Plan, Request
-from compliance.queries import approvals_missing, claimable, current_plan
+from compliance.queries import (
+    approvals_missing,
+    claimable,
+    current_plan,
+    stores_being_erased_in,
+)
 from compliance.states import State
 from connectors.queries import modes_of
 
@@ -72,7 +77,13 @@ def _checked(request: Request, modes: Mapping[str, str]) -> dict[str, str]:
 
 
 def claim_discovery(pk: int) -> Request | None:
-    """The request, if this caller is the one to search for it now."""
+    """The request, if this caller is the one to search for it now.
+
+    Not while an erasure rewrites one of its stores: files would vanish from under the search.
+    """
+    rewritten = set(stores_being_erased_in())
+    if any(connector.pk in rewritten for connector in in_scope(Request.objects.get(pk=pk))):
+        return None
     won = Request.objects.filter(claimable(), pk=pk, state=State.DISCOVERY).update(
         claimed_at=timezone.now()
     )

@@ -13,7 +13,6 @@ from audit.problems import ProblemError
 from compliance.actions.merges import judge_merge
 from compliance.merging import unjudged
 from connectors.adapters.base import StoreError
-from connectors.adapters.lakefs import parse_place
 from connectors.models import Connector
 from connectors.queries import connectors_visible_to
 
@@ -86,6 +85,8 @@ class LakefsGateView(APIView):
         asked = _valid(MergeQuerySerializer, request.query_params)
         event = _valid(MergeEventSerializer, request.data)
         connector = _guarded(request, asked["connector"])
+        from connectors.adapters.lakefs import parse_place  # slow to start with: see openers
+
         repository = parse_place(connector.location).repository
         if event["repository_id"] != repository:
             raise _wrong(

@@ -18,7 +18,7 @@ from compliance.actions.erasure import execute
 from compliance.models import Batch, Request, Step
 from compliance.queries import due_steps
 from compliance.states import State
-from compliance.tasks import run_step
+from compliance.tasks import discover_request, run_step
 from connectors.adapters.base import ScanReport, Trace
 from connectors.adapters.delta import DeltaStore
 from connectors.adapters.files import FilesStore
@@ -211,6 +211,19 @@ def test_a_store_has_one_worker_at_a_time(people: Team) -> None:
     assert not claim_steps(waiting.pk), "an erasure is under way in the table"
     Step.objects.filter(pk=working[0].pk).update(phase=Step.Phase.DONE, claimed_at=None)
     assert claim_steps(waiting.pk)
+
+
+def test_a_search_waits_until_an_erasure_in_its_store_has_ended(people: Team) -> None:
+    first = builders.approved(people)
+    execute(first, by=people.analyst)
+    working = claim_steps(first.steps.get().pk)
+    Step.objects.update(phase=Step.Phase.ERASING)
+    second = builders.in_triage(people.analyst, OTHER)
+    builders.search(second, by=people.analyst)
+    assert states(second) == [State.DISCOVERY]
+    Step.objects.filter(pk=working[0].pk).update(phase=Step.Phase.TO_VERIFY, claimed_at=None)
+    discover_request(second.pk)
+    assert states(second) == [State.REVIEW]
 
 
 def test_a_hold_takes_one_out_of_a_batch_and_the_others_go_on(people: Team, table: Path) -> None:

@@ -16,7 +16,8 @@ from accounts.models import User
 from connectors.adapters.base import OptionError, StoreError
 from connectors.adapters.iceberg import IcebergStore, parse_place
 from connectors.models import Connector
-from connectors.queries import LocationOutsideError, open_location, open_store
+from connectors.openers import LocationOutsideError
+from connectors.queries import open_location, open_store
 from tests.audit.installations import own_database
 from tests.builders import Api
 from tests.connectors.iceberg_builders import (

@@ -17,7 +17,8 @@ from pyiceberg.types import LongType, NestedField, StringType
 from connectors.adapters.base import ErasePlan, PlanOutdatedError, StoreError
 from connectors.adapters.iceberg import IcebergStore
 from connectors.adapters.iceberg.files import FolderFiles
-from connectors.queries import LocationOutsideError, open_location
+from connectors.openers import LocationOutsideError
+from connectors.queries import open_location
 from connectors.s3 import S3Folder
 from tests.connectors.builders import KilledError
 from tests.connectors.iceberg_builders import (

@@ -20,7 +20,8 @@ from connectors.adapters.base import TakesIndex
 from connectors.adapters.delta import DeltaStore
 from connectors.forms import OptionsField
 from connectors.models import Connector, StoreIndex
-from connectors.queries import INDEX_LEASE, INDEXED_KINDS, OPENERS, index_of, open_store
+from connectors.openers import OPENERS
+from connectors.queries import INDEX_LEASE, INDEXED_KINDS, index_of, open_store
 from lineage import tasks
 from lineage.actions import sync_connector
 from tests.builders import Api, sequenced

@@ -3,9 +3,6 @@ bytes. The server is a stand-in, see `lakefs_server`."""
 
 import gzip
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -387,14 +384,3 @@ def test_a_redirect_is_not_followed(server: Server, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="broke off"):
             store(server).versions()
         assert other.shop.requests == []
-
-
-def test_starting_the_application_does_not_wait_for_the_vendors_client() -> None:
-    code = "import django, sys; django.setup(); import config.urls; print(*sys.modules)"
-    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "config.settings"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    loaded = done.stdout.split()
-    assert "connectors.adapters.lakefs.store" in loaded
-    assert "lakefs_sdk" not in loaded

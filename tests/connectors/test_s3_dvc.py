@@ -11,7 +11,7 @@ from connectors.adapters.base import ErasePlan, StoreError
 from connectors.adapters.dvc import DvcStore
 from connectors.adapters.dvc.settings import Address
 from connectors.folders import LocalFolder
-from connectors.queries import OPENERS
+from connectors.openers import OPENERS
 from connectors.s3 import Access, S3Folder, access, parse_s3
 from connectors.storage import Folder
 from tests.connectors.builders import KilledError
