@@ -22,6 +22,19 @@ __all__ = ["s3_server"]  # the fixture
 ROOT = Path(__file__).resolve().parents[2]
 
 
+_INSTALLATIONS = ("installation", "bare_installation", "server_installation")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Journeys with the same installation run one after the other in one process."""
+    for item in items:
+        if item.get_closest_marker("journey"):
+            given = getattr(item, "callspec", None)
+            names = {*getattr(item, "fixturenames", ()), *(given.params.values() if given else ())}
+            group = next((name for name in _INSTALLATIONS if name in names), item.path.name)
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
 # What lets an installation connect buckets of the S3 server of the tests.
 _S3 = {
     "VESTIGE_STORE_HOSTS": "127.0.0.1",

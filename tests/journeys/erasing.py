@@ -1,6 +1,6 @@
 """One person erased in one store, by REST alone, as the people whose part each step is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,14 @@ class Erasure:
         assert synced.status_code == 200, synced.text
         return str(made.json()["dataset"]["node"])
 
-    def planned(self, node: str) -> dict[str, Any]:
+    def planned(self, node: str, mode: str = "") -> dict[str, Any]:
         """The plan's one step, for a request about this dataset."""
-        (step,) = self.planned_steps([node])
+        (step,) = self.planned_steps([node], {node: mode} if mode else {})
         return step
 
-    def planned_steps(self, nodes: Sequence[str]) -> list[dict[str, Any]]:
+    def planned_steps(
+        self, nodes: Sequence[str], modes: Mapping[str, str] | None = None
+    ) -> list[dict[str, Any]]:
         """The plan's steps, for a request about these datasets."""
         filed = self.analyst.post(
             "/api/v1/requests",
@@ -52,7 +54,7 @@ class Erasure:
         assert filed.status_code == 201, filed.text
         self.reference = filed.json()["reference"]
         self._do("verify", {"method": "two held attributes"})
-        self._do("plan")
+        self._do("plan", {"modes": dict(modes)} if modes else {})
         plan = until(self.analyst, self.reference, "review")["plan"]
         self.plan_hash = plan["hash"]
         assert not any(step["blockers"] for step in plan["steps"])
@@ -60,15 +62,26 @@ class Erasure:
 
     def carry_out(self) -> None:
         """Approved by two, carried out, and scanned."""
+        self.approve()
+        self.execute()
+        self.finish()
+
+    def approve(self) -> None:
         for approver in (self.dpo, self.owner):
             answer = approver.post(
                 f"/api/v1/requests/{self.reference}/approve", json={"plan_hash": self.plan_hash}
             )
             assert answer.status_code == 200, answer.text
+
+    def execute(self) -> None:
         self._do("execute")
+
+    def finish(self) -> dict[str, Any]:
+        """The request once it is complete."""
         done = until(self.analyst, self.reference, "completed")
         assert {o["phase"] for o in done["outcomes"]} == {"done"}
         assert all(o["scan"]["control_found"] for o in done["outcomes"])
+        return done
 
     def certified(self, folder: Path) -> None:
         """The certificate verifies on its own."""
@@ -78,6 +91,6 @@ class Erasure:
         valid = verify(folder / "certificate.pdf")
         assert valid.returncode == 0, valid.stdout + valid.stderr
 
-    def _do(self, verb: str, body: dict[str, str] | None = None) -> None:
+    def _do(self, verb: str, body: Mapping[str, Any] | None = None) -> None:
         answer = self.analyst.post(f"/api/v1/requests/{self.reference}/{verb}", json=body or {})
         assert answer.status_code in (200, 202), answer.text

@@ -38,14 +38,14 @@ def fetched(bucket: Bucket, folder: Path) -> None:
 
 
 def test_a_person_is_erased_in_a_bucket(
-    installation: Installation, s3_server: S3Server, tmp_path: Path
+    bare_installation: Installation, s3_server: S3Server, tmp_path: Path
 ) -> None:
     bucket, folder = Bucket.new(s3_server, versioned=True), tmp_path / "exports"
     everything = filled(bucket, folder)
     others = everything.filter(pl.col("customer_id") != CUSTOMER)
     text = (folder / "year=1997" / "purchases.csv").read_text()
 
-    case = Erasure(installation, CUSTOMER)
+    case = Erasure(bare_installation, CUSTOMER)
     nodes = [
         case.connect(kind, f"s3://{bucket.name}/{name}", name, **s3_server.options)
         for kind, name in (("files", "exports"), ("delta", "bought"))

@@ -13,7 +13,9 @@ from tests.journeys.test_erasure_in_files import CUSTOMER, EMAIL, purchases
 pytestmark = [pytest.mark.journey, pytest.mark.enable_socket]
 
 
-def test_a_person_is_erased_from_every_version(installation: Installation, tmp_path: Path) -> None:
+def test_a_person_is_erased_from_every_version(
+    bare_installation: Installation, tmp_path: Path
+) -> None:
     root = tmp_path / "purchases-kept"
     everything = purchases()
     for year in ("1997", "1998"):
@@ -22,9 +24,9 @@ def test_a_person_is_erased_from_every_version(installation: Installation, tmp_p
     DeltaTable(str(root)).delete(f"customer_id = '{CUSTOMER}' AND quantity = 1")
     before = [pl.read_delta(str(root), version=v) for v in range(3)]
 
-    case = Erasure(installation, CUSTOMER)
-    node = case.connect("delta", str(root), root.name, history="keep")
-    step = case.planned(node)
+    case = Erasure(bare_installation, CUSTOMER)
+    node = case.connect("delta", str(root), root.name)
+    step = case.planned(node, "keep_history")
     assert (step["mode"], step["versions_lost"]) == ("keep_history", [])
     case.carry_out()
 
