@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from audit.cells import cell
 from audit.intake import time_text
 from audit.models import Entry, PrunedRange
 from audit.pruned import described, ranges_within
@@ -29,8 +30,6 @@ _COLUMNS = [
     "details",
     "leaf_hash",
 ]
-# A spreadsheet runs what begins with these as a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def _with_pruned(filters: Filters, end: int) -> Iterator[list[Entry | PrunedRange]]:
@@ -99,5 +98,4 @@ def _cells(row: Entry | PrunedRange) -> Iterable[str]:
         event = {"seq": f"{row.start} to {row.stop - 1}", "type": "(pruned)", "details": event}
     event["details"] = orjson.dumps(event.get("details", {})).decode()
     for name in _COLUMNS:
-        text = str(event.get(name, ""))
-        yield f"'{text}" if text.startswith(_FORMULA) else text
+        yield cell(str(event.get(name, "")))

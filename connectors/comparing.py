@@ -4,6 +4,7 @@ Objects are compared by path, size and, where it was read, digest; rows by their
 often as it is there.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -121,6 +122,29 @@ def sharing(versions: Iterable[StoreVersion]) -> Sharing:
     read = [o for version in versions for o in version.objects]
     once = {(o.path, o.bytes, o.digest): o for o in read}
     return Sharing(len(once), _bytes(once.values()), len(read), _bytes(read))
+
+
+@dataclass(frozen=True)
+class SharedObject:
+    """An object, and the versions that read it, in their order."""
+
+    object: PhysicalObject
+    versions: tuple[str, ...]
+
+    @property
+    def saved(self) -> int:
+        """Bytes that would be stored too often if each version had a copy of its own."""
+        return self.object.bytes * (len(self.versions) - 1)
+
+
+def shared_objects(versions: Iterable[StoreVersion]) -> list[SharedObject]:
+    """Every object with the versions that read it: what sharing saves most comes first."""
+    readers: dict[PhysicalObject, list[str]] = defaultdict(list)
+    for version in versions:
+        for item in version.objects:
+            readers[item].append(version.id)
+    found = [SharedObject(item, tuple(names)) for item, names in readers.items()]
+    return sorted(found, key=lambda one: (-one.saved, -one.object.bytes, one.object.path))
 
 
 def _bytes(objects: Iterable[PhysicalObject]) -> int:

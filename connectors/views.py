@@ -1,12 +1,15 @@
 """Pages of the connected stores."""
 
+import csv
 from typing import TYPE_CHECKING, cast
 
 from django.contrib import messages
+from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
+from audit.cells import cell
 from audit.doors import page
 from audit.templatetags.vestige import byte_size, count
 from connectors.actions import (
@@ -18,7 +21,7 @@ from connectors.actions import (
     probe,
 )
 from connectors.adapters.base import StoreError, StoreVersion
-from connectors.comparing import sharing, steps
+from connectors.comparing import shared_objects, sharing, steps
 from connectors.forms import CompareForm, ConnectForm, TailsForm
 from connectors.kinds import KINDS
 from connectors.models import Connector
@@ -129,6 +132,40 @@ def _versions(connector: Connector) -> tuple[list[StoreVersion], str]:
         return versions_of(connector), ""
     except StoreError as exc:
         return [], str(exc)
+
+
+@page("connectors.read")
+def files(request: HttpRequest, pk: int) -> HttpResponse:
+    """The report on what versions share, file by file."""
+    connector = _connector(request, pk)
+    versions, fault = _versions(connector)
+    context = {
+        "connector": connector,
+        "fault": fault,
+        "figures": _figures(versions),
+        "kept": len(versions),
+        "page": Paginator(shared_objects(versions), 100).get_page(request.GET.get("page")),
+    }
+    return render(request, "connectors/files.html", context)
+
+
+@page("connectors.read")
+def files_as_csv(request: HttpRequest, pk: int) -> HttpResponse:
+    connector = _connector(request, pk)
+    versions, fault = _versions(connector)
+    if fault:
+        messages.error(request, fault)
+        return redirect("connectors:files", pk=pk)
+    answer = HttpResponse(content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="vestige-store-{pk}-files.csv"'
+    lines = csv.writer(answer)
+    lines.writerow(["file", "bytes", "rows", "versions", "saved_bytes"])
+    for item in shared_objects(versions):
+        kept = item.object
+        lines.writerow(
+            [cell(kept.path), kept.bytes, kept.rows, " ".join(item.versions), item.saved]
+        )
+    return answer
 
 
 @page("connectors.read")

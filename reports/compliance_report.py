@@ -16,6 +16,7 @@ from typing import Any
 
 from django.conf import settings
 
+from audit.cells import cell
 from audit.completeness import NotShownError, Span, span_of_period, stated
 from audit.ledger import canonical
 from audit.queries import actor_names, entries_for, event_of, pruned_between, units_that_know
@@ -269,8 +270,6 @@ def _described(name: str, data: bytes) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> str:
-    """A CSV cell. Text that a spreadsheet would run as a formula is quoted by an apostrophe."""
     if value is None:
         return ""
-    text = canonical.encode(value).decode() if isinstance(value, dict | list) else str(value)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return cell(canonical.encode(value).decode() if isinstance(value, dict | list) else str(value))

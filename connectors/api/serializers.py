@@ -118,6 +118,18 @@ class StoreVersionSerializer(serializers.Serializer[Any]):
         return len(version.objects)
 
 
+class SharedObjectSerializer(ObjectSerializer):
+    """A physical object, and which versions read it."""
+
+    path = serializers.CharField(source="object.path")
+    bytes = serializers.IntegerField(source="object.bytes")
+    rows = serializers.IntegerField(source="object.rows", allow_null=True)
+    versions = serializers.ListField(child=serializers.CharField(), help_text="Newest first.")
+    saved = serializers.IntegerField(
+        help_text="Bytes that copies of its own for each version would take in addition."
+    )
+
+
 class CompareSerializer(serializers.Serializer[Any]):
     """Which versions are compared."""
 

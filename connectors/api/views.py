@@ -6,6 +6,7 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, viewsets
 from rest_framework.decorators import action
+from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -16,10 +17,12 @@ from connectors.api.serializers import (
     CompareSerializer,
     ConnectorSerializer,
     NewConnectorSerializer,
+    SharedObjectSerializer,
     StoreVersionSerializer,
     TailSerializer,
     VersionChangesSerializer,
 )
+from connectors.comparing import shared_objects
 from connectors.models import Connector
 from connectors.queries import (
     UnknownVersionError,
@@ -82,6 +85,18 @@ class ConnectorViewSet(
         except StoreError as exc:
             raise ProblemError(409, "The store cannot be read", str(exc)) from exc
         return Response(StoreVersionSerializer(found, many=True).data)
+
+    @extend_schema(responses=SharedObjectSerializer(many=True))
+    @action(detail=True, pagination_class=LimitOffsetPagination)
+    def objects(self, request: Request, pk: str) -> Response:
+        """Every physical object with the versions that share it; what this saves most comes first.
+        No file is read."""
+        try:
+            found = shared_objects(versions_of(self.get_object()))
+        except StoreError as exc:
+            raise ProblemError(409, "The store cannot be read", str(exc)) from exc
+        page = self.paginate_queryset(found)
+        return self.get_paginated_response(SharedObjectSerializer(page, many=True).data)
 
     @extend_schema(parameters=[CompareSerializer], responses=VersionChangesSerializer)
     @action(detail=True)

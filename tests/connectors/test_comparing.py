@@ -17,9 +17,17 @@ from accounts.models import User
 from connectors import queries
 from connectors.actions import create_connector
 from connectors.adapters.base import PhysicalObject, StoreError, StoreVersion
-from connectors.comparing import ColumnChange, RowChanges, compare, row_changes, sharing, steps
+from connectors.comparing import (
+    ColumnChange,
+    RowChanges,
+    compare,
+    row_changes,
+    shared_objects,
+    sharing,
+    steps,
+)
 from connectors.models import Connector
-from connectors.queries import version_changes
+from connectors.queries import version_changes, versions_of
 from tests.builders import Api
 from tests.connectors.builders import append, customers, hide_rows, vectors_allowed
 from tests.connectors.test_connectors import connected
@@ -67,6 +75,12 @@ def test_what_versions_share_is_counted_once() -> None:
     assert sizes == [(0, 10, 0), (10, 20, 0), (0, 5, 30)]
     assert steps(versions[1:])[0].shared == 0  # its parent is not kept any more
     assert sharing([]).times == 1
+
+
+def test_a_file_is_listed_with_the_versions_that_read_it_and_what_that_saves() -> None:
+    versions = [version("3", B, C), version("2", A, B), version("1", A, B)]
+    found = [(one.object, one.versions, one.saved) for one in shared_objects(versions)]
+    assert found == [(B, ("3", "2", "1"), 2 * B.bytes), (A, ("2", "1"), A.bytes), (C, ("3",), 0)]
 
 
 def frame(*rows: tuple[int, str]) -> pl.DataFrame:
@@ -248,6 +262,35 @@ def test_the_pages_draw_and_compare(table: Path, browser: Client, data_owner: Us
     wrong = browser.get(f"/stores/{store.pk}/compare/?old=1&new=2&key=nope")
     assert "column nope" in " ".join(wrong.context["form"].errors["key"])
     assert browser.get(f"/stores/{store.pk}/compare/?old=1&new=77").context["form"].errors["new"]
+
+
+@pytest.mark.django_db
+def test_files_and_the_versions_that_share_them_by_page_csv_and_rest(
+    table: Path, browser: Client, api: Api, data_owner: User
+) -> None:
+    store = connected(table, data_owner)
+    browser.force_login(data_owner)
+    header, *lines = browser.get(f"/stores/{store.pk}/files.csv").content.decode().splitlines()
+    assert header == "file,bytes,rows,versions,saved_bytes"
+    at = f"/api/v1/connectors/{store.pk}/objects"
+    listed = api(data_owner).get(f"{at}?limit=2").json()
+    assert (len(listed["results"]), listed["count"]) == (2, len(lines))
+    first = listed["results"][0]
+    assert first["saved"] == first["bytes"] * (len(first["versions"]) - 1) > 0
+    names = first["versions"]
+    page = browser.get(f"/stores/{store.pk}/files/").content.decode()
+    assert f"{len(names)} versions, {names[-1]} to {names[0]}" in page
+    everything = api(data_owner).get(f"{at}?limit=1000").json()["results"]
+    read = [name for item in everything for name in item["versions"]]
+    assert read.count("0") == len(store_versions(store)["0"].objects)
+    table.rename(table.with_name("moved"))
+    assert api(data_owner).get(at).status_code == 409
+    assert browser.get(f"/stores/{store.pk}/files.csv").status_code == 302
+    assert "cannot be read" in browser.get(f"/stores/{store.pk}/files/").content.decode()
+
+
+def store_versions(store: Connector) -> dict[str, StoreVersion]:
+    return {version.id: version for version in versions_of(store)}
 
 
 @pytest.mark.django_db
