@@ -156,6 +156,28 @@ class Incoming:
 
 
 @dataclass(frozen=True)
+class StoredVersion:
+    """A version of this or another store of the same kind. `name`: what its dataset is called when
+    nobody has connected it."""
+
+    location: str
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What a store itself tells of how its data came to be: a stage of a pipeline made `outputs`
+    out of `inputs`, by `at` at the latest. `id` is the same whichever store tells of it."""
+
+    id: str
+    stage: str
+    at: datetime
+    inputs: tuple[StoredVersion, ...]
+    outputs: tuple[StoredVersion, ...]
+
+
+@dataclass(frozen=True)
 class Trace:
     path: str
     where: str  # "column customer_id", "footer statistics", "raw bytes", "file name"
@@ -232,6 +254,15 @@ class ComparesRows(Protocol):
     def rows_apart(self, version: str, other: str) -> "Iterable[pl.DataFrame]":
         """At least those rows of `version` that `other` does not have: what stands in objects that
         both read may be left out. Raises StoreError."""
+        ...
+
+
+@runtime_checkable
+class KeepsPipelines(Protocol):
+    """A store that keeps record of the pipelines that make its data."""
+
+    def stage_runs(self) -> Sequence[StageRun]:
+        """Those that read or made this store's data, oldest first. Raises StoreError."""
         ...
 
 

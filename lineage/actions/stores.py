@@ -9,11 +9,13 @@ from django.utils import timezone
 
 from accounts.models import User
 from audit.actions import record
+from audit.ledger.canonical import encode
 from connectors.actions import demand_index
-from connectors.adapters.base import StoreVersion
+from connectors.adapters.base import KeepsPipelines, StageRun, StoredVersion, StoreVersion
 from connectors.models import Connector
 from connectors.queries import open_store
 from lineage.actions.merging import STORE, merge, merge_date
+from lineage.actions.receiving import receive
 from lineage.actions.registry import ensure_dataset, record_version
 from lineage.actions.timeline import relink_all
 from lineage.events import (
@@ -23,6 +25,7 @@ from lineage.events import (
     VERSION_RETURNED,
     VERSION_REWRITTEN,
 )
+from lineage.intake.reports import DatasetFacts, JobFacts, Report, RunFacts
 from lineage.models import Dataset, Edge, Version
 from lineage.nodes import canonical
 
@@ -46,13 +49,55 @@ def sync_connector(
 
     A version that the store no longer has is marked as purged; one whose content changed under its
     name, or that came back, is a finding in the log. `because` names the request that this belongs
-    to, and `rewritten` the versions whose content its erasure has changed under their name. Raises
+    to, and `rewritten` the versions whose content its erasure has changed under their name. Where
+    the store tells which pipelines made its data, these become runs. Raises
     `connectors.adapters.base.StoreError` when the store cannot be read.
     """
-    found = open_store(connector, role="reader").versions()
+    store = open_store(connector, role="reader")
+    found = store.versions()
+    runs = store.stage_runs() if isinstance(store, KeepsPipelines) else ()
     demand_index(connector)
     with transaction.atomic():
-        return _take_over(connector, found, by=by, because=because, rewritten=rewritten)
+        result = _take_over(connector, found, by=by, because=because, rewritten=rewritten)
+        for run in runs:
+            _take_in(run, connector, by=by)
+    return result
+
+
+def _take_in(run: StageRun, connector: Connector, *, by: User) -> None:
+    """A stage of a pipeline as the run of a job; told again, it changes nothing."""
+
+    def facts(stored: Sequence[StoredVersion]) -> tuple[DatasetFacts, ...]:
+        return tuple(
+            DatasetFacts(*_identity(item, connector), version=item.version) for item in stored
+        )
+
+    namespace, _ = _named(connector)
+    report = Report(
+        run.at,
+        "run",
+        JobFacts(namespace, run.stage),
+        RunFacts(run.id, "complete"),
+        inputs=facts(run.inputs),
+        outputs=facts(run.outputs),
+    )
+    body = {
+        "run": run.id,
+        "job": [namespace, run.stage],
+        "inputs": [[*item.identity, item.version] for item in report.inputs],
+        "outputs": [[*item.identity, item.version] for item in report.outputs],
+    }
+    receive(encode(body), report, protocol=connector.kind, by=by)
+
+
+def _identity(stored: StoredVersion, teller: Connector) -> tuple[str, str]:
+    """The dataset of a store: as it was connected, or beside that of the store that tells of it."""
+    known = Connector.objects.filter(kind=teller.kind, location=stored.location).first()
+    return _named(known) if known else canonical(teller.dataset_namespace, stored.name)
+
+
+def _named(connector: Connector) -> tuple[str, str]:
+    return canonical(connector.dataset_namespace, connector.dataset_name)
 
 
 def _take_over(
@@ -103,7 +148,7 @@ def _take_over(
 
 def _dataset_of(connector: Connector, *, by: User) -> Dataset:
     """The connector's dataset, the same row that OpenLineage events of this name speak of."""
-    namespace, name = canonical(connector.dataset_namespace, connector.dataset_name)
+    namespace, name = _named(connector)
     made = ensure_dataset(Dataset.Kind.DATASET, namespace, name, stated=True, by=by)
     dataset = Dataset.objects.select_for_update().get(pk=made.pk)
     dataset.connector = connector

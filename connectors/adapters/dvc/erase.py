@@ -15,7 +15,7 @@ from connectors.adapters.base import Erased, ErasePlan, PlanOutdatedError, Progr
 from connectors.adapters.dvc.blockers import affected, hindrances, require_reachable
 from connectors.adapters.dvc.find import Search
 from connectors.adapters.dvc.git import TreeFile
-from connectors.adapters.dvc.history import Commit
+from connectors.adapters.dvc.history import TRAILER, Commit
 from connectors.adapters.dvc.names import ObjectName
 from connectors.adapters.dvc.pieces import Area, Piece
 from connectors.adapters.dvc.pointers import Content, changed
@@ -24,7 +24,6 @@ from connectors.adapters.dvc.rewrite import Rewriter
 from connectors.adapters.dvc.worktree import WorkTree
 
 SCRATCH = ".dvc/tmp/vestige"
-_TRAILER = "Vestige-Plan: "
 
 
 def snapshot(repository: Repository, moved: dict[str, str] | None = None) -> str:
@@ -89,7 +88,7 @@ class Erasure:
 
     def _moved(self) -> dict[str, str]:
         """Branches at whose head an earlier run of this plan has left its commit."""
-        mark = f"{_TRAILER}{self.plan.id}\n".encode()
+        mark = f"{TRAILER}{self.plan.id}\n".encode()
         found = {}
         with self.git.reader() as reader:
             for branch, commit in self.repository.history.branches().items():
@@ -147,7 +146,7 @@ class Erasure:
             contents.setdefault(output.pointer, {})[output.path] = rewriter.content(output)
         files = {path: self._pointer(commit, path, new) for path, new in contents.items()}
         tree = self.git.tree_with(commit.id, files, self.scratch / "index")
-        return self.git.commit(tree, commit.id, f"Erase as planned\n\n{_TRAILER}{self.plan.id}\n")
+        return self.git.commit(tree, commit.id, f"Erase as planned\n\n{TRAILER}{self.plan.id}\n")
 
     def _pointer(self, commit: Commit, path: str, contents: dict[str, Content]) -> TreeFile:
         file = self.git.file_at(commit.id, path)

@@ -17,6 +17,7 @@ from connectors.adapters.dvc.settings import CONFIG
 _BRANCHES = "refs/heads/"
 _FETCHED = "refs/remotes/"
 _TREE_MODE = "40000"
+TRAILER = "Vestige-Plan: "  # in the messages of our own commits, before the plan's id
 Outputs = Mapping[str, Output]  # by path
 
 
@@ -33,6 +34,7 @@ class Commit:
     time: datetime
     outputs: Outputs
     faults: tuple[str, ...] = ()  # pointers that cannot be read
+    erased: bool = False  # an erasure of ours made it
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,13 @@ class History:
         parents = (self.version_of[p] for p in self.commits[version].parents)
         return tuple(dict.fromkeys(p for p in parents if p))
 
+    def versions_of(self, path: str) -> dict[str, str]:
+        """As `version_of`, for the output at this path."""
+        found: dict[str, str] = {}
+        for commit in self.commits.values():
+            found[commit.id] = _version(commit, self.commits, found, path)
+        return found
+
     def ancestors(self, commit: str) -> set[str]:
         found, waiting = set(), [commit]
         while waiting:
@@ -89,11 +98,17 @@ def read_history(git: Git, scope: str = "") -> History:
         version_of: dict[str, str] = {}
         configurations: dict[bytes, None] = {}
         for seconds, name, parents in git.commits():
-            tree = _tree_of(_read(reader, name))
+            body = _read(reader, name)
+            tree = _tree_of(body)
             outputs, faults = trees.outputs(tree)
             known = tuple(p for p in parents if p in commits)  # a shallow clone has not all
             commit = Commit(
-                name, known, datetime.fromtimestamp(seconds, UTC), outputs, tuple(faults)
+                name,
+                known,
+                datetime.fromtimestamp(seconds, UTC),
+                outputs,
+                tuple(faults),
+                erased=f"\n{TRAILER}".encode() in body.body,
             )
             commits[name] = commit
             version_of[name] = _version(commit, commits, version_of, scope)

@@ -25,6 +25,15 @@ class PointerError(ValueError):
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A stage of a pipeline, as its `dvc.lock` tells of the last time that it ran. `name`: as DVC
+    addresses it; `reads`: paths from the top of the repository, each with its hash."""
+
+    name: str
+    reads: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Output:
     """What one pointer says about one file or folder at one commit."""
 
@@ -33,6 +42,7 @@ class Output:
     size: int | None
     pointer: str  # path of the `.dvc` or `dvc.lock` file
     imported: bool = False  # by dvc import or import-url: it is somebody else's data
+    stage: Stage | None = None  # that made it
 
 
 @dataclass(frozen=True)
@@ -63,8 +73,9 @@ def outputs_of(path: str, body: bytes, stages: bytes | None = None) -> list[Outp
             size=_number(entry.get("size")),
             pointer=path,
             imported="deps" in root and not path.endswith("dvc.lock"),
+            stage=stage,
         )
-        for where, entry in _entries(path, root, stages)
+        for where, entry, stage in _entries(path, root, stages)
         if "md5" in entry and _MD5.fullmatch(str(entry["md5"].value))
     ]
 
@@ -75,7 +86,7 @@ def changed(
     """The pointer with other contents for some of its outputs (by their paths)."""
     text = _text(body)
     edits: list[tuple[int, int, str]] = []
-    for where, entry in _entries(path, _root(text), stages):
+    for where, entry, _ in _entries(path, _root(text), stages):
         if where not in contents:
             continue
         new = contents[where]
@@ -105,23 +116,33 @@ def _root(text: str) -> _Map:
         raise PointerError("it is no YAML") from exc
 
 
-def _entries(path: str, root: _Map, stages: bytes | None) -> Iterator[tuple[str, _Map]]:
-    """(path of the output, its mapping)."""
+def _entries(
+    path: str, root: _Map, stages: bytes | None
+) -> Iterator[tuple[str, _Map, Stage | None]]:
+    """(path of the output, its mapping, the stage that made it)."""
     folder = posixpath.dirname(path)
     if posixpath.basename(path) != "dvc.lock":
-        yield from _outs(posixpath.join(folder, _value(root.get("wdir"))), root)
+        works_in = posixpath.join(folder, _value(root.get("wdir")))
+        for where, entry in _files(works_in, root, "outs"):
+            yield where, entry, None
         return
     declared = _stages(_root(_text(stages))) if stages else {}
     # Before its schema 2.0, a lock file was the mapping of stages itself.
-    for stage, node in (_stages(root) if "schema" in root else root).items():
-        works_in = _value(_mapping(declared.get(stage)).get("wdir"))
-        yield from _outs(posixpath.join(folder, works_in), _mapping(node))
+    for name, node in (_stages(root) if "schema" in root else root).items():
+        told = _mapping(node)
+        works_in = posixpath.join(folder, _value(_mapping(declared.get(name)).get("wdir")))
+        stage = Stage(
+            f"{folder}/dvc.yaml:{name}" if folder else name,
+            tuple((p, _value(e.get("md5"))) for p, e in _files(works_in, told, "deps")),
+        )
+        for where, entry in _files(works_in, told, "outs"):
+            yield where, entry, stage
 
 
-def _outs(folder: str, node: _Map) -> Iterator[tuple[str, _Map]]:
-    outs = node.get("outs")
-    if isinstance(outs, yaml.SequenceNode):
-        for item in outs.value:
+def _files(folder: str, node: _Map, what: str) -> Iterator[tuple[str, _Map]]:
+    listed = node.get(what)
+    if isinstance(listed, yaml.SequenceNode):
+        for item in listed.value:
             entry = _mapping(item)
             if where := _value(entry.get("path")):
                 yield posixpath.normpath(posixpath.join(folder, where)), entry

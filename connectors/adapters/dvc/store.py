@@ -14,6 +14,7 @@ from connectors.adapters.base import (
     PlanOutdatedError,
     Progress,
     ScanReport,
+    StageRun,
     StoreError,
     StoreNotFoundError,
     StoreVersion,
@@ -25,6 +26,7 @@ from connectors.adapters.dvc.erase import Erasure, planned_objects, snapshot
 from connectors.adapters.dvc.find import Search
 from connectors.adapters.dvc.history import Commit
 from connectors.adapters.dvc.locks import locked
+from connectors.adapters.dvc.pipelines import stage_runs
 from connectors.adapters.dvc.purge import Purge
 from connectors.adapters.dvc.repository import (
     Reach,
@@ -113,6 +115,9 @@ class DvcStore:
                 f"The repository {self.root} has no output {self.output}. Its outputs are: {shown}."
             )
         return repository
+
+    def stage_runs(self) -> Sequence[StageRun]:
+        return stage_runs(self._read(), lambda path: masked(path, self.subject_columns))
 
     def versions(self, *, digests: bool = True) -> Sequence[StoreVersion]:
         """One for each commit that points to other data than its parents do, and whose data is all
