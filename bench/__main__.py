@@ -23,6 +23,7 @@ _ALL = [
     "lineage",
     "completeness",
     "stores",
+    "requests",
 ]
 
 

@@ -31,7 +31,9 @@ ONCE = (
         for kind in ("dvc", "files", "iceberg", "index", "lakefs", "s3")
     ),
     "compliance/test_merge_gate",
+    "reports/test_compliance_report",
     "reports/test_tails",
+    "sample/test_load",
 )
 
 

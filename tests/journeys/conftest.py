@@ -22,17 +22,13 @@ __all__ = ["s3_server"]  # the fixture
 ROOT = Path(__file__).resolve().parents[2]
 
 
-_INSTALLATIONS = ("installation", "bare_installation", "server_installation")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Journeys with the same installation run one after the other in one process."""
+    """Those that share the sample company's installation are told apart, to run beside the rest."""
     for item in items:
-        if item.get_closest_marker("journey"):
-            given = getattr(item, "callspec", None)
-            names = {*getattr(item, "fixturenames", ()), *(given.params.values() if given else ())}
-            group = next((name for name in _INSTALLATIONS if name in names), item.path.name)
-            item.add_marker(pytest.mark.xdist_group(group))
+        given = getattr(item, "callspec", None)
+        names = {*getattr(item, "fixturenames", ()), *(given.params.values() if given else ())}
+        if item.get_closest_marker("journey") and "installation" in names:
+            item.add_marker("sample")
 
 
 # What lets an installation connect buckets of the S3 server of the tests.
