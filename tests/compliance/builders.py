@@ -56,6 +56,7 @@ def connected(
     name: str = "purchases",
     kind: str = "delta",
     options: Mapping[str, Any] | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Connector:
     owner = user(Role.DATA_OWNER)
     with transaction.atomic():
@@ -64,7 +65,7 @@ def connected(
             location=str(location),
             name=name,
             dataset={"namespace": "shop", "name": name},
-            subject_columns={"customer_id": "customer", "email": "email"},
+            subject_columns=dict(columns or {"customer_id": "customer", "email": "email"}),
             options=options or {},
             owner=owner,
             by=owner,
