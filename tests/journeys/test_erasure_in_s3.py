@@ -1,13 +1,16 @@
-"""Real purchases in a bucket with versions, as files and as a Delta table, erased in by REST alone,
-and every byte that the bucket keeps read afterwards."""
+"""Real purchases in a bucket with versions: as files, as a Delta table, as an Iceberg table and as
+what a DVC repository has pushed, erased in by REST alone, and every byte that the bucket keeps read
+afterwards."""
 
 from pathlib import Path
 
 import polars as pl
 import pytest
+from pyiceberg.catalog.sql import SqlCatalog
 
+from tests.connectors.dvc_builders import Workshop, begun
 from tests.connectors.s3_builders import Bucket, append, rows_of
-from tests.connectors.s3_server import S3Server
+from tests.connectors.s3_server import KEY_ID, SECRET, S3Server
 from tests.journeys.conftest import Installation
 from tests.journeys.erasing import Erasure
 from tests.journeys.test_erasure_in_files import CUSTOMER, EMAIL, exported, require_erased
@@ -25,6 +28,51 @@ def filled(bucket: Bucket, folder: Path) -> pl.DataFrame:
     append(bucket, everything.filter(~first), "bought")
     bucket.put("beside/purchases.csv", EMAIL.encode())
     return everything
+
+
+def catalog(bucket: Bucket, folder: Path) -> SqlCatalog:
+    return SqlCatalog(
+        "lake",
+        uri=f"sqlite:///{folder}/catalog.db",
+        warehouse=f"s3://{bucket.name}/lake",
+        **{
+            "s3.endpoint": bucket.server.url,
+            "s3.region": "us-east-1",
+            "s3.access-key-id": KEY_ID,
+            "s3.secret-access-key": SECRET,
+        },
+    )
+
+
+def lake(bucket: Bucket, folder: Path, everything: pl.DataFrame) -> str:
+    """An Iceberg table of two snapshots; how its catalog is connected."""
+    first = pl.col("bought_on").str.starts_with("1997")
+    with catalog(bucket, folder) as opened:
+        opened.create_namespace("shop")
+        table = opened.create_table("shop.purchases", everything.to_arrow().schema)
+        for rows in (everything.filter(first), everything.filter(~first)):
+            table.append(rows.to_arrow())
+    return f"sqlite:///{folder}/catalog.db#shop.purchases"
+
+
+def repository(bucket: Bucket, folder: Path, everything: pl.DataFrame) -> Workshop:
+    """Two versions of one output, pushed to the bucket by the real dvc."""
+    shop = begun(folder)
+    config = shop.root / ".dvc" / "config"
+    config.write_text(
+        f"[core]\n    remote = cloud\n    site_cache_dir = {shop.site}\n"
+        f"['remote \"cloud\"']\n    url = s3://{bucket.name}/dvc\n"
+        f"    endpointurl = {bucket.server.url}\n"
+    )
+    (shop.root / ".dvc" / "config.local").write_text(
+        f"['remote \"cloud\"']\n    access_key_id = {KEY_ID}\n    secret_access_key = {SECRET}\n"
+    )
+    for rows in (everything.head(everything.height // 2), everything):
+        rows.write_csv(shop.root / "purchases.csv")
+        shop.dvc("add", "-q", "purchases.csv")
+        shop.commit(f"{rows.height} purchases")
+        shop.dvc("push", "-q")
+    return shop
 
 
 def fetched(bucket: Bucket, folder: Path) -> None:
@@ -45,20 +93,35 @@ def test_a_person_is_erased_in_a_bucket(
     others = everything.filter(pl.col("customer_id") != CUSTOMER)
     text = (folder / "year=1997" / "purchases.csv").read_text()
 
+    table = lake(bucket, tmp_path, everything)
+    shop = repository(bucket, tmp_path / "shop", everything)
+
     case = Erasure(bare_installation, CUSTOMER)
     nodes = [
-        case.connect(kind, f"s3://{bucket.name}/{name}", name, **s3_server.options)
-        for kind, name in (("files", "exports"), ("delta", "bought"))
+        case.connect("files", f"s3://{bucket.name}/exports", "exports", **s3_server.options),
+        case.connect("delta", f"s3://{bucket.name}/bought", "bought", **s3_server.options),
+        case.connect("iceberg", table, "lake", **s3_server.options),
+        case.connect("dvc", str(shop.root), "shop", exclusive=["cloud"], **s3_server.options),
     ]
     steps = {step["kind"]: step for step in case.planned_steps(nodes)}
     assert steps["files"]["rows"] == everything.height - others.height
     assert len(steps["delta"]["rows_by_version"]) == 2
+    assert len(steps["iceberg"]["rows_by_version"]) == 2
+    assert len(steps["dvc"]["rows_by_version"]) == 2
     case.carry_out()
 
     fetched(bucket, folder)
     require_erased(folder, everything, text)
     assert rows_of(bucket, "bought").equals(others.sort(pl.all()))
-    for (key, _), body in bucket.bodies("bought/").items():
+    with catalog(bucket, tmp_path) as opened:
+        left = pl.from_arrow(opened.load_table("shop.purchases").scan().to_arrow())
+        assert isinstance(left, pl.DataFrame)
+        assert left.sort(pl.all()).equals(others.sort(pl.all()))
+    shop.dvc("fetch", "-q", "--all-branches")
+    assert pl.read_csv(shop.root / "purchases.csv").height == others.height
+    for (key, _), body in bucket.bodies().items():
+        if key.startswith("beside/"):
+            continue
         decoded = str(pl.read_parquet(body).rows()) if key.endswith(".parquet") else ""
         assert EMAIL.encode() not in body.lower() + decoded.lower().encode(), key
     assert bucket.body("beside/purchases.csv") == EMAIL.encode()
