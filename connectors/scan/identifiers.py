@@ -31,6 +31,7 @@ from math import prod
 from typing import NamedTuple
 
 from connectors.people import as_integer, as_uuid, is_email
+from connectors.scan.search import ByteSearch
 
 MIN_DISTINCTIVE = 6
 MIN_DISTINCTIVE_DIGITS = 8
@@ -43,6 +44,7 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _COUNTS = {"nullcount", "null_count", "null_counts", "nullcounts", "distinctcount"}
 _TOKEN = re.compile(r"[^\s'\"`,;:=<>!()\[\]{}|&*/\\]+")
 _EXPRESSION_ID = re.compile(r"#\d+L?")  # Spark writes columns as customer_id#12
+_HEXADECIMAL = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 _CUT_RUN = re.compile(r"[^\s'\"`,;=<>()\[\]{}|\\\x00-\x1f]+")
 
 Path = Sequence[str]
@@ -51,6 +53,22 @@ Path = Sequence[str]
 def _longest_ascii(text: str) -> str:
     """The longest part without letters outside ASCII, which fast searches compare as they are."""
     return max(_NOT_ASCII.split(text), key=len)
+
+
+def _fragments(forms: Iterable[str]) -> list[str]:
+    """Texts one of which, in any case of its ASCII letters, is inside every text that holds one of
+    the forms in any case."""
+    found: set[str] = set()
+    for form in {f.lower() for f in forms if f}:
+        part = _longest_ascii(form)
+        # Too short a part would be everywhere: then every mixture of cases is spelled out.
+        found |= {part} if len(part) >= _SHORTEST_PART else _all_cases(form)
+    return sorted(found)
+
+
+def _unhexed(texts: Iterable[str]) -> list[bytes]:
+    """The bytes whose hexadecimal forms are among the texts."""
+    return [bytes.fromhex(t) for t in texts if _HEXADECIMAL.fullmatch(t)]
 
 
 def _all_cases(text: str) -> set[str]:
@@ -194,12 +212,7 @@ class Identifiers:
     def fragments(self) -> list[str]:
         """Texts one of which, in any case of its ASCII letters, is inside every text that holds a
         distinctive identifier."""
-        found: set[str] = set()
-        for form in {f.lower() for i in self.distinctive for f in i.spellings}:
-            part = _longest_ascii(form)
-            # Too short a part would be everywhere: then every mixture of cases is spelled out.
-            found |= {part} if len(part) >= _SHORTEST_PART else _all_cases(form)
-        return sorted(found)
+        return _fragments(f for i in self.distinctive for f in i.spellings)
 
     @cached_property
     def cut_fragments(self) -> list[str]:
@@ -208,17 +221,39 @@ class Identifiers:
         return sorted("".join(c.lower() if c.isascii() else c for c in b) for b in beginnings)
 
     @cached_property
-    def fragments_and_names(self) -> list[str]:
-        """What makes a text worth a slow look: an identifier, or the name of an identity column,
-        as in a document or an expression, where short identifiers count."""
-        return sorted({*self.fragments, *self.identity_names})
+    def in_bytes(self) -> ByteSearch:
+        """What all bytes hold in which a distinctive identifier stands, whole or cut, as UTF-8 or
+        UTF-16."""
+        narrow = [t.encode() for t in (*self.fragments, *self.cut_fragments)]
+        return ByteSearch([*narrow, *(f.encode("utf-16-le") for f in self.fragments)])
 
-    def text_patterns(self, *, identity: bool) -> list[str]:
-        return [*self.fragments_and_names, *self.exact_texts(identity=identity)]
+    @cached_property
+    def text_fragments(self) -> list[str]:
+        """What makes a text worth a slow look: a distinctive identifier, whole or cut, or the name
+        of an identity column, as in a document or an expression, where short ones count."""
+        names = _fragments(self.identity_names) if self._exact or self._numbers else []
+        return sorted({*self.fragments, *self.cut_fragments, *names})
+
+    @cached_property
+    def in_texts(self) -> ByteSearch:
+        """What all bytes hold in which, as UTF-8, a text stands that is worth a slow look."""
+        return ByteSearch(t.encode() for t in self.text_fragments)
+
+    @cached_property
+    def in_binaries(self) -> ByteSearch:
+        """As `in_texts`, of values that are no texts: their hexadecimal form is compared, too."""
+        texts = [t.encode() for t in self.text_fragments]
+        latin = [t.encode("latin-1", "replace") for t in self.fragments]
+        return ByteSearch([*texts, *latin, *_unhexed(self._folded)])
 
     def exact_texts(self, *, identity: bool) -> list[str]:
         """The short identifiers' spellings that count in a text column."""
         return [t for t in self._exact if identity or len(t) >= MIN_WHOLE_TEXT]
+
+    def exact_binaries(self, *, identity: bool) -> list[bytes]:
+        """As `exact_texts`, of a column of binaries."""
+        texts = self.exact_texts(identity=identity)
+        return [*(t.encode() for t in texts), *_unhexed(texts)]
 
     def numbers(self, *, identity: bool) -> list[int]:
         least = 10 ** (MIN_DISTINCTIVE_DIGITS - 1)

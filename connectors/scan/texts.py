@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import unquote
 
 from connectors.scan.identifiers import Identifiers
-from connectors.scan.raw import ByteSearch
 from connectors.scan.record import Record
 
 _MAX_DEPTH = 200
@@ -51,7 +50,7 @@ def scan_text(text: str, path: str, record: Record) -> None:
         return
     if path.lower().rstrip("!").removesuffix(".gz").endswith(_CSV_SUFFIXES):
         _scan_csv(text, path, record)
-    search = _line_search(record.identifiers.without_control)
+    search = record.identifiers.without_control.in_texts
     for block in _blocks(text):
         promising = search.found(block.encode(errors="replace"))
         for line in block.splitlines():
@@ -69,12 +68,6 @@ def _blocks(text: str) -> Iterator[str]:
         end = text.find("\n", start + _BLOCK) + 1 or len(text)
         yield text[start:end]
         start = end
-
-
-def _line_search(identifiers: Identifiers) -> ByteSearch:
-    """What is in every text in which `_scan_line` would find something."""
-    patterns = [*identifiers.fragments_and_names, *identifiers.cut_fragments]
-    return ByteSearch(pattern.encode() for pattern in patterns)
 
 
 def _json(text: str) -> Any:

@@ -85,7 +85,11 @@ class Reader:
             raise ThriftError("a list is longer than its bytes")
 
     def _byte(self) -> int:
-        return self._take(1)[0]
+        position = self.position
+        if position >= len(self.data):
+            raise ThriftError("the bytes break off")
+        self.position = position + 1
+        return self.data[position]
 
     def _take(self, size: int) -> "bytes | memoryview":
         end = self.position + size
