@@ -6,11 +6,12 @@
     8 bytes n   the hashes, ascending, each once
     `width` n   for each hash, in how many rows of the file it stands
 
-Numbers are in the machine's byte order, which the magic tells. A lookup maps the file and halves:
-it touches a few pages of it.
+Numbers are in the machine's byte order, which the magic tells. A lookup maps the file and halves
+what is around the place where the hash should be: it touches a few pages of the file.
 """
 
 import hashlib
+import io
 import json
 import mmap
 import sys
@@ -20,11 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 import polars as pl
 
 _MAGIC = b"VSTGIX1" + (b"<" if sys.byteorder == "little" else b">")
 _HASH_BYTES = 8
 _START = len(_MAGIC) + 8
+_SPREAD = 512  # hashes: a page of memory to each side
 _WIDTHS = {1: ("B", pl.UInt8), 2: ("H", pl.UInt16), 4: ("I", pl.UInt32)}  # bytes of a count
 
 
@@ -40,8 +43,14 @@ class Segment:
 
     def rows_with(self, wanted: int) -> int:
         """In how many rows of the file the hash stands."""
-        place = bisect_left(self.hashes, wanted)
-        if place < len(self.hashes) and self.hashes[place] == wanted:
+        hashes = self.hashes
+        # Hashes are spread evenly, so that this one stands near its share of the way.
+        near = wanted * len(hashes) >> 64
+        start, end = max(near - _SPREAD, 0), min(near + _SPREAD, len(hashes))
+        if (start and hashes[start] > wanted) or (end < len(hashes) and hashes[end] < wanted):
+            start, end = 0, len(hashes)
+        place = bisect_left(hashes, wanted, start, end)
+        if place < len(hashes) and hashes[place] == wanted:
             return int(self.counts[place])
         return 0
 
@@ -71,7 +80,7 @@ def written(columns: Mapping[str, str], entries: pl.DataFrame) -> bytes:
 def opened(path: Path) -> Segment | None:
     """The segment in a file; None where there is none, or none of ours that is complete."""
     try:
-        with path.open("rb", buffering=0) as file:
+        with io.FileIO(str(path)) as file:
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError):  # not there; empty
         return None
@@ -85,7 +94,7 @@ def _parsed(data: memoryview) -> Segment:
     if data[: len(_MAGIC)] != _MAGIC:
         raise ValueError("no segment")
     start = _START + int.from_bytes(data[len(_MAGIC) : _START], "little")
-    header: dict[str, Any] = json.loads(bytes(data[_START:start]))
+    header: dict[str, Any] = orjson.loads(data[_START:start])
     middle = start + header["entries"] * _HASH_BYTES
     counts = data[middle:].cast(header["width"])
     if len(counts) != header["entries"]:

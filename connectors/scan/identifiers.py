@@ -240,6 +240,14 @@ class Identifiers:
         return ByteSearch(t.encode() for t in self.text_fragments)
 
     @cached_property
+    def are_verbatim_in_json(self) -> bool:
+        """Whether no other text or number equals one of them, and none of their letters has to be
+        escaped in JSON."""
+        escaped = re.compile(r'["\\/\x00-\x1f]')
+        others = self._exact or self._numbers
+        return not others and not any(map(escaped.search, self.text_fragments))
+
+    @cached_property
     def in_binaries(self) -> ByteSearch:
         """As `in_texts`, of values that are no texts: their hexadecimal form is compared, too."""
         texts = [t.encode() for t in self.text_fragments]

@@ -16,6 +16,7 @@ _MAX_DEPTH = 200
 _CSV_SUFFIXES = (".csv", ".tsv", ".csv.tmp")
 _BLOCK = 1 << 20
 _DELIMITERS = ",;\t|"
+_ESCAPED_LETTER = "\\u"
 csv.field_size_limit(1 << 24)  # Python's 128 KB are less than some texts are long
 
 
@@ -44,11 +45,14 @@ _NOT_TEXT = [bytes([c]) for c in (*range(9), *range(14, 27), 28, 29, 30, 31)]
 
 def scan_text(text: str, path: str, record: Record) -> None:
     """Note every identifier that the text holds."""
+    is_csv = path.lower().rstrip("!").removesuffix(".gz").endswith(_CSV_SUFFIXES)
+    if not is_csv and not _may_name(text, record.identifiers):
+        return
     document = _json(text)
     if document is not None:
         scan_json(document, (), path, record)
         return
-    if path.lower().rstrip("!").removesuffix(".gz").endswith(_CSV_SUFFIXES):
+    if is_csv:
         _scan_csv(text, path, record)
     search = record.identifiers.without_control.in_texts
     for block in _blocks(text):
@@ -59,6 +63,16 @@ def scan_text(text: str, path: str, record: Record) -> None:
                 scan_json(value, (), path, record)
             elif promising:
                 _scan_line(line, path, "text", record)
+
+
+def _may_name(text: str, identifiers: Identifiers) -> bool:
+    """False where neither the text nor any document in it holds an identifier: they have to be as
+    they were written, and JSON may write any letter as an escape."""
+    return (
+        not identifiers.are_verbatim_in_json
+        or _ESCAPED_LETTER in text
+        or identifiers.in_bytes.found(text.encode(errors="replace"))
+    )
 
 
 def _blocks(text: str) -> Iterator[str]:
