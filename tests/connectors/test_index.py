@@ -392,4 +392,5 @@ def test_it_says_nothing_without_its_key(tmp_path: Path) -> None:
     _, found = both_ways(opened, other, PERSON)
     assert not found.method.startswith("by index"), "with another key it knows no file"
     build(opened, other)
-    assert other.segment(next(iter(index.folder.glob("*.segment"))).stem)
+    with other.segment(next(iter(index.folder.glob("*.segment"))).stem) as its_own:
+        assert its_own
