@@ -25,7 +25,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from math import prod
 from typing import NamedTuple
@@ -40,6 +40,7 @@ CUTS = (15, 16, 31, 32, 63, 64)
 _SHORTEST_CUT = CUTS[0]
 _SHORTEST_PART = 4
 _MOST_CASES = 4096
+_KEYS = 4096
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _COUNTS = {"nullcount", "null_count", "null_counts", "nullcounts", "distinctcount"}
 _TOKEN = re.compile(r"[^\s'\"`,;:=<>!()\[\]{}|&*/\\]+")
@@ -179,6 +180,9 @@ class Identifiers:
         self.cuttable = [i for i in self.sought if cut and len(i.text) > _SHORTEST_CUT]
         self._within = self._pattern([f for i in self.distinctive for f in i.spellings])
         self._naming = self._pattern(self.identity_names)
+        # Documents have few different keys, and each again and again.
+        self.in_key = lru_cache(_KEYS)(self._in_key)
+        self._is_identity = lru_cache(_KEYS)(self._is_identity_column)
 
     @cached_property
     def without_control(self) -> "Identifiers":
@@ -199,6 +203,9 @@ class Identifiers:
 
     def is_identity(self, path: Path) -> bool:
         """Whether the column or key at this path holds identifiers of people."""
+        return self._is_identity(tuple(path))
+
+    def _is_identity_column(self, path: tuple[str, ...]) -> bool:
         parts = [p.lower() for p in path]
         if not _COUNTS.isdisjoint(parts):
             return False  # {"nullCount": {"customer_id": 4}} counts, it names nobody
@@ -278,7 +285,8 @@ class Identifiers:
         return found
 
     def _is_unrelated(self, path: Path) -> bool:
-        return not self.unrelated_names.isdisjoint(p.lower() for p in path)
+        names = self.unrelated_names
+        return bool(names) and not names.isdisjoint(p.lower() for p in path)
 
     def of_number(self, value: int | float | Decimal, path: Path) -> list[Identifier]:
         if value != value or value in (float("inf"), float("-inf")) or value != int(value):
@@ -290,6 +298,10 @@ class Identifiers:
         if self.is_identity(path) or abs(number) >= least:
             return list(self._numbers[number])
         return []
+
+    def _in_key(self, key: str) -> tuple[Identifier, ...]:
+        """Identifiers that the key of a document is, or else holds."""
+        return tuple(self.of_text(key, (), declared=True) or self.within(key))
 
     def within(self, text: str) -> Iterator[Identifier]:
         """Distinctive identifiers inside longer text, each occurrence once."""

@@ -98,11 +98,7 @@ def _json(text: str) -> Any:
 def scan_json(value: Any, keys: tuple[str, ...], path: str, record: Record) -> None:
     """Note identifiers among the keys and values of a decoded JSON value."""
     if isinstance(value, dict):
-        where = f"JSON key in {_named(keys)}"
-        for key, inner in value.items():
-            record.hits(_in_key(str(key), record.identifiers), path, where)
-            if len(keys) < _MAX_DEPTH:
-                scan_json(inner, (*keys, str(key)), path, record)
+        _scan_object(value, keys, path, record)
     elif isinstance(value, list):
         for inner in value:
             scan_json(inner, keys, path, record)
@@ -111,6 +107,14 @@ def scan_json(value: Any, keys: tuple[str, ...], path: str, record: Record) -> N
     elif isinstance(value, int | float) and not isinstance(value, bool):
         where = f"JSON value of {_named(keys)}"
         record.hits(record.identifiers.of_number(value, keys), path, where, column=keys)
+
+
+def _scan_object(value: dict[Any, Any], keys: tuple[str, ...], path: str, record: Record) -> None:
+    for key, inner in value.items():
+        if found := record.identifiers.in_key(str(key)):
+            record.hits(found, path, f"JSON key in {_named(keys)}")
+        if len(keys) < _MAX_DEPTH:
+            scan_json(inner, (*keys, str(key)), path, record)
 
 
 def _scan_string(value: str, keys: tuple[str, ...], path: str, record: Record) -> None:
@@ -125,11 +129,6 @@ def _scan_string(value: str, keys: tuple[str, ...], path: str, record: Record) -
     else:
         _scan_line(value, path, where, record)
     record.cuts(record.identifiers.cut(value), path, where)
-
-
-def _in_key(key: str, identifiers: Identifiers) -> Iterator[Any]:
-    whole = identifiers.of_text(key, (), declared=True)
-    yield from whole or identifiers.within(key)
 
 
 def _named(keys: tuple[str, ...]) -> str:
