@@ -14,7 +14,12 @@ import pyarrow as pa
 
 from connectors.scan.identifiers import Identifier, Identifiers, Path
 from connectors.scan.record import Record
+from connectors.scan.search import ByteSearch
 from connectors.scan.texts import scan_json
+
+_VIEW = (
+    16  # bytes: https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-view-layout
+)
 
 
 def scan_column(values: pa.Array, column: Path, path: str, where: str, record: Record) -> None:
@@ -70,27 +75,34 @@ def _is_binary(kind: pa.DataType) -> bool:
     )
 
 
-def _side_by_side(values: pa.Array) -> memoryview:
-    """The bytes of texts or binaries (at least one), one value after the other."""
+def _may_hold(values: pa.Array, search: ByteSearch) -> bool:
+    return any(map(search.found, _memory(values)))
+
+
+def _memory(values: pa.Array) -> list[memoryview]:
+    """Where the bytes of texts or binaries (at least one) lie, each value's in one piece."""
     kind = values.type
     first, last = values.offset, values.offset + len(values)
     if pa.types.is_fixed_size_binary(kind):
         data = memoryview(values.buffers()[1])
-        return data[first * kind.byte_width : last * kind.byte_width]
+        return [data[first * kind.byte_width : last * kind.byte_width]]
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
-        return _side_by_side(values.cast(pa.large_binary()))
+        # Short values lie among the views themselves; what other rows hold lies beside the rest.
+        _, views, *others = values.buffers()
+        inline = memoryview(views)[_VIEW * first : _VIEW * last]
+        return [inline, *(memoryview(other) for other in others)]
     width = 8 if pa.types.is_large_string(kind) or pa.types.is_large_binary(kind) else 4
     _, places, texts = values.buffers()
     start, end = (
         int.from_bytes(memoryview(places)[width * n : width * (n + 1)], sys.byteorder)
         for n in (first, last)
     )
-    return memoryview(texts or b"")[start:end]
+    return [memoryview(texts or b"")[start:end]]
 
 
 def _likely_texts(values: pa.Array, identifiers: Identifiers, *, identity: bool) -> pl.Series:
     exact = identifiers.exact_texts(identity=identity)
-    inside = identifiers.in_texts.found(_side_by_side(values))
+    inside = _may_hold(values, identifiers.in_texts)
     if not exact and not inside:
         return pl.Series(dtype=pl.String)
     texts = pl.Series(values=values)
@@ -101,7 +113,7 @@ def _likely_texts(values: pa.Array, identifiers: Identifiers, *, identity: bool)
 
 
 def _likely_binaries(values: pa.Array, identifiers: Identifiers, *, identity: bool) -> pl.Series:
-    if identifiers.in_binaries.found(_side_by_side(values)):
+    if _may_hold(values, identifiers.in_binaries):
         return pl.Series(values=values)
     exact = identifiers.exact_binaries(identity=identity)
     if not exact:

@@ -250,27 +250,29 @@ class _Chunk:
         return int(page.get(1, 0))
 
     def _dictionary(self, packed: memoryview, header: dict[int, Any], codec: int) -> None:
-        size = header.get(2, 0)
+        size, element = header.get(2, 0), self.element
         if size > _MAX_DICTIONARY:
             self.spelled_out = True  # Arrow's dictionaries end at 2 GB
+        identifiers = self.record.identifiers.without_control
+        identity = identifiers.is_identity(element.path)
+        if element.is_number and not identifiers.numbers(identity=identity):
+            return  # pyarrow unpacks it, too
         raw: memoryview | pa.Buffer = packed
         if codec:
             if codec not in _CODECS:
                 raise ParquetFormatError(f"unknown compression {codec}")
             raw = pa.decompress(packed, size, codec=_CODECS[codec])
-        element = self.element
-        if not _may_hold(raw, element, self.record.identifiers.without_control):
+        if not (element.is_number or _may_hold(raw, element, identifiers, identity=identity)):
             return
         values = plain_values(bytes(raw), header.get(7, {}).get(1, 0), element)
         where = f"dictionary page of column {'.'.join(element.path)}"
         scan_column(values, element.path, self.path, where, self.record)
 
 
-def _may_hold(raw: "memoryview | pa.Buffer", element: Element, identifiers: Identifiers) -> bool:
-    """Whether a dictionary page with these bytes can hold anything of interest."""
-    identity = identifiers.is_identity(element.path)
-    if element.is_number:
-        return bool(identifiers.numbers(identity=identity))
+def _may_hold(
+    raw: "memoryview | pa.Buffer", element: Element, identifiers: Identifiers, *, identity: bool
+) -> bool:
+    """Whether a dictionary page of texts or binaries can hold anything of interest."""
     if identifiers.in_binaries.found(raw):
         return True
     exact = identifiers.exact_binaries(identity=identity)
