@@ -1,5 +1,8 @@
 """Finding, erasing and proving a person gone in a Delta table of many versions.
 
+Each version writes one file: 20 load a part of the rows, 43 change ten rows of such a part and so
+write all of it again. What is on disk is three times what the newest version reads.
+
 Beside finding stand the ways that come to mind first: open each version and filter it. Beside
 erasing many persons at once stands erasing one; beside the byte-level scan, reading the same bytes
 as Arrow tables. Ids are random texts of 20 characters, rows in no order: no file's statistics
@@ -12,6 +15,7 @@ import string
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -22,11 +26,14 @@ import pyarrow.parquet as pq
 from bench import indexing
 from bench.report import Line, beside, best_rates, say, table
 
-VERSIONS = 20
+LOADS, UPDATES = 20, 43
+VERSIONS = LOADS + UPDATES
+UPDATED_ROWS = 10
 ROWS_OF_A_PERSON = 10
 MANY = 100
 FILES_IN_ORDER, MOST_REWRITTEN = 40, 0.05
 _SEED = 20
+_FIRST_DAY, _DAYS = date(2016, 1, 1), 3650
 
 
 def run(database: str, *, rows: int = 1_000_000) -> None:
@@ -41,26 +48,45 @@ def run(database: str, *, rows: int = 1_000_000) -> None:
 
 
 def _grow(path: Path, rows: int) -> list[str]:
-    """Versions that each add a part of the rows, spread over all persons; returns these."""
-    from deltalake import write_deltalake
-
+    """Versions that add a part of the rows or change a few; returns the persons in them."""
     chance = random.Random(_SEED)  # noqa: S311 (nothing secret)
     count = rows // ROWS_OF_A_PERSON
     people = ["".join(chance.choices(string.ascii_letters, k=20)) for _ in range(count)]
-    part = rows // VERSIONS
-    for version in range(VERSIONS):
-        frame = pl.DataFrame(
-            {
-                "person": chance.choices(people, k=part),
-                "event": range(version * part, (version + 1) * part),
-                "amount": [chance.random() for _ in range(part)],
-                "note": [f"seen {chance.getrandbits(64):x}" for _ in range(part)],
-            }
-        )
-        write_deltalake(str(path), frame.to_arrow(), mode="append")
-    size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-    say(f"A table of {rows:,} rows in {VERSIONS} versions, {size / 1e6:,.0f} MB.")
+    part = rows // LOADS
+    updated = 0
+    for load in range(LOADS):
+        _load(path, people, range(load * part, (load + 1) * part), chance)
+        while updated < UPDATES * load // (LOADS - 1):
+            start = chance.randrange(load + 1) * part
+            _update(path, chance.sample(range(start, start + part), UPDATED_ROWS))
+            updated += 1
+    sizes = [f.stat().st_size for f in path.glob("*.parquet")]
+    megabytes = f"{sum(sizes) / 1e6:,.0f} MB in {len(sizes)} files"
+    say(f"A table of {rows:,} rows in {VERSIONS} versions: {megabytes}.")
     return people
+
+
+def _load(path: Path, people: Sequence[str], events: range, chance: random.Random) -> None:
+    from deltalake import write_deltalake
+
+    count = len(events)
+    frame = pl.DataFrame(
+        {
+            "person": chance.choices(people, k=count),
+            "event": events,
+            "amount": [chance.random() for _ in events],
+            "day": [_FIRST_DAY + timedelta(days=chance.randrange(_DAYS)) for _ in events],
+            "note": [f"seen {chance.getrandbits(64):x}" for _ in events],
+        }
+    )
+    write_deltalake(str(path), frame.to_arrow(), mode="append")
+
+
+def _update(path: Path, events: Sequence[int]) -> None:
+    from deltalake import DeltaTable
+
+    wanted = ", ".join(map(str, events))
+    DeltaTable(str(path)).update(predicate=f"event IN ({wanted})", updates={"note": "'corrected'"})
 
 
 def _find(path: Path, people: Sequence[str]) -> None:
@@ -146,7 +172,7 @@ def _erased_in(path: Path, persons: Sequence[str], *, ordered: bool = False) -> 
     copy = path.with_name("copy")
     shutil.copytree(path, copy)
     if ordered:
-        size = sum(f.stat().st_size for f in copy.glob("*.parquet"))
+        size = DeltaStore(str(copy), ["person"], {}).versions(digests=False)[-1].bytes or 0
         DeltaTable(str(copy)).optimize.z_order(["person"], target_size=size // FILES_IN_ORDER)
     store = DeltaStore(str(copy), ["person"], {})
     needles = {"person": persons}
@@ -187,7 +213,7 @@ def _scan(path: Path, people: Sequence[str]) -> None:
         if not report.clean or report.control_found is not True:
             raise RuntimeError(f"the scan is not what it should be: {report}")
 
-    rates = best_rates(size, {read: plain, scan: scanned}, runs=3)
+    rates = best_rates(size, {read: plain, scan: scanned})
     megabytes = {name: rate / 1e6 for name, rate in rates.items()}
     table(
         f"Scan of {size / 1e6:,.0f} MB that are left",

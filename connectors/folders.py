@@ -9,6 +9,7 @@ import ctypes
 import errno
 import fcntl
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -41,20 +42,21 @@ class LocalFolder:
 
     def entries(self) -> list[FileEntry]:
         """Every file below the root, hidden ones too, sorted by path; links are not followed."""
-        return sorted(self._walk(self.root), key=lambda entry: entry.path)
+        return sorted(self._walk(str(self.root), ""), key=lambda entry: entry.path)
 
-    def _walk(self, top: Path) -> Iterator[FileEntry]:
+    def _walk(self, top: str, below: str) -> Iterator[FileEntry]:
+        """`below`: the path of `top` from the root, with a slash behind it."""
         with os.scandir(top) as items:
             for item in items:
                 if item.is_dir(follow_symlinks=False):
-                    yield from self._walk(Path(item.path))
+                    yield from self._walk(item.path, f"{below}{item.name}/")
                     continue
                 try:
                     found = item.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue  # removed by another process while we walked
                 yield FileEntry(
-                    Path(item.path).relative_to(self.root).as_posix(),
+                    f"{below}{item.name}",
                     found.st_size,
                     datetime.fromtimestamp(found.st_mtime, UTC),
                     link=item.is_symlink(),
@@ -75,8 +77,11 @@ class LocalFolder:
 
     def names(self, folder: str) -> list[str]:
         """The file names directly in one folder; none when there is no such folder."""
-        target = self.root / folder
-        return sorted(p.name for p in target.iterdir() if p.is_file()) if target.is_dir() else []
+        try:
+            with os.scandir(self.root / folder) as items:
+                return sorted(item.name for item in items if item.is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def locate(self, path: str) -> Path:
         return self.root / path
@@ -102,7 +107,8 @@ class LocalFolder:
         return (self.root / path).is_file()
 
     def read(self, path: str) -> bytes:
-        return (self.root / path).read_bytes()
+        with io.FileIO(f"{self.root}/{path}") as file:  # not buffered: adapters read many files
+            return file.readall()
 
     def digest(self, path: str) -> str:
         return file_digest(self.root / path)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -86,8 +86,8 @@ class SubjectIndex:
     def lookup(self, needles: Needles) -> "Lookup":
         return Lookup(self, needles)
 
-    def segment(self, name: str) -> Segment | None:
-        return segment.opened(self._path(name))
+    def segment(self, name: str) -> AbstractContextManager[Segment | None]:
+        return segment.opened(f"{self.folder}/{name}{_ENDING}")
 
     @contextmanager
     def building(self) -> Iterator[bool]:
@@ -102,9 +102,9 @@ class SubjectIndex:
 
     def holds(self, name: str) -> bool:
         """Whether the file's segment is there and sound. One that is not is removed."""
-        found = self.segment(name)
-        if found is not None and found.whole:
-            return True
+        with self.segment(name) as found:
+            if found is not None and found.whole:
+                return True
         self._path(name).unlink(missing_ok=True)
         return False
 
@@ -143,8 +143,9 @@ class SubjectIndex:
         (self.folder / _BUILT).touch()
         files = entries = size = 0
         for path in self.folder.glob(f"*{_ENDING}"):
-            if found := segment.opened(path):
-                files, entries, size = files + 1, entries + len(found.hashes), size + found.bytes
+            with segment.opened(str(path)) as found:
+                if found is not None:
+                    files, entries, size = files + 1, entries + found.entries, size + found.bytes
         return Size(files, entries, size)
 
     def remove(self) -> None:
@@ -213,17 +214,17 @@ class Lookup:
 
     def hits(self, name: str) -> Hits | None:
         """What the segment of this name says; None where there is none."""
-        found = self.index.segment(name)
-        if found is None:
-            return None
-        counts = {}
-        for column, kind in found.columns.items():
-            if column not in self.needles:
-                continue
-            if rows := sum(map(found.rows_with, self._wanted(column, kind))):
-                counts[column] = rows
-        exact = all(is_exact(found.columns[c], self.needles[c]) for c in counts)
-        return Hits(frozenset(found.columns), counts, exact)
+        with self.index.segment(name) as found:
+            if found is None:
+                return None
+            counts = {
+                column: found.rows_with(self._wanted(column, kind))
+                for column, kind in found.columns.items()
+                if column in self.needles
+            }
+        named = {column: rows for column, rows in counts.items() if rows}
+        exact = all(is_exact(found.columns[c], self.needles[c]) for c in named)
+        return Hits(frozenset(found.columns), named, exact)
 
     def _hashes(self, column: str, kind: str) -> frozenset[int]:
         return self.index.hashes(column, kind, self.needles[column])

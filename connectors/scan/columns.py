@@ -1,5 +1,10 @@
-"""Identifiers in a column of values: a fast look at all, a slow look at what it leaves."""
+"""Identifiers in a column of values: a fast look at all, a slow look at what it leaves.
 
+The fast look at texts is one search of the memory in which they lie side by side. What it finds may
+lie across two of them; the slow look, at each value by itself, decides.
+"""
+
+import sys
 from collections import Counter
 from decimal import Decimal
 from typing import Any
@@ -7,144 +12,145 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from connectors.scan.identifiers import Identifiers, Path
-from connectors.scan.raw import ByteSearch
+from connectors.scan.identifiers import Identifier, Identifiers, Path
 from connectors.scan.record import Record
+from connectors.scan.search import ByteSearch
 from connectors.scan.texts import scan_json
 
-_TEMPORAL_OR_BOOLEAN = (pl.Date, pl.Time, pl.Boolean, pl.Null)
-
-
-class ColumnScan:
-    """The columns of one file. Values that arrive as a dictionary are looked at once each."""
-
-    def __init__(self, path: str, record: Record) -> None:
-        self.path = path
-        self.record = record
-        # Column → its dictionary and whether that holds anything. Keeping the dictionary itself
-        # keeps its memory from being given to another one with the same address.
-        self._seen: dict[Path, tuple[pa.Array, bool]] = {}
-
-    def scan(self, values: pa.Array, column: tuple[str, ...]) -> None:
-        if pa.types.is_dictionary(values.type):
-            if not self._promising(values.dictionary, column):
-                return
-            values = values.dictionary_decode()
-        scan_column(values, column, self.path, f"column {'.'.join(column)}", self.record)
-
-    def _promising(self, dictionary: pa.Array, column: tuple[str, ...]) -> bool:
-        texts = pl.Series(values=dictionary)
-        if texts.dtype != pl.String:
-            return True
-        known = self._seen.get(column)
-        if known is not None and _same_memory(known[0], dictionary):
-            return known[1]
-        identity = self.record.identifiers.is_identity(column)
-        promising = _text_candidates(texts, self.record.identifiers, identity=identity).any()
-        self._seen[column] = (dictionary, bool(promising))
-        return bool(promising)
-
-
-def _same_memory(left: pa.Array, right: pa.Array) -> bool:
-    places = [
-        [b.address if b else 0 for b in array.buffers()] + [len(array), array.offset]
-        for array in (left, right)
-    ]
-    return places[0] == places[1]
-
-
-def may_hold(data: bytes, column: Path, identifiers: Identifiers) -> bool:
-    """Whether texts stored one after the other in these bytes can hold anything of interest."""
-    identity = identifiers.is_identity(column)
-    patterns = [*identifiers.text_patterns(identity=identity), *identifiers.cut_fragments]
-    return ByteSearch(p.encode() for p in patterns).found(data)
+_VIEW = (
+    16  # bytes: https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-view-layout
+)
 
 
 def scan_column(values: pa.Array, column: Path, path: str, where: str, record: Record) -> None:
-    """Note the identifiers among the values of one flat column."""
-    if not len(values):
-        return
-    if pa.types.is_decimal256(values.type):  # which polars does not know
-        for value, count in Counter(values.drop_null().to_pylist()).items():
-            found = record.identifiers.of_number(value, column)
-            record.hits(found, path, where, count=count, column=column)
-        return
-    series = pl.Series(values=values)
-    kind = series.dtype
-    if kind == pl.String:
-        _scan_texts(series, column, path, where, record)
-    elif kind.is_integer() or kind.is_float() or kind.is_decimal():
-        _scan_numbers(series, column, path, where, record)
-    elif kind == pl.Binary:
-        _scan_binaries(series, column, path, where, record)
-    elif kind not in _TEMPORAL_OR_BOOLEAN and not kind.is_temporal():
-        raise ValueError(f"a column of type {kind} cannot be read")
-
-
-def _counted(series: pl.Series) -> list[tuple[Any, int]]:
-    counts = series.drop_nulls().value_counts()
-    return list(counts.iter_rows())
-
-
-def _scan_texts(series: pl.Series, column: Path, path: str, where: str, record: Record) -> None:
-    identifiers = record.identifiers
-    identity = identifiers.is_identity(column)
-    for value, count in _counted(
-        series.filter(_text_candidates(series, identifiers, identity=identity))
-    ):
-        if value.lstrip().startswith(("{", "[")):
+    """Note the identifiers among the values of one flat column. Raises ValueError for others."""
+    if pa.types.is_dictionary(values.type):
+        if not _likely(values.dictionary, column, record.identifiers):
+            return
+        values = values.dictionary_decode()
+    for value, count in _likely(values, column, record.identifiers):
+        if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
             scan_json([value], tuple(column), path, record)
-            continue
+        else:
+            found = _found(value, column, record.identifiers)
+            record.hits(found, path, where, count=count, column=column)
+
+
+def _likely(values: pa.Array, column: Path, identifiers: Identifiers) -> list[tuple[Any, int]]:
+    """The values that may be or hold an identifier, and few others; how often each is there."""
+    if not len(values):
+        return []
+    if pa.types.is_decimal256(values.type):  # which polars does not know
+        return list(Counter(values.drop_null().to_pylist()).items())
+    identity = identifiers.is_identity(column)
+    if is_text(values.type):
+        likely = _likely_texts(values, identifiers, identity=identity)
+        # What a damaged file calls a text may be none.
+        counts = likely.drop_nulls().cast(pl.Binary).value_counts().iter_rows()
+        return [(text.decode("utf-8", "replace"), count) for text, count in counts]
+    if _is_binary(values.type):
+        likely = _likely_binaries(values, identifiers, identity=identity)
+    else:
+        others = pl.Series(values=values)
+        if others.dtype.is_temporal() or others.dtype in (pl.Boolean, pl.Null):
+            return []
+        if not others.dtype.is_numeric():
+            raise ValueError(f"a column of type {others.dtype} cannot be read")
+        likely = _likely_numbers(others, identifiers.numbers(identity=identity))
+    return list(likely.drop_nulls().value_counts().iter_rows())
+
+
+def is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _may_hold(values: pa.Array, search: ByteSearch) -> bool:
+    return any(map(search.found, _memory(values)))
+
+
+def _memory(values: pa.Array) -> list[memoryview]:
+    """Where the bytes of texts or binaries (at least one) lie, each value's in one piece."""
+    kind = values.type
+    first, last = values.offset, values.offset + len(values)
+    if pa.types.is_fixed_size_binary(kind):
+        data = memoryview(values.buffers()[1])
+        return [data[first * kind.byte_width : last * kind.byte_width]]
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        # Short values lie among the views themselves; what other rows hold lies beside the rest.
+        _, views, *others = values.buffers()
+        inline = memoryview(views)[_VIEW * first : _VIEW * last]
+        return [inline, *(memoryview(other) for other in others)]
+    width = 8 if pa.types.is_large_string(kind) or pa.types.is_large_binary(kind) else 4
+    _, places, texts = values.buffers()
+    start, end = (
+        int.from_bytes(memoryview(places)[width * n : width * (n + 1)], sys.byteorder)
+        for n in (first, last)
+    )
+    return [memoryview(texts or b"")[start:end]]
+
+
+def _likely_texts(values: pa.Array, identifiers: Identifiers, *, identity: bool) -> pl.Series:
+    exact = identifiers.exact_texts(identity=identity)
+    inside = _may_hold(values, identifiers.in_texts)
+    if not exact and not inside:
+        return pl.Series(dtype=pl.String)
+    texts = pl.Series(values=values)
+    mask = texts.is_in(pl.Series(exact, dtype=pl.String).implode())
+    if inside:
+        mask |= texts.str.contains_any(identifiers.text_fragments, ascii_case_insensitive=True)
+    return texts.filter(mask)
+
+
+def _likely_binaries(values: pa.Array, identifiers: Identifiers, *, identity: bool) -> pl.Series:
+    if _may_hold(values, identifiers.in_binaries):
+        return pl.Series(values=values)
+    exact = identifiers.exact_binaries(identity=identity)
+    if not exact:
+        return pl.Series(dtype=pl.Binary)
+    binaries = pl.Series(values=values)
+    return binaries.filter(binaries.is_in(pl.Series(exact, dtype=pl.Binary).implode()))
+
+
+def _likely_numbers(numbers: pl.Series, wanted: list[int]) -> pl.Series:
+    kind = numbers.dtype
+    if not wanted:
+        return numbers.clear()
+    if kind.is_integer():
+        fitting = pl.Series(wanted, dtype=pl.Int128).cast(kind, strict=False).drop_nulls()
+        return numbers.filter(numbers.is_in(fitting.implode()))
+    floats = pl.Series([float(n) for n in wanted])
+    if kind.is_decimal():
+        return numbers.filter(numbers.cast(pl.Float64).is_in(floats.implode()))
+    return numbers.filter(numbers.is_in(floats.cast(kind).implode()))
+
+
+def _found(value: Any, column: Path, identifiers: Identifiers) -> list[Identifier]:
+    if isinstance(value, str):
         found = identifiers.of_text(value, column, declared=True)
         if not found:
             found = list(identifiers.within(value))
             found += [i for i in identifiers.tokens(value) if i not in found]
-        record.hits(found, path, where, count=count, column=column)
-
-
-def _text_candidates(series: pl.Series, identifiers: Identifiers, *, identity: bool) -> pl.Series:
-    """True for every text that may hold an identifier, and for few others."""
-    mask = pl.repeat(value=False, n=len(series), dtype=pl.Boolean, eager=True)
-    if patterns := identifiers.fragments_and_names:
-        mask |= series.str.contains_any(patterns, ascii_case_insensitive=True)
-    if exact := identifiers.exact_texts(identity=identity):
-        mask |= series.is_in(exact)
-    if identifiers.cut_fragments:
-        documents = series.str.starts_with("{") | series.str.starts_with("[")
-        if documents.any():
-            mask |= documents & series.str.contains_any(
-                identifiers.cut_fragments, ascii_case_insensitive=True
-            )
-    return mask.fill_null(value=False)
-
-
-def _scan_numbers(series: pl.Series, column: Path, path: str, where: str, record: Record) -> None:
-    identity = record.identifiers.is_identity(column)
-    wanted = record.identifiers.numbers(identity=identity)
-    if not wanted:
-        return
-    if series.dtype.is_decimal():
-        candidates = series.cast(pl.Float64).is_in([float(n) for n in wanted])
-    elif series.dtype.is_float():
-        candidates = series.is_in(pl.Series([float(n) for n in wanted], dtype=series.dtype))
-    else:
-        numbers = pl.Series(wanted, dtype=pl.Int128)
-        candidates = series.cast(pl.Int128).is_in(numbers.implode())
-    for value, count in _counted(series.filter(candidates.fill_null(value=False))):
-        number = value if isinstance(value, int | float | Decimal) else int(value)
-        found = record.identifiers.of_number(number, column)
-        record.hits(found, path, where, count=count, column=column)
-
-
-def _scan_binaries(series: pl.Series, column: Path, path: str, where: str, record: Record) -> None:
-    for value, count in _counted(series):
+        return found
+    if isinstance(value, bytes):
         try:
             text = value.decode()
         except UnicodeDecodeError:
             text = value.hex()
-        found = record.identifiers.of_text(text, column, declared=True)
-        found = found or list(record.identifiers.within(value.decode("latin-1")))
-        record.hits(found, path, where, count=count, column=column)
+        found = identifiers.of_text(text, column, declared=True)
+        return found or list(identifiers.within(value.decode("latin-1")))
+    number = value if isinstance(value, int | float | Decimal) else int(value)
+    return identifiers.of_number(number, column)
 
 
 def shares_prefix(values: pa.Array, prefixes: set[str], identifiers: Identifiers) -> set[str]:

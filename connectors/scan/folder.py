@@ -27,7 +27,8 @@ from connectors.storage import FileEntry, Folder, Hidden
 METHOD = (
     "every file below the folder, and every older version that its bucket keeps, read as it is, "
     "without the table's log or an index: Parquet pages, dictionaries, statistics and notes, Avro "
-    "records, JSON, CSV, text, and packed files decoded; all bytes and names searched"
+    "records, JSON, CSV, text, and packed files decoded, documents where bytes leave a doubt; all "
+    "bytes and names searched"
 )
 
 _AT_ONCE = 2  # files

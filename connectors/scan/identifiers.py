@@ -25,12 +25,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from math import prod
 from typing import NamedTuple
 
 from connectors.people import as_integer, as_uuid, is_email
+from connectors.scan.search import ByteSearch
 
 MIN_DISTINCTIVE = 6
 MIN_DISTINCTIVE_DIGITS = 8
@@ -39,10 +40,12 @@ CUTS = (15, 16, 31, 32, 63, 64)
 _SHORTEST_CUT = CUTS[0]
 _SHORTEST_PART = 4
 _MOST_CASES = 4096
+_KEYS = 4096
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _COUNTS = {"nullcount", "null_count", "null_counts", "nullcounts", "distinctcount"}
 _TOKEN = re.compile(r"[^\s'\"`,;:=<>!()\[\]{}|&*/\\]+")
 _EXPRESSION_ID = re.compile(r"#\d+L?")  # Spark writes columns as customer_id#12
+_HEXADECIMAL = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 _CUT_RUN = re.compile(r"[^\s'\"`,;=<>()\[\]{}|\\\x00-\x1f]+")
 
 Path = Sequence[str]
@@ -51,6 +54,22 @@ Path = Sequence[str]
 def _longest_ascii(text: str) -> str:
     """The longest part without letters outside ASCII, which fast searches compare as they are."""
     return max(_NOT_ASCII.split(text), key=len)
+
+
+def _fragments(forms: Iterable[str]) -> list[str]:
+    """Texts one of which, in any case of its ASCII letters, is inside every text that holds one of
+    the forms in any case."""
+    found: set[str] = set()
+    for form in {f.lower() for f in forms if f}:
+        part = _longest_ascii(form)
+        # Too short a part would be everywhere: then every mixture of cases is spelled out.
+        found |= {part} if len(part) >= _SHORTEST_PART else _all_cases(form)
+    return sorted(found)
+
+
+def _unhexed(texts: Iterable[str]) -> list[bytes]:
+    """The bytes whose hexadecimal forms are among the texts."""
+    return [bytes.fromhex(t) for t in texts if _HEXADECIMAL.fullmatch(t)]
 
 
 def _all_cases(text: str) -> set[str]:
@@ -161,6 +180,9 @@ class Identifiers:
         self.cuttable = [i for i in self.sought if cut and len(i.text) > _SHORTEST_CUT]
         self._within = self._pattern([f for i in self.distinctive for f in i.spellings])
         self._naming = self._pattern(self.identity_names)
+        # Documents have few different keys, and each again and again.
+        self.in_key = lru_cache(_KEYS)(self._in_key)
+        self._is_identity = lru_cache(_KEYS)(self._is_identity_column)
 
     @cached_property
     def without_control(self) -> "Identifiers":
@@ -181,6 +203,9 @@ class Identifiers:
 
     def is_identity(self, path: Path) -> bool:
         """Whether the column or key at this path holds identifiers of people."""
+        return self._is_identity(tuple(path))
+
+    def _is_identity_column(self, path: tuple[str, ...]) -> bool:
         parts = [p.lower() for p in path]
         if not _COUNTS.isdisjoint(parts):
             return False  # {"nullCount": {"customer_id": 4}} counts, it names nobody
@@ -194,12 +219,7 @@ class Identifiers:
     def fragments(self) -> list[str]:
         """Texts one of which, in any case of its ASCII letters, is inside every text that holds a
         distinctive identifier."""
-        found: set[str] = set()
-        for form in {f.lower() for i in self.distinctive for f in i.spellings}:
-            part = _longest_ascii(form)
-            # Too short a part would be everywhere: then every mixture of cases is spelled out.
-            found |= {part} if len(part) >= _SHORTEST_PART else _all_cases(form)
-        return sorted(found)
+        return _fragments(f for i in self.distinctive for f in i.spellings)
 
     @cached_property
     def cut_fragments(self) -> list[str]:
@@ -208,17 +228,47 @@ class Identifiers:
         return sorted("".join(c.lower() if c.isascii() else c for c in b) for b in beginnings)
 
     @cached_property
-    def fragments_and_names(self) -> list[str]:
-        """What makes a text worth a slow look: an identifier, or the name of an identity column,
-        as in a document or an expression, where short identifiers count."""
-        return sorted({*self.fragments, *self.identity_names})
+    def in_bytes(self) -> ByteSearch:
+        """What all bytes hold in which a distinctive identifier stands, whole or cut, as UTF-8 or
+        UTF-16."""
+        narrow = [t.encode() for t in (*self.fragments, *self.cut_fragments)]
+        return ByteSearch([*narrow, *(f.encode("utf-16-le") for f in self.fragments)])
 
-    def text_patterns(self, *, identity: bool) -> list[str]:
-        return [*self.fragments_and_names, *self.exact_texts(identity=identity)]
+    @cached_property
+    def text_fragments(self) -> list[str]:
+        """What makes a text worth a slow look: a distinctive identifier, whole or cut, or the name
+        of an identity column, as in a document or an expression, where short ones count."""
+        names = _fragments(self.identity_names) if self._exact or self._numbers else []
+        return sorted({*self.fragments, *self.cut_fragments, *names})
+
+    @cached_property
+    def in_texts(self) -> ByteSearch:
+        """What all bytes hold in which, as UTF-8, a text stands that is worth a slow look."""
+        return ByteSearch(t.encode() for t in self.text_fragments)
+
+    @cached_property
+    def are_verbatim_in_json(self) -> bool:
+        """Whether no other text or number equals one of them, and none of their letters has to be
+        escaped in JSON."""
+        escaped = re.compile(r'["\\/\x00-\x1f]')
+        others = self._exact or self._numbers
+        return not others and not any(map(escaped.search, self.text_fragments))
+
+    @cached_property
+    def in_binaries(self) -> ByteSearch:
+        """As `in_texts`, of values that are no texts: their hexadecimal form is compared, too."""
+        texts = [t.encode() for t in self.text_fragments]
+        latin = [t.encode("latin-1", "replace") for t in self.fragments]
+        return ByteSearch([*texts, *latin, *_unhexed(self._folded)])
 
     def exact_texts(self, *, identity: bool) -> list[str]:
         """The short identifiers' spellings that count in a text column."""
         return [t for t in self._exact if identity or len(t) >= MIN_WHOLE_TEXT]
+
+    def exact_binaries(self, *, identity: bool) -> list[bytes]:
+        """As `exact_texts`, of a column of binaries."""
+        texts = self.exact_texts(identity=identity)
+        return [*(t.encode() for t in texts), *_unhexed(texts)]
 
     def numbers(self, *, identity: bool) -> list[int]:
         least = 10 ** (MIN_DISTINCTIVE_DIGITS - 1)
@@ -235,7 +285,8 @@ class Identifiers:
         return found
 
     def _is_unrelated(self, path: Path) -> bool:
-        return not self.unrelated_names.isdisjoint(p.lower() for p in path)
+        names = self.unrelated_names
+        return bool(names) and not names.isdisjoint(p.lower() for p in path)
 
     def of_number(self, value: int | float | Decimal, path: Path) -> list[Identifier]:
         if value != value or value in (float("inf"), float("-inf")) or value != int(value):
@@ -247,6 +298,10 @@ class Identifiers:
         if self.is_identity(path) or abs(number) >= least:
             return list(self._numbers[number])
         return []
+
+    def _in_key(self, key: str) -> tuple[Identifier, ...]:
+        """Identifiers that the key of a document is, or else holds."""
+        return tuple(self.of_text(key, (), declared=True) or self.within(key))
 
     def within(self, text: str) -> Iterator[Identifier]:
         """Distinctive identifiers inside longer text, each occurrence once."""

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from connectors.scan.columns import ColumnScan, may_hold, scan_column, shares_prefix
+from connectors.scan.columns import is_text, scan_column, shares_prefix
 from connectors.scan.identifiers import Identifiers, Path
 from connectors.scan.physical import BYTES, Element, Value, decoded_bound, plain_values
 from connectors.scan.record import Record
+from connectors.scan.search import ByteSearch
 from connectors.scan.texts import scan_named_path, scan_text
 from connectors.scan.thrift import Reader, ThriftError
 
@@ -28,7 +29,7 @@ ENCRYPTED = b"PARE"
 _BATCH_ROWS = 131_072
 _CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 5: "lz4", 6: "zstd", 7: "lz4_raw"}
 _DICTIONARY_PAGE = 2
-_MAX_HEADER = 1 << 20
+_BY_DICTIONARY = (2, 8)  # the encodings PLAIN_DICTIONARY and RLE_DICTIONARY
 _MAX_DICTIONARY = 1 << 30
 
 
@@ -46,37 +47,42 @@ def scan_parquet(data: "bytes | mmap.mmap", path: str, record: Record) -> None:
     Raises ParquetFormatError, pyarrow's errors or OSError when any part of it cannot be decoded.
     """
     footer = _footer(data)
-    elements = _leaf_elements(footer)
     for key, value in [(n.get(1, b""), n.get(2, b"")) for n in footer.get(5, [])]:
         _scan_note(_text(key), _text(value), path, record)
     summary = _is_summary(data)
-    for group in footer.get(4, []):
-        for element, chunk in zip(elements, group[1], strict=True):
-            _Chunk(data, element, chunk, path, record, summary=summary).scan()
+    spelled_out = set()
+    for column in _chunks(data, footer, path, record, summary=summary):
+        column.scan()
+        if column.spelled_out:
+            spelled_out.add(column.element.path)
     if summary:
         return
-    columns = ColumnScan(path, record)
-    with pq.ParquetFile(_buffer(data), read_dictionary=_text_columns(data)) as file:
+    with _opened(data, spelled_out) as file:
         for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-            for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                for leaf in leaves((name,), column):
-                    columns.scan(leaf.values, leaf.path)
+            for name, values in zip(batch.schema.names, batch.columns, strict=True):
+                for leaf in leaves((name,), values):
+                    where = f"column {'.'.join(leaf.path)}"
+                    scan_column(leaf.values, leaf.path, path, where, record)
 
 
-def _text_columns(data: "bytes | mmap.mmap") -> list[str]:
-    """Columns of plain text, which are read as dictionaries: each different value once."""
-    with pq.ParquetFile(_buffer(data)) as file:
-        groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-        # Arrow's dictionaries end at 2 GB; such a column is read value by value.
-        if any(group.total_byte_size > _MAX_DICTIONARY for group in groups):
-            return []
-        return [f.name for f in file.schema_arrow if _is_text(f.type)]
+def _chunks(
+    data: "bytes | mmap.mmap", footer: dict[int, Any], path: str, record: Record, *, summary: bool
+) -> Iterator["_Chunk"]:
+    elements, whole = _leaf_elements(footer), memoryview(data)
+    for group in footer.get(4, []):
+        for element, chunk in zip(elements, group[1], strict=True):
+            yield _Chunk(whole, element, chunk, path, record, summary=summary)
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
+def _opened(data: "bytes | mmap.mmap", spelled_out: set[tuple[str, ...]]) -> pq.ParquetFile:
+    """For reading values. Texts that are nothing but references to a dictionary stay that, so that
+    each is looked at once; to make one of texts that are not would take five times as long."""
+    file = pq.ParquetFile(_buffer(data))
+    texts = [f.name for f in file.schema_arrow if is_text(f.type) and (f.name,) not in spelled_out]
+    if not texts:
+        return file
+    with file:
+        return pq.ParquetFile(_buffer(data), metadata=file.metadata, read_dictionary=texts)
 
 
 def prefixes_in_use(
@@ -164,12 +170,13 @@ def _scan_note(key: str, value: str, path: str, record: Record) -> None:
 class _Chunk:
     """One column of one row group."""
 
-    data: "bytes | mmap.mmap"
+    data: memoryview  # of the whole file
     element: Element
     chunk: dict[int, Any]
     path: str
     record: Record
     summary: bool = False  # the pages lie in another file, whose path this one states
+    spelled_out: bool = False  # whether values stand in the data pages, not in a dictionary alone
 
     def scan(self) -> None:
         meta = self.chunk.get(3)
@@ -200,7 +207,7 @@ class _Chunk:
         if offset + length > len(self.data):
             raise ParquetFormatError("the column index lies outside the file")
         try:
-            index = Reader(memoryview(self.data[offset : offset + length])).struct()
+            index = Reader(self.data[offset : offset + length]).struct()
         except ThriftError as exc:
             raise ParquetFormatError(f"the column index is damaged: {exc}") from exc
         where = f"column index of {'.'.join(self.element.path)}"
@@ -216,33 +223,62 @@ class _Chunk:
         position, end = min(starts), min(starts) + meta.get(7, 0)
         if end > len(self.data):
             raise ParquetFormatError("a column lies outside the file")
+        values = 0
         while position < end:
+            reader = Reader(self.data[:end], position)
             try:
-                reader = Reader(memoryview(self.data[position : min(position + _MAX_HEADER, end)]))
                 header = reader.struct()
             except ThriftError as exc:
                 raise ParquetFormatError(f"a page header is damaged: {exc}") from exc
-            body = position + reader.position
-            position = body + header.get(3, 0)
-            page = header.get(5) or header.get(8) or {}
-            statistics = page.get(5) if header.get(5) else page.get(8)
-            self._bounds(statistics, f"page statistics of {'.'.join(self.element.path)}")
+            body, position = reader.position, reader.position + header.get(3, 0)
             if header.get(1) == _DICTIONARY_PAGE:
                 self._dictionary(self.data[body:position], header, meta.get(4, 0))
+            else:
+                values += self._data_page(header)
+        if values > meta.get(5, 0):
+            raise ParquetFormatError("a column has pages that no reader reads")
 
-    def _dictionary(self, raw: bytes, header: dict[int, Any], codec: int) -> None:
+    def _data_page(self, header: dict[int, Any]) -> int:
+        """Looks at the statistics; returns how many values the page has."""
+        old, new = header.get(5), header.get(8)
+        page, encoding, statistics = (new, 4, 8) if old is None else (old, 2, 5)
+        if page is None:
+            return 0
+        self._bounds(page.get(statistics), f"page statistics of {'.'.join(self.element.path)}")
+        if page.get(encoding) not in _BY_DICTIONARY:
+            self.spelled_out = True
+        return int(page.get(1, 0))
+
+    def _dictionary(self, packed: memoryview, header: dict[int, Any], codec: int) -> None:
+        size, element = header.get(2, 0), self.element
+        if size > _MAX_DICTIONARY:
+            self.spelled_out = True  # Arrow's dictionaries end at 2 GB
+        identifiers = self.record.identifiers.without_control
+        identity = identifiers.is_identity(element.path)
+        if element.is_number and not identifiers.numbers(identity=identity):
+            return  # pyarrow unpacks it, too
+        raw: memoryview | pa.Buffer = packed
         if codec:
             if codec not in _CODECS:
                 raise ParquetFormatError(f"unknown compression {codec}")
-            raw = pa.decompress(raw, header.get(2, 0), codec=_CODECS[codec], asbytes=True)
-        column = self.element.path
-        identifiers = self.record.identifiers.without_control
-        if self.element.physical == BYTES and not may_hold(raw, column, identifiers):
+            raw = pa.decompress(packed, size, codec=_CODECS[codec])
+        if not (element.is_number or _may_hold(raw, element, identifiers, identity=identity)):
             return
-        count = header.get(7, {}).get(1, 0)
-        values = plain_values(raw, count, self.element)
-        where = f"dictionary page of column {'.'.join(column)}"
-        scan_column(values, column, self.path, where, self.record)
+        values = plain_values(bytes(raw), header.get(7, {}).get(1, 0), element)
+        where = f"dictionary page of column {'.'.join(element.path)}"
+        scan_column(values, element.path, self.path, where, self.record)
+
+
+def _may_hold(
+    raw: "memoryview | pa.Buffer", element: Element, identifiers: Identifiers, *, identity: bool
+) -> bool:
+    """Whether a dictionary page of texts or binaries can hold anything of interest."""
+    if identifiers.in_binaries.found(raw):
+        return True
+    exact = identifiers.exact_binaries(identity=identity)
+    if element.physical != BYTES:
+        return bool(exact)
+    return ByteSearch(len(e).to_bytes(4, "little") + e for e in exact).found(raw)
 
 
 def scan_bound(value: Value, column: Path, path: str, where: str, record: Record) -> None:

@@ -25,6 +25,10 @@ class Element(NamedTuple):
     scale: int | None  # of decimals
     length: int  # of fixed-length bytes
 
+    @property
+    def is_number(self) -> bool:
+        return self.physical in _NUMBERS or self.scale is not None
+
 
 def decoded_bound(raw: bytes, element: Element) -> Value:
     """A lowest or highest value from statistics; None for types that name nobody."""
@@ -56,13 +60,16 @@ def plain_values(raw: bytes, count: int, element: Element) -> pa.Array:
             return pa.array([Decimal(n).scaleb(-element.scale) for n in numbers.to_pylist()])
         return numbers
     if element.physical == BYTES:
-        return _as_text(_prefixed(raw, count))
-    if element.physical == _FIXED and element.length:
-        parts = [
-            raw[i : i + element.length] for i in range(0, count * element.length, element.length)
-        ]
-        return _as_text(parts)
-    return pa.nulls(0)
+        parts = _prefixed(raw, count)
+    elif element.physical == _FIXED and element.length:
+        size = element.length
+        parts = [raw[i : i + size] for i in range(0, count * size, size)]
+    else:
+        return pa.nulls(0)
+    if element.scale is not None:
+        numbers = [int.from_bytes(part, "big", signed=True) for part in parts]
+        return pa.array([Decimal(n).scaleb(-element.scale) for n in numbers])
+    return _as_text(parts)
 
 
 def _prefixed(raw: bytes, count: int) -> list[bytes]:

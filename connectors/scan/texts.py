@@ -10,13 +10,13 @@ from typing import Any
 from urllib.parse import unquote
 
 from connectors.scan.identifiers import Identifiers
-from connectors.scan.raw import ByteSearch
 from connectors.scan.record import Record
 
 _MAX_DEPTH = 200
 _CSV_SUFFIXES = (".csv", ".tsv", ".csv.tmp")
 _BLOCK = 1 << 20
 _DELIMITERS = ",;\t|"
+_ESCAPED_LETTER = "\\u"
 csv.field_size_limit(1 << 24)  # Python's 128 KB are less than some texts are long
 
 
@@ -45,13 +45,16 @@ _NOT_TEXT = [bytes([c]) for c in (*range(9), *range(14, 27), 28, 29, 30, 31)]
 
 def scan_text(text: str, path: str, record: Record) -> None:
     """Note every identifier that the text holds."""
+    is_csv = path.lower().rstrip("!").removesuffix(".gz").endswith(_CSV_SUFFIXES)
+    if not is_csv and not _may_name(text, record.identifiers):
+        return
     document = _json(text)
     if document is not None:
         scan_json(document, (), path, record)
         return
-    if path.lower().rstrip("!").removesuffix(".gz").endswith(_CSV_SUFFIXES):
+    if is_csv:
         _scan_csv(text, path, record)
-    search = _line_search(record.identifiers.without_control)
+    search = record.identifiers.without_control.in_texts
     for block in _blocks(text):
         promising = search.found(block.encode(errors="replace"))
         for line in block.splitlines():
@@ -62,6 +65,16 @@ def scan_text(text: str, path: str, record: Record) -> None:
                 _scan_line(line, path, "text", record)
 
 
+def _may_name(text: str, identifiers: Identifiers) -> bool:
+    """False where neither the text nor any document in it holds an identifier: they have to be as
+    they were written, and JSON may write any letter as an escape."""
+    return (
+        not identifiers.are_verbatim_in_json
+        or _ESCAPED_LETTER in text
+        or identifiers.in_bytes.found(text.encode(errors="replace"))
+    )
+
+
 def _blocks(text: str) -> Iterator[str]:
     """The text in pieces of whole lines: all lines at once would take many times its size."""
     start = 0
@@ -69,12 +82,6 @@ def _blocks(text: str) -> Iterator[str]:
         end = text.find("\n", start + _BLOCK) + 1 or len(text)
         yield text[start:end]
         start = end
-
-
-def _line_search(identifiers: Identifiers) -> ByteSearch:
-    """What is in every text in which `_scan_line` would find something."""
-    patterns = [*identifiers.fragments_and_names, *identifiers.cut_fragments]
-    return ByteSearch(pattern.encode() for pattern in patterns)
 
 
 def _json(text: str) -> Any:
@@ -91,11 +98,7 @@ def _json(text: str) -> Any:
 def scan_json(value: Any, keys: tuple[str, ...], path: str, record: Record) -> None:
     """Note identifiers among the keys and values of a decoded JSON value."""
     if isinstance(value, dict):
-        where = f"JSON key in {_named(keys)}"
-        for key, inner in value.items():
-            record.hits(_in_key(str(key), record.identifiers), path, where)
-            if len(keys) < _MAX_DEPTH:
-                scan_json(inner, (*keys, str(key)), path, record)
+        _scan_object(value, keys, path, record)
     elif isinstance(value, list):
         for inner in value:
             scan_json(inner, keys, path, record)
@@ -104,6 +107,14 @@ def scan_json(value: Any, keys: tuple[str, ...], path: str, record: Record) -> N
     elif isinstance(value, int | float) and not isinstance(value, bool):
         where = f"JSON value of {_named(keys)}"
         record.hits(record.identifiers.of_number(value, keys), path, where, column=keys)
+
+
+def _scan_object(value: dict[Any, Any], keys: tuple[str, ...], path: str, record: Record) -> None:
+    for key, inner in value.items():
+        if found := record.identifiers.in_key(str(key)):
+            record.hits(found, path, f"JSON key in {_named(keys)}")
+        if len(keys) < _MAX_DEPTH:
+            scan_json(inner, (*keys, str(key)), path, record)
 
 
 def _scan_string(value: str, keys: tuple[str, ...], path: str, record: Record) -> None:
@@ -118,11 +129,6 @@ def _scan_string(value: str, keys: tuple[str, ...], path: str, record: Record) -
     else:
         _scan_line(value, path, where, record)
     record.cuts(record.identifiers.cut(value), path, where)
-
-
-def _in_key(key: str, identifiers: Identifiers) -> Iterator[Any]:
-    whole = identifiers.of_text(key, (), declared=True)
-    yield from whole or identifiers.within(key)
 
 
 def _named(keys: tuple[str, ...]) -> str:

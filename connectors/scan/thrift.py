@@ -85,7 +85,12 @@ class Reader:
             raise ThriftError("a list is longer than its bytes")
 
     def _byte(self) -> int:
-        return self._take(1)[0]
+        try:
+            byte = self.data[self.position]
+        except IndexError as exc:
+            raise ThriftError("the bytes break off") from exc
+        self.position += 1
+        return byte
 
     def _take(self, size: int) -> "bytes | memoryview":
         end = self.position + size
@@ -96,15 +101,15 @@ class Reader:
         return taken
 
     def _unsigned(self) -> int:
-        result = shift = 0
-        while True:
-            byte = self._byte()
-            result |= (byte & 0x7F) << shift
-            if not byte & 0x80:
-                return result
-            shift += 7
+        byte = self._byte()
+        result, shift = byte & 0x7F, 7
+        while byte & 0x80:
             if shift > 70:
                 raise ThriftError("a number is too long")
+            byte = self._byte()
+            result |= (byte & 0x7F) << shift
+            shift += 7
+        return result
 
     def _signed(self) -> int:
         number = self._unsigned()

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from unittest import mock
 
 import polars as pl
 import pytest
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 
 from connectors.adapters.base import Findings, StoreError
 from connectors.adapters.delta import DeltaStore
-from connectors.index import SubjectIndex
+from connectors.index import SubjectIndex, segment
 from connectors.index.terms import column_terms, is_exact, kind_of, sought_terms, spelled
 from connectors.people import identifier_text, person_rows
 from tests.connectors.builders import (
@@ -292,15 +294,15 @@ def test_columns_that_it_does_not_cover_are_not_looked_up(tmp_path: Path) -> Non
 def test_a_damaged_segment_is_built_anew(tmp_path: Path, damage: str) -> None:
     opened, index = plain_table(tmp_path / "t"), index_at(tmp_path)
     build(opened, index)
-    segment = sorted(index.folder.glob("*.segment"))[0]
-    body = segment.read_bytes()
+    damaged = sorted(index.folder.glob("*.segment"))[0]
+    body = damaged.read_bytes()
     flipped = body[:-1] + bytes([body[-1] ^ 1])
     broken = {"cut": body[:-1], "emptied": b"", "flipped": flipped, "text": b"none of ours" * 9}
-    segment.write_bytes(broken[damage])
+    damaged.write_bytes(broken[damage])
     if damage != "flipped":  # a lookup does not read it all; the next build does
         both_ways(opened, index, PERSON)
     assert build(opened, index) == 1
-    assert segment.read_bytes() == body
+    assert damaged.read_bytes() == body
 
 
 def test_a_build_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -350,6 +352,35 @@ def test_a_file_that_cannot_be_read_is_told_as_without_an_index(tmp_path: Path) 
         opened.find_subject(PERSON)
 
 
+spread_evenly = st.integers(0, 2**64 - 1)
+side_by_side = (
+    st.integers(0, 300) | st.integers(2**63, 2**63 + 300) | st.integers(2**64 - 9, 2**64 - 1)
+)
+
+
+@given(
+    st.dictionaries(spread_evenly | side_by_side, st.integers(1, 70_000), max_size=400), st.data()
+)
+@settings(max_examples=60)
+def test_a_segment_knows_the_rows_of_its_hashes_and_of_no_others(
+    held: dict[int, int], data: st.DataObject
+) -> None:
+    """However they are spread: a lookup begins where an evenly spread one would stand."""
+    entries = pl.DataFrame(
+        sorted(held.items()), schema={"hash": pl.UInt64, "rows": pl.UInt32}, orient="row"
+    )
+    others = data.draw(st.lists(spread_evenly | side_by_side, max_size=20))
+    with TemporaryDirectory() as folder, mock.patch.object(segment, "_SPREAD", 2):
+        path = Path(folder) / "a"
+        path.write_bytes(segment.written({"customer_id": "String"}, entries))
+        with segment.opened(str(path)) as found:
+            assert found is not None
+            assert found.whole
+            assert [found.rows_with([h]) for h in held] == list(held.values())
+            assert [found.rows_with([h]) for h in others] == [held.get(h, 0) for h in others]
+            assert found.rows_with(held) == sum(held.values())
+
+
 # The index holds personal data
 
 
@@ -392,4 +423,5 @@ def test_it_says_nothing_without_its_key(tmp_path: Path) -> None:
     _, found = both_ways(opened, other, PERSON)
     assert not found.method.startswith("by index"), "with another key it knows no file"
     build(opened, other)
-    assert other.segment(next(iter(index.folder.glob("*.segment"))).stem)
+    with other.segment(next(iter(index.folder.glob("*.segment"))).stem) as its_own:
+        assert its_own

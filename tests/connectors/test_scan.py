@@ -310,9 +310,53 @@ def test_letters_outside_ascii_are_found_in_any_case(
     assert ("a.parquet", "column memo") in places(scan(tmp_path, ["иванов"]))
 
 
-def test_text_with_escapes_is_decoded_before_it_is_compared(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text('{"memo": "ann.archer\\u0040mail.example"}')
-    assert not scan(tmp_path, [EMAIL]).clean
+@pytest.mark.parametrize(
+    ("needle", "written"),
+    [
+        (EMAIL, "ann.archer\\u0040mail.example"),
+        (EMAIL, "\\u0061NN.ARCHER@mail.example"),
+        (EMAIL, f" {EMAIL.upper()}\\n"),
+        ("jürgen.müller@web.example", "j\\u00fcrgen.m\\u00fcller@web.example"),
+        ("ann/archer@mail.example", "ann\\/archer@mail.example"),
+        ("ann/archer@mail.example", "ann/archer@mail.example"),
+        ('ann "archer" of leeds', 'ann \\"archer\\" of leeds'),
+        ("leeds\\ann.archer", "leeds\\\\ann.archer"),
+        ("ann\tarcher", "ann\\tarcher"),
+        ("anna", "anna"),
+        ("anna", "\\u0061nna"),
+        ("12345678", "12345678"),
+    ],
+)
+@pytest.mark.parametrize(
+    "document", ['{"memo": "%s"}', '{"n": 1}\n{"n": 2, "memo": ["%s"]}\n', '{"%s": 1}']
+)
+def test_text_with_escapes_is_decoded_before_it_is_compared(
+    tmp_path: Path, needle: str, written: str, document: str
+) -> None:
+    body = document % written
+    (tmp_path / "a.json").write_text(body)
+    assert any("JSON" in where for _, where in places(scan(tmp_path, [needle])))
+    nested = json.dumps({"add": {"stats": body.splitlines()[-1]}})
+    (tmp_path / "a.json").write_text(nested)
+    assert any("JSON" in where for _, where in places(scan(tmp_path, [needle])))
+    (tmp_path / "a.json").write_text(document % "nobody\\u0040mail.example")
+    assert scan(tmp_path, [needle]).clean
+
+
+@pytest.mark.parametrize("written", ["12345678", "12345678.0", "1.2345678e7", '"+0012345678"'])
+def test_a_long_number_is_found_in_json_however_it_is_written(tmp_path: Path, written: str) -> None:
+    (tmp_path / "a.json").write_text('{"customer_id": ' + written + "}")
+    assert not scan(tmp_path, ["12345678"]).clean
+    assert not scan(tmp_path, ["0012345678"]).clean
+    assert scan(tmp_path, ["12345679"]).clean
+
+
+def test_a_survivor_in_lines_of_json_proves_the_scan(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"email": "bob@mail.example"}\n{"email": "x@y.example"}\n')
+    assert scan(tmp_path, [EMAIL], control=("email", "bob@mail.example")).clean
+    (tmp_path / "a.jsonl").write_text('{"email": "bob\\u0040mail.example"}\n')
+    assert scan(tmp_path, [EMAIL], control=("email", "bob@mail.example")).clean
+    assert not scan(tmp_path, [EMAIL], control=("email", "eve@mail.example")).clean
 
 
 # Packed files.

@@ -68,9 +68,10 @@ def physical_targets(history: History, entries: Sequence[FileEntry]) -> list[Tar
     versions: dict[str, list[str]] = {}
     partitions: dict[str, Mapping[str, str | None]] = {}
     for snapshot in history.snapshots:
-        for file in snapshot.files.values():
-            versions.setdefault(file.path, []).append(str(snapshot.version))
-            partitions[file.path] = file.partition_values
+        version = str(snapshot.version)
+        for path, file in snapshot.files.items():
+            versions.setdefault(path, []).append(version)
+            partitions[path] = file.partition_values
     targets = []
     others = nested_tables(entries)
     for path, entry in present.items():
@@ -102,7 +103,7 @@ class Search:
         self.subject_columns = list(dict.fromkeys([*subject_columns, *self.needles]))
         # A column may have had other types or physical names in older versions: keep them all.
         self.columns: dict[str, set[Column]] = {}
-        for snapshot in history.snapshots:
+        for snapshot in {id(s.metadata): s for s in history.snapshots}.values():
             for name in self.subject_columns:
                 if column := snapshot.column(name):
                     self.columns.setdefault(name, set()).add(column)
@@ -329,8 +330,6 @@ def _matches(
     for others that cannot."""
 
     def match(target: Target) -> FileMatch | None:
-        if (known := indexed.matches.get(target.path)) is not None:
-            return known
         try:
             return search.file(target)
         except StoreError:
@@ -340,7 +339,10 @@ def _matches(
 
     pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="find")
     try:
-        yield from zip(targets, pool.map(match, targets), strict=True)
+        read = pool.map(match, [t for t in targets if t.path not in indexed.matches])
+        for target in targets:
+            known = indexed.matches.get(target.path)
+            yield target, next(read) if known is None else known
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -12,11 +12,19 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from connectors.adapters.base import StoreError, StoreNotFoundError
-from connectors.adapters.delta.snapshot import Action, DataFile, History, Snapshot, is_absolute
+from connectors.adapters.delta.snapshot import (
+    Action,
+    DataFile,
+    History,
+    Snapshot,
+    is_absolute,
+    vector_path,
+)
 from connectors.storage import Folder
 
 LOG = "_delta_log"
@@ -174,7 +182,7 @@ class _Replay:
             return []
         try:
             lines = self.folder.read(f"{LOG}/{name}").splitlines()
-            actions = [json.loads(line) for line in lines if line.strip()]
+            actions = [_parsed(line) for line in lines if line.strip()]
         except (OSError, ValueError) as exc:
             raise StoreError(
                 f"The log file {LOG}/{name} of {self.folder.root} cannot be read: it is damaged or "
@@ -207,7 +215,7 @@ class _Replay:
                 self.changes.setdefault(path_of(cdc), []).append(version)
             elif remove := action.get("remove"):
                 self.removed.add(path_of(remove))
-                if vector := _data_file(remove).vector_path:
+                if vector := vector_path(remove.get("deletionVector")):
                     self.removed.add(vector)
                 when = _time(remove.get("deletionTimestamp") or 0)
                 self.newest_removal = max(self.newest_removal or when, when)
@@ -225,7 +233,7 @@ class _Replay:
         try:
             if path.endswith(".json"):
                 for line in self.folder.read(path).splitlines():
-                    yield json.loads(line)
+                    yield _parsed(line)
                 return
             with self.folder.opened(path) as location, pq.ParquetFile(location) as file:
                 wanted = [name for name in _ACTIONS if name in file.schema_arrow.names]
@@ -242,7 +250,7 @@ class _Replay:
 def path_of(action: Action) -> str:
     """The file that an action of a log speaks of, relative to the table unless it is absolute."""
     raw = str(action["path"])
-    return raw if is_absolute(raw) else unquote(raw)
+    return unquote(raw) if "%" in raw and not is_absolute(raw) else raw
 
 
 def _data_file(action: Action) -> DataFile:
@@ -250,21 +258,18 @@ def _data_file(action: Action) -> DataFile:
         path=path_of(action),
         bytes=int(action.get("size") or 0),
         partition_values=dict(action.get("partitionValues") or {}),
-        stats=_stats(action),
+        said=action.get("stats") or action.get("stats_parsed"),
         deletion_vector=action.get("deletionVector"),
         raw_path=str(action["path"]),
     )
 
 
-def _stats(action: Action) -> dict[str, Any]:
-    stats: Any = action.get("stats")
-    if isinstance(stats, str) and stats:
-        try:
-            stats = json.loads(stats)
-        except ValueError:
-            return {}
-    stats = stats or action.get("stats_parsed")
-    return stats if isinstance(stats, dict) else {}
+def _parsed(line: bytes) -> Action:
+    try:
+        action: Action = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        action = json.loads(line)  # which takes NaN and larger numbers, as some writers' do
+    return action
 
 
 def _time(milliseconds: Any) -> datetime:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 Action = Mapping[str, Any]
@@ -17,11 +18,23 @@ class DataFile:
     path: str  # relative to the table, decoded
     bytes: int
     partition_values: Mapping[str, str | None]
-    stats: Mapping[str, Any]  # what the writer said of its content; empty if nothing
+    said: "str | Mapping[str, Any] | None"  # what the writer said of its content, JSON or parsed
     deletion_vector: Mapping[str, Any] | None
     raw_path: str  # as the log spells it
 
     @property
+    def stats(self) -> Mapping[str, Any]:
+        """What the writer said of its content; empty if nothing. Parsed when it is asked for: of
+        all files of all versions it would be the most of what a history takes."""
+        said: Any = self.said
+        if isinstance(said, str):
+            try:
+                said = json.loads(said)
+            except ValueError:
+                return {}
+        return said if isinstance(said, dict) else {}
+
+    @cached_property
     def rows(self) -> int | None:
         """Physical rows, as the writer said."""
         count = self.stats.get("numRecords")
@@ -30,7 +43,8 @@ class DataFile:
     def range_of(self, column: str) -> tuple[Any, Any] | None:
         """The lowest and the highest value of a column (its physical name, a dot leads into
         structs); None where the writer did not say. Long texts may be cut."""
-        lowest, highest = self.stats.get("minValues"), self.stats.get("maxValues")
+        stats = self.stats
+        lowest, highest = stats.get("minValues"), stats.get("maxValues")
         for name in column.split("."):
             lowest = lowest.get(name) if isinstance(lowest, dict) else None
             highest = highest.get(name) if isinstance(highest, dict) else None
@@ -43,14 +57,7 @@ class DataFile:
 
     @property
     def vector_path(self) -> str | None:
-        """The file that holds the deletion vector; None for one inside the log or far away."""
-        vector = self.deletion_vector
-        if not vector or vector["storageType"] != "u":
-            return None
-        text = str(vector["pathOrInlineDv"])
-        prefix, encoded = text[:-20], text[-20:]
-        name = f"deletion_vector_{_uuid_of(encoded)}.bin"
-        return f"{prefix}/{name}" if prefix else name
+        return vector_path(self.deletion_vector)
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,16 @@ class History:
                 if file.vector_path:
                     named.add(file.vector_path)
         return named
+
+
+def vector_path(vector: Mapping[str, Any] | None) -> str | None:
+    """The file that holds a deletion vector; None for one inside the log or far away."""
+    if not vector or vector["storageType"] != "u":
+        return None
+    text = str(vector["pathOrInlineDv"])
+    prefix, encoded = text[:-20], text[-20:]
+    name = f"deletion_vector_{_uuid_of(encoded)}.bin"
+    return f"{prefix}/{name}" if prefix else name
 
 
 def physical_name(column: Mapping[str, Any]) -> str:
