@@ -24,7 +24,8 @@ _GRACE = (
 )
 _HISTORY = (
     "history = keep",
-    "older versions stay readable without the erased, their files and the log are rewritten; "
+    "older versions stay readable without the erased, their files and the table's log or "
+    "metadata are rewritten (of Iceberg tables in SQL catalogs only); "
     "purge, the default, cuts them off",
 )
 _DIALECT = (
@@ -79,6 +80,7 @@ KINDS: dict[str, KindHelp] = {
             ("catalog = default", "its name, where a database holds several"),
             _SIGN_IN,
             *_S3,
+            _HISTORY,
             _GRACE,
             _UNRELATED,
         ),

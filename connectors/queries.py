@@ -231,6 +231,8 @@ OPENERS: dict[str, Opener] = {
 }
 
 
+# Whose stores can keep older versions through an erasure.
+HISTORY_KINDS = (Connector.Kind.DELTA.value, Connector.Kind.ICEBERG.value)
 INDEXED_KINDS = (Connector.Kind.DELTA.value,)  # whose stores take a subject index
 
 
@@ -390,7 +392,7 @@ def erase_mode(kind: str, options: Mapping[str, Any]) -> str:
         return "purge"
     if history != "keep":
         raise OptionError(f'The option "history" is "purge" or "keep", not "{history}".')
-    if kind != Connector.Kind.DELTA:
+    if kind not in HISTORY_KINDS:
         raise OptionError(
             f"{Connector.Kind(kind).label} stores cannot keep older versions through an erasure. "
             'Leave the option "history" out: they are purged.'
