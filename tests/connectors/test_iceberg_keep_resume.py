@@ -1,5 +1,6 @@
 """An erasure that keeps an Iceberg table's history, and is killed or beaten by other writers."""
 
+from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree, rmtree
 
@@ -99,29 +100,38 @@ def test_running_a_finished_erasure_again_changes_nothing(tmp_path: Path) -> Non
     assert disk(folder(lake)) == before
 
 
-@pytest.mark.parametrize("instant", ["before the look", "after the look"])
-def test_a_commit_during_the_erasure_wins_and_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instant: str
+@pytest.fixture
+def beaten(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], None]], None]:
+    """Let another writer commit right before or after our look at the table that we exchange."""
+
+    def beat(instant: str, writer: Callable[[], None]) -> None:
+        name = {"before": "commit_table", "after": "_write_metadata"}[instant]
+        real = getattr(SqlCatalog, name)
+
+        def late(*args: object, **kwargs: object) -> object:
+            monkeypatch.undo()
+            if instant == "before":
+                writer()
+                return real(*args, **kwargs)
+            answer = real(*args, **kwargs)
+            writer()
+            return answer
+
+        made = late if instant == "before" else staticmethod(late)
+        monkeypatch.setattr(SqlCatalog, name, made)
+
+    return beat
+
+
+@pytest.mark.parametrize("instant", ["before", "after"])
+def test_a_commit_to_the_main_branch_during_the_erasure_outdates_the_plan(
+    tmp_path: Path, beaten: Callable[[str, Callable[[], None]], None], instant: str
 ) -> None:
-    """Before or after our look at the table that we are about to exchange."""
     lake = table_with_person(tmp_path)
     opened = store(lake)
     plan = planned(opened)
-    name = "commit_table" if instant == "before the look" else "_write_metadata"
-    real = getattr(SqlCatalog, name)
-
-    def late(*args: object, **kwargs: object) -> object:
-        monkeypatch.undo()
-        if name == "commit_table":
-            append(lake, customers(900, 903), branch="clean")
-            return real(*args, **kwargs)
-        answer = real(*args, **kwargs)
-        append(lake, customers(900, 903), branch="clean")
-        return answer
-
-    made = late if name == "commit_table" else staticmethod(late)
-    monkeypatch.setattr(SqlCatalog, name, made)
-    with pytest.raises(PlanOutdatedError, match="in the meantime"):
+    beaten(instant, lambda: append(lake, customers(900, 903)))
+    with pytest.raises(PlanOutdatedError, match="since the plan was made"):
         opened.erase(plan, PERSON)
     before = every_snapshot(lake)
     assert len(before) == 5
@@ -129,6 +139,35 @@ def test_a_commit_during_the_erasure_wins_and_loses_nothing(
     erase(opened)
     assert rows(every_snapshot(lake), before) == others(before)
     assert clean(opened)
+
+
+@pytest.mark.parametrize("instant", ["before", "after"])
+def test_a_commit_that_leaves_the_plan_true_is_erased_around(
+    tmp_path: Path, beaten: Callable[[str, Callable[[], None]], None], instant: str
+) -> None:
+    lake = table_with_person(tmp_path)
+    opened = store(lake)
+    plan = planned(opened)
+    before = every_snapshot(lake)
+    beaten(instant, lambda: append(lake, customers(900, 903), branch="clean"))
+    opened.erase(plan, PERSON)
+    opened.purge_history(plan)
+    now = every_snapshot(lake)
+    assert rows(now, before) == others(before)
+    assert now[metadata(lake).refs["clean"].snapshot_id].height == 20 + 3
+    assert clean(opened)
+
+
+def test_the_person_in_a_commit_during_the_erasure_outdates_the_plan(
+    tmp_path: Path, beaten: Callable[[str, Callable[[], None]], None]
+) -> None:
+    lake = table_with_person(tmp_path)
+    opened = store(lake)
+    plan = planned(opened)
+    beaten("before", lambda: append(lake, customers(900, 903, person(7)), branch="clean"))
+    with pytest.raises(PlanOutdatedError, match="which the plan does not name"):
+        opened.erase(plan, PERSON)
+    assert not [p for p in disk(folder(lake)) if "vestige-" in p]
 
 
 def test_writers_that_commit_before_and_during_the_purge_lose_nothing(

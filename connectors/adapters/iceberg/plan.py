@@ -14,8 +14,8 @@ from connectors.folders import masked
 
 WRITABLE_FORMAT = 2
 NO_RESTATING = (
-    "A REST catalog takes no change of snapshots that exist, so older snapshots cannot be kept in "
-    "one: leave out history = keep."
+    "A REST catalog takes no change of snapshots that exist, so the older ones of its tables "
+    'cannot be kept: leave out "history = keep", and they are purged.'
 )
 _OTHERWISE = "or plan with purge"
 

@@ -24,7 +24,7 @@ from connectors.adapters.base import (
     StoreVersion,
     silent,
 )
-from connectors.adapters.iceberg.catalog import opened
+from connectors.adapters.iceberg.catalog import CommitLostError, opened
 from connectors.adapters.iceberg.erase import Erasure
 from connectors.adapters.iceberg.find import Search
 from connectors.adapters.iceberg.keep import KeepingErasure
@@ -182,10 +182,21 @@ class IcebergStore:
 
         Raises PlanOutdatedError (nothing was changed), ResidueError, StoreError.
         """
-        with self._locked() as view:
+        attempts = _ATTEMPTS if plan.mode == "keep_history" else 1
+        with self._locked():
+            while True:
+                attempts -= 1
+                try:
+                    return self._erased(plan, needles, progress or silent)
+                except CommitLostError:  # it may have left the plan true: the next look tells
+                    if not attempts:
+                        raise
+
+    def _erased(self, plan: ErasePlan, needles: Needles, progress: Progress) -> Erased:
+        kind = KeepingErasure if plan.mode == "keep_history" else Erasure
+        with self._view() as view:
             person = Person(view, self.subject_columns, needles)
-            kind = KeepingErasure if plan.mode == "keep_history" else Erasure
-            return kind(view, person, plan, progress or silent).run()
+            return kind(view, person, plan, progress).run()
 
     def purge_history(self, plan: ErasePlan, progress: Progress | None = None) -> Erased:
         """Remove every snapshot but the clean heads, unless history is kept, and all that only the
