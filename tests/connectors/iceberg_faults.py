@@ -1,5 +1,9 @@
 """Erasures in Iceberg tables that end in the middle, at whatever step one asks for."""
 
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,3 +97,23 @@ def ends_of_runs(steps: list[str]) -> list[int]:
 def kind_of(path: str) -> str:
     """What a file is, whatever its name in one run."""
     return f"{path.rpartition('/')[0]} {path.rpartition('.')[2]} {'snap-' in path}"
+
+
+_CHILD = """
+import json, os, signal, sys
+from pathlib import Path
+import pytest
+from connectors.adapters.base import ErasePlan
+from tests.connectors.iceberg_faults import dying_at, erase_and_purge, hooked
+lake, step, plan = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
+plan = ErasePlan(**{k: tuple(v) if isinstance(v, list) else v for k, v in plan.items()})
+hooked(pytest.MonkeyPatch(), dying_at(step, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+erase_and_purge(lake, plan)
+"""
+
+
+def kill_at(step: int, lake: Path, plan: ErasePlan) -> None:
+    """Carry out the plan in a process of its own, which the system kills there."""
+    arguments = [str(lake), str(step), json.dumps(vars(plan))]
+    died = subprocess.run([sys.executable, "-c", _CHILD, *arguments], check=False, timeout=120)
+    assert died.returncode == -signal.SIGKILL

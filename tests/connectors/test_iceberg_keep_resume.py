@@ -27,6 +27,7 @@ from tests.connectors.iceberg_faults import (
     ends_of_runs,
     erase_and_purge,
     hooked,
+    kill_at,
     killed,
     kind_of,
 )
@@ -86,6 +87,18 @@ def test_killed_at_any_step_every_snapshot_reads_and_a_second_run_ends_the_same(
 
 def rows_by_snapshot(lake: Path, only: dict[int, object]) -> dict[int, object]:
     return {number: frame for number, frame in every_snapshot(lake).items() if number in only}
+
+
+@pytest.mark.parametrize("step", [6, 12])
+def test_a_worker_killed_by_the_system_is_resumed(tmp_path: Path, step: int) -> None:
+    lake = table_with_person(tmp_path)
+    before = every_snapshot(lake)
+    plan = planned(store(lake))
+    kill_at(step, lake, plan)
+    assert others(rows_by_snapshot(lake, before)) == others(before)
+    resumed = erase_and_purge(lake, plan)
+    assert rows(every_snapshot(lake), before) == others(before)
+    assert clean(resumed)
 
 
 def test_running_a_finished_erasure_again_changes_nothing(tmp_path: Path) -> None:

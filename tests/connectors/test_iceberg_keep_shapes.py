@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.manifest import DataFileContent
+from pyiceberg.schema import Schema
 from pyiceberg.table.statistics import BlobMetadata, StatisticsFile
 from pyiceberg.transforms import BucketTransform, IdentityTransform, TruncateTransform
-from pyiceberg.types import LongType
+from pyiceberg.types import LongType, NestedField
 
 from connectors.adapters.base import ErasePlan, OptionError, StoreError
 from connectors.adapters.iceberg import IcebergStore
@@ -66,6 +67,25 @@ def test_partitions_that_name_the_person_go_with_their_folders(tmp_path: Path, p
             gone = int(was["added-data-files"] or 0) - int(now["added-data-files"] or 0)
             left = int(was["changed-partition-count"] or 0) - gone
             assert now["changed-partition-count"] == str(left)
+
+
+def test_counts_that_equal_a_short_identifier_are_not_the_persons(tmp_path: Path) -> None:
+    """Customer 4, in a table with a field 4 in its schema, which has four rows in the end."""
+    schema = Schema(NestedField(1, "customer_id", LongType()), NestedField(4, "n", LongType()))
+    lake = make(tmp_path, schema, partitioned((1, IdentityTransform(), "buyer")))
+    append(lake, [{"customer_id": n, "n": 4} for n in (4, 5, 6, 7, 8)])
+    opened, needles = store(lake, ("customer_id",)), {"customer_id": ["00004"]}
+    plan = opened.plan_erase(opened.find_subject(needles), mode="keep_history")
+    opened.erase(plan, needles)
+    opened.purge_history(plan)
+    first, second = metadata(lake).snapshots
+    for snapshot in (first, second):
+        assert snapshot.summary is not None
+        assert snapshot.summary["total-records"] == "4"
+        with table(lake) as loaded:
+            found = loaded.scan(snapshot_id=snapshot.snapshot_id).to_arrow()
+            assert sorted(found["customer_id"].to_pylist()) == [5, 6, 7, 8]
+    assert clean(opened, needles)
 
 
 @pytest.mark.parametrize("codec", ["uncompressed", "gzip", "zstd"])

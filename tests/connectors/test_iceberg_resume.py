@@ -1,11 +1,7 @@
 """An erasure that is killed, beaten by another writer or out of space harms nothing and goes on."""
 
-import json
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from shutil import copytree, rmtree
 
@@ -35,6 +31,7 @@ from tests.connectors.iceberg_faults import (
     ends_of_runs,
     erase_and_purge,
     hooked,
+    kill_at,
     killed,
     kind_of,
 )
@@ -88,27 +85,12 @@ def test_killed_at_any_step_and_run_again_the_erasure_ends_the_same(
         assert sorted(map(kind_of, left)) == sorted(map(kind_of, files)), name
 
 
-_CHILD = """
-import json, os, signal, sys
-from pathlib import Path
-import pytest
-from connectors.adapters.base import ErasePlan
-from tests.connectors.iceberg_faults import dying_at, erase_and_purge, hooked
-lake, step, plan = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
-plan = ErasePlan(**{k: tuple(v) if isinstance(v, list) else v for k, v in plan.items()})
-hooked(pytest.MonkeyPatch(), dying_at(step, lambda: os.kill(os.getpid(), signal.SIGKILL)))
-erase_and_purge(lake, plan)
-"""
-
-
 @pytest.mark.parametrize("step", [4, 20])
 def test_a_worker_killed_by_the_system_is_resumed(tmp_path: Path, step: int) -> None:
     lake = table_with_person(tmp_path)
     expected = {b: without_person(rows_of(lake, b)).to_dicts() for b in BRANCHES}
     plan = planned(store(lake))
-    arguments = [str(lake), str(step), json.dumps(vars(plan))]
-    died = subprocess.run([sys.executable, "-c", _CHILD, *arguments], check=False, timeout=120)
-    assert died.returncode == -signal.SIGKILL
+    kill_at(step, lake, plan)
     resumed = erase_and_purge(lake, plan)
     assert state(lake) == expected
     assert clean(resumed)

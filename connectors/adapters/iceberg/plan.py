@@ -110,17 +110,17 @@ class Planning:
     def _lasting_metadata(self) -> set[str]:
         """Manifests and lists that do not have to be written anew."""
         read = read_paths(self.view)
-        lasting: set[str] = set()
+        known: dict[str, bool] = {}
         for snapshot in self.view.snapshots:
-            manifests = self.view.manifests(snapshot)
-            whole = [
-                manifest.manifest_path
-                for manifest in manifests
-                if not any(
-                    is_outdated(self.view, entry, self.affected, read)
-                    for entry in self.view.entries(manifest)
-                )
-            ]
-            lists = [snapshot.manifest_list] if len(whole) == len(manifests) else []
-            lasting |= self.view.inside([*whole, *lists])
-        return lasting
+            for manifest in self.view.manifests(snapshot):
+                if manifest.manifest_path not in known:
+                    known[manifest.manifest_path] = not any(
+                        is_outdated(self.view, entry, self.affected, read)
+                        for entry in self.view.entries(manifest)
+                    )
+        lists = [
+            snapshot.manifest_list
+            for snapshot in self.view.snapshots
+            if all(known[m.manifest_path] for m in self.view.manifests(snapshot))
+        ]
+        return self.view.inside([*lists, *(path for path, lasts in known.items() if lasts)])
