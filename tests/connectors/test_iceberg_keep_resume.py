@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree, rmtree
 
+import polars as pl
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
@@ -76,7 +77,7 @@ def test_killed_at_any_step_every_snapshot_reads_and_a_second_run_ends_the_same(
             with pytest.raises(KilledError):
                 erase_and_purge(lake, plan)
         name = f"killed before step {step}, {steps[step]}"
-        assert others(rows_by_snapshot(lake, before)) == others(before), name
+        assert others(still(lake, before)) == others(before), name
         resumed = erase_and_purge(lake, plan)
         assert rows(every_snapshot(lake), before) == others(before), name
         found = identity(metadata(lake))
@@ -85,8 +86,9 @@ def test_killed_at_any_step_every_snapshot_reads_and_a_second_run_ends_the_same(
         assert sorted(kind_of(p) for p in disk(lake)) == kinds, name
 
 
-def rows_by_snapshot(lake: Path, only: dict[int, object]) -> dict[int, object]:
-    return {number: frame for number, frame in every_snapshot(lake).items() if number in only}
+def still(lake: Path, before: dict[int, pl.DataFrame]) -> dict[int, pl.DataFrame]:
+    """The snapshots from before, as they read now."""
+    return {number: frame for number, frame in every_snapshot(lake).items() if number in before}
 
 
 @pytest.mark.parametrize("step", [6, 12])
@@ -95,7 +97,7 @@ def test_a_worker_killed_by_the_system_is_resumed(tmp_path: Path, step: int) -> 
     before = every_snapshot(lake)
     plan = planned(store(lake))
     kill_at(step, lake, plan)
-    assert others(rows_by_snapshot(lake, before)) == others(before)
+    assert others(still(lake, before)) == others(before)
     resumed = erase_and_purge(lake, plan)
     assert rows(every_snapshot(lake), before) == others(before)
     assert clean(resumed)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyiceberg.manifest import DataFileContent
 from pyiceberg.schema import Schema
-from pyiceberg.table.statistics import BlobMetadata, StatisticsFile
+from pyiceberg.table.statistics import StatisticsFile
 from pyiceberg.transforms import BucketTransform, IdentityTransform, TruncateTransform
 from pyiceberg.types import LongType, NestedField
 
@@ -149,10 +149,8 @@ def test_older_schemas_and_specs_stay_those_of_their_snapshots(tmp_path: Path) -
     for number, found in before.items():
         kept = [r for r in found if r["customer_id"] != PERSON["customer_id"][0]]
         assert sorted(now[number], key=str) == sorted(kept, key=str)
-    found = metadata(lake)
-    assert {s.snapshot_id: s.schema_id for s in found.snapshots if s.snapshot_id in schemas} == (
-        schemas
-    )
+    left = metadata(lake).snapshots
+    assert {s.snapshot_id: s.schema_id for s in left if s.snapshot_id in schemas} == (schemas)
     assert clean(opened_store, needles)
 
 
@@ -164,19 +162,20 @@ def test_statistics_of_rows_that_are_gone_go_and_others_stay(tmp_path: Path) -> 
         for snapshot in (head, first):
             path = folder(lake) / "metadata" / f"{snapshot.snapshot_id}.stats"
             path.write_bytes(b'PFA1PFA1{"blobs":[]}')
-            file = StatisticsFile(
-                snapshot_id=snapshot.snapshot_id,
-                statistics_path=f"file://{path}",
-                file_size_in_bytes=path.stat().st_size,
-                file_footer_size_in_bytes=10,
-                blob_metadata=[
-                    BlobMetadata(
-                        type="apache-datasketches-theta-v1",
-                        snapshot_id=snapshot.snapshot_id,
-                        sequence_number=1,
-                        fields=[1],
-                    )
-                ],
+            blob = {
+                "type": "apache-datasketches-theta-v1",
+                "snapshot-id": snapshot.snapshot_id,
+                "sequence-number": 1,
+                "fields": [1],
+            }
+            file = StatisticsFile.model_validate(
+                {
+                    "snapshot-id": snapshot.snapshot_id,
+                    "statistics-path": f"file://{path}",
+                    "file-size-in-bytes": path.stat().st_size,
+                    "file-footer-size-in-bytes": 10,
+                    "blob-metadata": [blob],
+                }
             )
             with opened.update_statistics() as update:
                 update.set_statistics(file)
