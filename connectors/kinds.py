@@ -27,6 +27,11 @@ _HISTORY = (
     "older versions stay readable without the erased, their files and the log are rewritten; "
     "purge, the default, cuts them off",
 )
+_SNAPSHOTS = (
+    "history = keep",
+    "every snapshot stays readable without the erased, their files and the metadata are rewritten "
+    "(not through a REST catalog); purge, the default, expires them",
+)
 _DIALECT = (
     ("encoding = cp1252", "of CSV files; also delimiter, quote, escape, where not found out"),
     ("text_columns = [note]", "free text in which people may be named"),
@@ -79,6 +84,7 @@ KINDS: dict[str, KindHelp] = {
             ("catalog = default", "its name, where a database holds several"),
             _SIGN_IN,
             *_S3,
+            _SNAPSHOTS,
             _GRACE,
             _UNRELATED,
         ),

@@ -37,6 +37,8 @@ class KindUnavailableError(StoreError):
     """Stores of this kind cannot be connected yet."""
 
 
+# Whose stores can keep older versions through an erasure.
+HISTORY_KINDS = (Connector.Kind.DELTA.value, Connector.Kind.ICEBERG.value)
 INDEXED_KINDS = (Connector.Kind.DELTA.value,)  # whose stores take a subject index
 
 
@@ -207,7 +209,7 @@ def erase_mode(kind: str, options: Mapping[str, Any]) -> str:
 
 def modes_of(kind: str) -> tuple[str, ...]:
     """What an erasure can make of the older versions of such a store, of `MODES`."""
-    return MODES if kind == Connector.Kind.DELTA else ("purge",)
+    return MODES if kind in HISTORY_KINDS else ("purge",)
 
 
 def open_location(

@@ -119,6 +119,20 @@ def test_what_cannot_be_connected_is_refused_by_field(
     assert "s3cret" not in answer.content.decode()
 
 
+@pytest.mark.django_db
+def test_a_table_whose_history_is_kept_is_connected_and_one_of_a_rest_catalog_is_not(
+    lake: Path, data_owner: User, api: Api, settings: Settings
+) -> None:
+    settings.VESTIGE_STORE_HOSTS = ["lake.example"]
+    kept = {"options": {"history": "keep"}}
+    rest = wanted(lake, location="https://lake.example/x#shop.orders", **kept)
+    answer = post(api, data_owner, rest)
+    assert answer.status_code == 400
+    assert [e["field"] for e in answer.json()["errors"]] == ["options"]
+    assert "A REST catalog takes no change of snapshots that exist" in answer.json()["detail"]
+    assert post(api, data_owner, wanted(lake, **kept)).status_code == 201
+
+
 def test_catalog_and_files_have_to_lie_below_the_allowed_folders(
     lake: Path, tmp_path: Path, settings: Settings
 ) -> None:

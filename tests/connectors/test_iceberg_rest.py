@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyiceberg.table.update import AddSnapshotUpdate, update_table_metadata
 
 from connectors.adapters.base import OptionError, PlanOutdatedError, StoreError, StoreNotFoundError
 from connectors.adapters.iceberg import IcebergStore
@@ -145,3 +146,23 @@ def test_a_table_that_is_not_there_or_a_server_that_is_not(server: Server) -> No
         gone.schema()
     with pytest.raises(StoreError, match=r"127\.0\.0\.1:9"):
         gone.verify_erased(["x"], None)
+
+
+def test_older_snapshots_cannot_be_kept_in_a_rest_catalog(server: Server) -> None:
+    """Its own rules for new snapshots refuse one with an older number, so none can be exchanged."""
+    opened = store(server)
+    before = {path: path.read_bytes() for path in folder(server.root).rglob("*.*")}
+    plan = opened.plan_erase(opened.find_subject(PERSON), mode="keep_history")
+    assert plan.blockers == (
+        "A REST catalog takes no change of snapshots that exist, so the older ones of its tables "
+        'cannot be kept: leave out "history = keep", and they are purged.',
+    )
+    with pytest.raises(StoreError, match="cannot be carried out"):
+        opened.erase(plan, PERSON)
+    assert {path: path.read_bytes() for path in folder(server.root).rglob("*.*")} == before
+    with table(server.root) as loaded:
+        first, second, *_ = loaded.metadata.snapshots
+        loaded.maintenance.expire_snapshots().by_id(second.snapshot_id).commit()
+        with pytest.raises(ValueError, match="older than last sequence number"):
+            update_table_metadata(loaded.metadata, (AddSnapshotUpdate(snapshot=second),))
+    assert first.sequence_number == 1

@@ -1,23 +1,14 @@
 """An erasure that is killed, beaten by another writer or out of space harms nothing and goes on."""
 
-import json
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree, rmtree
 
-import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
-from connectors.adapters.base import ErasePlan, PlanOutdatedError, StoreError
-from connectors.adapters.iceberg import IcebergStore, purge
-from connectors.adapters.iceberg.files import FolderFiles
-from connectors.folders import LocalFolder
+from connectors.adapters.base import PlanOutdatedError, StoreError
 from tests.connectors.iceberg_builders import (
     PERSON,
     append,
@@ -33,78 +24,23 @@ from tests.connectors.iceberg_builders import (
     table_with_person,
     without_person,
 )
+from tests.connectors.iceberg_faults import (
+    KilledError,
+    disk,
+    dying_at,
+    ends_of_runs,
+    erase_and_purge,
+    hooked,
+    kill_at,
+    killed,
+    kind_of,
+)
 
 BRANCHES = ("main", "audit", "clean")
 
 
-class KilledError(BaseException):
-    """The process is gone: from here on it can do nothing any more."""
-
-
-def hooked(monkeypatch: pytest.MonkeyPatch, hook: Callable[[str], None]) -> None:
-    """Call the hook before everything that changes the disk, and after the catalog has changed."""
-
-    def before(owner: type, name: str) -> None:
-        real = getattr(owner, name)
-
-        def call(*args: object, **kwargs: object) -> object:
-            hook(name)
-            return real(*args, **kwargs)
-
-        monkeypatch.setattr(owner, name, call)
-
-    before(LocalFolder, "remove")
-    before(LocalFolder, "remove_empty_folders")
-    before(pq.ParquetWriter, "write_table")
-    before(FolderFiles, "new_output")
-    real_commit = SqlCatalog.commit_table
-    real_clear = purge.clear_sqlite_catalog
-
-    def commit(*args: object) -> object:
-        hook("commit_table")
-        answer = real_commit(*args)  # type: ignore[arg-type]
-        hook("after commit_table")
-        return answer
-
-    def clear(path: Path) -> None:
-        hook("clear_sqlite_catalog")
-        real_clear(path)
-
-    monkeypatch.setattr(SqlCatalog, "commit_table", commit)
-    monkeypatch.setattr("connectors.adapters.iceberg.store.clear_sqlite_catalog", clear)
-
-
-def dying_at(step: int, die: Callable[[], None]) -> Callable[[str], None]:
-    passed = iter(range(step))
-
-    def hook(_name: str) -> None:
-        if next(passed, None) is None:
-            die()
-
-    return hook
-
-
-def killed() -> None:
-    raise KilledError
-
-
-def erase_and_purge(lake: Path, plan: ErasePlan) -> IcebergStore:
-    opened = store(lake)
-    opened.erase(plan, PERSON)
-    opened.purge_history(plan)
-    return opened
-
-
 def state(lake: Path, *branches: str) -> dict[str, object]:
     return {b: rows_of(lake, b).to_dicts() for b in branches or BRANCHES}
-
-
-def disk(lake: Path) -> dict[str, bytes]:
-    return {
-        p.relative_to(lake).as_posix(): p.read_bytes()
-        for p in lake.rglob("*")
-        if p.is_file() and not p.name.endswith(("-wal", "-shm", "-journal"))
-    }
 
 
 @pytest.mark.parametrize("current", [True, False], ids=["in the current state", "in history"])
@@ -146,34 +82,7 @@ def test_killed_at_any_step_and_run_again_the_erasure_ends_the_same(
         assert clean(resumed), name
         # The files' names differ from run to run, what they are does not.
         left = {p for p in disk(lake) if not p.endswith(".metadata.json")}
-        assert sorted(map(_kind, left)) == sorted(map(_kind, files)), name
-
-
-def ends_of_runs(steps: list[str]) -> list[int]:
-    """Of equal steps in a row (a file after another is removed): the first and the last."""
-    runs: list[list[int]] = []
-    for number, name in enumerate(steps):
-        if not number or steps[number - 1] != name:
-            runs.append([])
-        runs[-1].append(number)
-    return sorted({n for run in runs for n in (run[0], run[-1])})
-
-
-def _kind(path: str) -> str:
-    return f"{path.rpartition('/')[0]} {path.rpartition('.')[2]} {'snap-' in path}"
-
-
-_CHILD = """
-import json, os, signal, sys
-from pathlib import Path
-import pytest
-from connectors.adapters.base import ErasePlan
-from tests.connectors.test_iceberg_resume import dying_at, erase_and_purge, hooked
-lake, step, plan = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
-plan = ErasePlan(**{k: tuple(v) if isinstance(v, list) else v for k, v in plan.items()})
-hooked(pytest.MonkeyPatch(), dying_at(step, lambda: os.kill(os.getpid(), signal.SIGKILL)))
-erase_and_purge(lake, plan)
-"""
+        assert sorted(map(kind_of, left)) == sorted(map(kind_of, files)), name
 
 
 @pytest.mark.parametrize("step", [4, 20])
@@ -181,9 +90,7 @@ def test_a_worker_killed_by_the_system_is_resumed(tmp_path: Path, step: int) -> 
     lake = table_with_person(tmp_path)
     expected = {b: without_person(rows_of(lake, b)).to_dicts() for b in BRANCHES}
     plan = planned(store(lake))
-    arguments = [str(lake), str(step), json.dumps(vars(plan))]
-    died = subprocess.run([sys.executable, "-c", _CHILD, *arguments], check=False, timeout=120)
-    assert died.returncode == -signal.SIGKILL
+    kill_at(step, lake, plan)
     resumed = erase_and_purge(lake, plan)
     assert state(lake) == expected
     assert clean(resumed)

@@ -38,6 +38,7 @@ from tests.connectors.iceberg_builders import (
     table_with_person,
     without_person,
 )
+from tests.connectors.iceberg_history import every_snapshot, others, rows
 from tests.connectors.iceberg_rest import TOKEN, served
 from tests.connectors.s3_builders import Bucket
 from tests.connectors.s3_server import KEY_ID, SECRET, S3Server
@@ -159,6 +160,21 @@ def test_a_person_is_erased_from_a_table_with_all_that_its_bucket_keeps(
     assert bucket.held(f"{PREFIX}/") == held, "a second purge finds itself done"
     append(lake, customers(900, 901))
     assert rows_of(lake).height == len(expected["main"]) + 1
+
+
+def test_history_is_kept_in_a_bucket_with_versions(bucket: Bucket, tmp_path: Path) -> None:
+    lake = table_with_person(lake_in(bucket, tmp_path / "lake"), tag=True)
+    opened = store(bucket, location(lake), history="keep", orphan_grace_minutes=0)
+    before = every_snapshot(lake)
+    plan = opened.plan_erase(opened.find_subject(PERSON), mode="keep_history")
+    assert plan.blockers == ()
+    opened.erase(plan, PERSON)
+    opened.purge_history(plan)
+    assert rows(every_snapshot(lake), before) == others(before)
+    assert traces(bucket, f"{PREFIX}/") == []
+    assert clean(opened)
+    left = [key for key, _ in bucket.held(f"{PREFIX}/")]
+    assert len(left) == len(set(left)), "no older version and no delete marker of anything"
 
 
 def test_another_writer_makes_the_plan_outdated(

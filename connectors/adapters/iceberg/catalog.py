@@ -49,6 +49,10 @@ _FOREIGN_CODE = "write.py-location-provider.impl"
 _PATH_SETTINGS = ("prefix", "namespace-separator")
 
 
+class CommitLostError(PlanOutdatedError):
+    """Another writer's commit came first; a new look at the table tells whether to try again."""
+
+
 class UnknownOutcomeError(StoreError):
     """The catalog did not say whether a commit went through."""
 
@@ -181,7 +185,7 @@ def _translated(place: Place) -> Iterator[None]:
 def commit(table: Table, updates: Sequence[TableUpdate]) -> None:
     """Commit if every branch and tag is still where this table has it.
 
-    Raises PlanOutdatedError, StoreError and whatever refuses the commit (nothing was committed),
+    Raises CommitLostError, StoreError and whatever refuses the commit (nothing was committed),
     UnknownOutcomeError.
     """
     requirements: list[TableRequirement] = [AssertTableUUID(uuid=table.metadata.table_uuid)]
@@ -192,7 +196,7 @@ def commit(table: Table, updates: Sequence[TableUpdate]) -> None:
     try:
         table.catalog.commit_table(table, tuple(requirements), tuple(updates))
     except CommitFailedException:
-        raise PlanOutdatedError(
+        raise CommitLostError(
             f"Another writer committed to the table {'.'.join(table.name())} in the meantime. "
             "Nothing was erased: search and plan again."
         ) from None

@@ -7,7 +7,7 @@ finishes or finds itself done. Output files have fresh names in every attempt.
 
 import json
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,16 +74,20 @@ def kept_metadata(view: TableView, lost: Collection[str]) -> set[str]:
 
 
 @dataclass(frozen=True)
-class _Replacement:
+class Replacement:
+    """What stands for a file that held the person: `file` at `path`, or nothing."""
+
     entry: DataEntry
     rows: int
     kept: int
-    path: str | None  # of the new file; None when no row is left
+    path: str | None
     file: DataFile | None
 
 
 class Erasure:
     """One run of one plan."""
+
+    mode = "purge"
 
     def __init__(
         self, view: TableView, person: Person, plan: ErasePlan, progress: Progress
@@ -101,7 +105,7 @@ class Erasure:
         affected = self._affected()
         if not affected:
             return self._nothing()
-        done: list[_Replacement] = []
+        done: list[Replacement] = []
         try:
             for number, (entry, rows) in enumerate(affected.values()):
                 written = sum(r.entry.file.file_size_in_bytes for r in done)
@@ -120,15 +124,12 @@ class Erasure:
         """Only the past holds the person, or nothing does. The mark lets the purge begin."""
         erased = Erased(self.plan.snapshot, 0, (), (), {"note": "no row in a current version"})
         if self.plan.objects:
-            facts = {"step": "erased", "erased": asdict(erased)}
-            commit(self.view.table, [set_mark(self.view.metadata, self.plan, **facts)])
+            commit(self.view.table, [self._marked(erased)])
         return erased
 
     def _refuse_other_state(self) -> None:
-        if self.plan.mode != "purge":
-            raise StoreError(
-                f'The mode "{self.plan.mode}" is not available. Plan with mode "purge".'
-            )
+        if self.plan.mode != self.mode:
+            raise StoreError(f'The mode "{self.plan.mode}" is not available. Plan anew.')
         if self.plan.blockers:
             raise StoreError(f"The plan cannot be carried out: {' '.join(self.plan.blockers)}")
         if self.view.head != self.plan.snapshot:
@@ -148,23 +149,32 @@ class Erasure:
         affected = {}
         for number, (path, entry) in enumerate(every.items()):
             self.progress("find", number, len(every), 0)
-            constants = self.view.identity_constants(entry.file)
-            rows = self.person.match(path, constants).rows
+            rows = self._planned_rows(path, entry)
             if not rows:
                 continue
-            if path in tags or self.person.shown(path) not in self.plan.objects:
-                where = "which a tag keeps" if path in tags else "which the plan does not name"
-                raise PlanOutdatedError(
-                    f"Rows were found in {self.person.shown(path)}, {where}. Nothing was erased: "
-                    "search and plan again."
-                )
+            if path in tags:
+                raise self._unplanned(path, "which a tag keeps")
             affected[path] = (entry, rows)
         lost = lost_versions(self.view, set(affected))
         if self.plan.objects and set(lost) != set(self.plan.versions_lost):
             raise self._outdated()
         return affected
 
-    def _replace(self, entry: DataEntry, rows: int) -> _Replacement:
+    def _planned_rows(self, path: str, entry: DataEntry) -> int:
+        """How many of the person's are in a file. Raises PlanOutdatedError for one with some that
+        the plan does not name."""
+        rows = self.person.match(path, self.view.identity_constants(entry.file)).rows
+        if rows and self.person.shown(path) not in self.plan.objects:
+            raise self._unplanned(path, "which the plan does not name")
+        return rows
+
+    def _unplanned(self, path: str, where: str) -> PlanOutdatedError:
+        return PlanOutdatedError(
+            f"Rows were found in {self.person.shown(path)}, {where}. Nothing was erased: search "
+            "and plan again."
+        )
+
+    def _replace(self, entry: DataEntry, rows: int) -> Replacement:
         parent, slash, _ = entry.path.rpartition("/")
         name = f"{output_mark(self.plan)}{uuid.uuid4()}.parquet"
         path = f"{parent}{slash}{name}"
@@ -174,7 +184,7 @@ class Erasure:
         try:
             kept = self._rewritten(entry, rows, draft)
             if not kept:
-                return _Replacement(entry, rows, 0, None, None)
+                return Replacement(entry, rows, 0, None, None)
             file = described(draft, location, entry.file, self.person)
             folder.publish(draft, path)
         except OSError as exc:
@@ -186,7 +196,7 @@ class Erasure:
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
-        return _Replacement(entry, rows, kept, path, file)
+        return Replacement(entry, rows, kept, path, file)
 
     def _rewritten(self, entry: DataEntry, rows: int, draft: Path) -> int:
         """Write the draft and return the rows in it; there is none where none is left."""
@@ -201,12 +211,12 @@ class Erasure:
             )
         return kept
 
-    def _commit(self, done: list[_Replacement]) -> Erased:
+    def _commit(self, done: list[Replacement]) -> Erased:
         drafts = Drafts(self.view, output_mark(self.plan))
         with drafts.writing():
             return self._committed(drafts, done)
 
-    def _committed(self, drafts: Drafts, done: list[_Replacement]) -> Erased:
+    def _committed(self, drafts: Drafts, done: list[Replacement]) -> Erased:
         changes = {r.entry.path: r.file for r in done}
         heads: dict[int, Snapshot] = {}
         refs: dict[str, Snapshot] = {}
@@ -216,23 +226,27 @@ class Erasure:
             if snapshot.snapshot_id not in heads:  # two branches may have the same head
                 heads[snapshot.snapshot_id] = drafts.replace_files(snapshot, changes)
             refs[name] = heads[snapshot.snapshot_id]
-        main = heads.get(int(self.plan.snapshot))
+        erased = self._result(done, heads.get(int(self.plan.snapshot)), branches=sorted(refs))
+        commit(self.view.table, [*drafts.updates(refs), self._marked(erased)])
+        return erased
+
+    def _result(self, done: Sequence[Replacement], main: Snapshot | None, **more: Any) -> Erased:
+        """`main`: the main branch's new snapshot, if it has one; `more`: other facts."""
         shown = self.person.shown
-        erased = Erased(
+        return Erased(
             new_version=str(main.snapshot_id) if main else self.plan.snapshot,
             rows=sum(r.rows for r in done),
             objects_removed=tuple(shown(r.entry.path) for r in done),
             objects_added=tuple(shown(r.path) for r in done if r.path),
             detail={
-                "branches": sorted(refs),
+                **more,
                 "rows_kept": sum(r.kept for r in done),
                 "bytes_rewritten": sum(r.entry.file.file_size_in_bytes for r in done),
             },
         )
-        facts = {"step": "erased", "erased": asdict(erased)}
-        mark = set_mark(self.view.metadata, self.plan, **facts)
-        commit(self.view.table, [*drafts.updates(refs), mark])
-        return erased
+
+    def _marked(self, erased: Erased) -> SetPropertiesUpdate:
+        return set_mark(self.view.metadata, self.plan, step="erased", erased=asdict(erased))
 
 
 def _remembered(mark: Mapping[str, Any], plan: ErasePlan) -> Erased:

@@ -5,7 +5,8 @@ their values. The order matters, and each step may be repeated, so a run that wa
 run again:
 
 1. one commit: each branch and tag whose manifests describe removed files gets a snapshot without
-   them, every other snapshot is expired, with its statistics, and the plan's mark is set;
+   them, every other snapshot is expired, with its statistics, and the plan's mark is set. Where
+   history is kept, the mark alone: no snapshot names the person any more (see `keep`);
 2. the metadata that is current now is made durable;
 3. everything below the folder that only older metadata leads to is deleted, data first and the
    metadata that names it last, so that a killed run still knows what is past; with it what a
@@ -90,12 +91,6 @@ class Purge:
                 f"The plan was not carried out in the table {view.name} yet. Erase first, then "
                 "purge."
             )
-        for snapshot in (*view.branches.values(), *view.tags.values()):
-            if view.has_delete_files(snapshot):
-                raise StoreError(
-                    f"The table {view.name} has delete files (merge-on-read) by now, which hide "
-                    "rows and keep them. Compact it, then search and plan again."
-                )
         drafts = Drafts(view, output_mark(self.plan))
         try:
             with drafts.writing():
@@ -105,6 +100,14 @@ class Purge:
         return True
 
     def _expiring(self, view: TableView, drafts: Drafts) -> list[TableUpdate]:
+        if self.plan.mode == "keep_history":  # each snapshot is clean already
+            return [self._purged(view)]
+        heads = (*view.branches.values(), *view.tags.values())
+        if any(view.has_delete_files(snapshot) for snapshot in heads):
+            raise StoreError(
+                f"The table {view.name} has delete files (merge-on-read) by now, which hide rows "
+                "and keep them. Compact it, then search and plan again."
+            )
         refs: dict[str, Snapshot] = {}
         clean: dict[int, Snapshot] = {}
         for name, snapshot in {**view.branches, **view.tags}.items():
@@ -116,14 +119,17 @@ class Purge:
             refs[name] = clean[snapshot.snapshot_id]
         kept = {s.snapshot_id for s in clean.values()}
         past = [s.snapshot_id for s in view.snapshots if s.snapshot_id not in kept]
-        mark = mark_of(view.metadata, self.plan) or {}
-        erased: dict[str, Any] = mark.get("erased") or {}
-        facts = {**erased, "objects_removed": (), "objects_added": ()} if erased else None
         updates = [*drafts.updates(refs), *_without_statistics(view.metadata, past)]
         if past:
             updates.append(RemoveSnapshotsUpdate.model_validate({"snapshot-ids": past}))
-        updates.append(set_mark(view.metadata, self.plan, step="purged", erased=facts))
+        updates.append(self._purged(view))
         return updates
+
+    def _purged(self, view: TableView) -> TableUpdate:
+        mark = mark_of(view.metadata, self.plan) or {}
+        erased: dict[str, Any] = mark.get("erased") or {}
+        facts = {**erased, "objects_removed": (), "objects_added": ()} if erased else None
+        return set_mark(view.metadata, self.plan, step="purged", erased=facts)
 
     def sweep(self, view: TableView, entries: Sequence[FileEntry]) -> None:
         """Delete what cannot be reached. `entries` were listed before the table was read, so that
@@ -230,7 +236,7 @@ def _reachable(view: TableView) -> set[str]:
 
 def _logged(view: TableView) -> set[str]:
     """Former metadata files that the current one names; there may be none at the paths."""
-    return _inside(view, [log.metadata_file for log in view.metadata.metadata_log])
+    return view.inside([log.metadata_file for log in view.metadata.metadata_log])
 
 
 def past_metadata(
@@ -274,11 +280,11 @@ def _known(view: TableView, past: Iterable[TableMetadata | None]) -> set[str]:
         if metadata is None:
             continue
         for statistics in (*metadata.statistics, *metadata.partition_statistics):
-            known |= _inside(view, [statistics.statistics_path])
+            known |= view.inside([statistics.statistics_path])
         for snapshot in metadata.snapshots:
             if snapshot.manifest_list not in seen:
                 seen.add(snapshot.manifest_list)
-                known |= _inside(view, _named_by(view, snapshot, seen))
+                known |= view.inside(_named_by(view, snapshot, seen))
     return known
 
 
@@ -298,16 +304,6 @@ def _named_by(view: TableView, snapshot: Snapshot, seen: set[str]) -> Iterator[s
             yield from [entry.data_file.file_path for entry in view.entries(manifest)]
         except (StoreError, OSError, ValueError):
             continue
-
-
-def _inside(view: TableView, locations: Iterable[str]) -> set[str]:
-    paths = set()
-    for location in locations:
-        try:
-            paths.add(view.relative(location))
-        except StoreError:
-            continue  # of a table that was moved; it is none of this folder's
-    return paths
 
 
 def _is_metadata(view: TableView, path: str) -> bool:

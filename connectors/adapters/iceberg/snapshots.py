@@ -6,7 +6,7 @@ in a clean-up, not at all. Source: https://iceberg.apache.org/spec/#snapshots.
 """
 
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -43,6 +43,17 @@ class Drafts:
     written: list[str] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
 
+    @property
+    def codec(self) -> AvroCompressionCodec:
+        wanted = self.view.metadata.properties.get(TableProperties.WRITE_AVRO_COMPRESSION, "")
+        return _CODECS.get(wanted, "deflate")
+
+    def path(self, name: str) -> str:
+        """Where a file of that name is written beside the table's metadata."""
+        path = self.view.table.location_provider().new_metadata_location(name)
+        self.written.append(path)
+        return path
+
     def replace_files(self, parent: Snapshot, changes: Mapping[str, DataFile | None]) -> Snapshot:
         """The parent with other files: path → what replaces it, None for nothing."""
         draft = _Draft(self, parent)
@@ -56,13 +67,16 @@ class Drafts:
         operation = Operation.OVERWRITE if added else Operation.DELETE
         return draft.finished(manifests, operation)
 
-    def without_removed(self, parent: Snapshot) -> Snapshot:
-        """The parent with the same files, and no word of those that were removed before."""
+    def without_removed(
+        self, parent: Snapshot, manifests: Iterable[ManifestFile] | None = None
+    ) -> Snapshot:
+        """The parent with the same files, and no word of those that were removed before.
+        `manifests`: what it consists of where that is not yet committed."""
         draft = _Draft(self, parent)
-        manifests = []
-        for manifest in self.view.manifests(parent):
-            manifests += draft.cleaned(manifest)
-        return draft.finished(manifests, Operation.REPLACE)
+        cleaned = []
+        for manifest in self.view.manifests(parent) if manifests is None else manifests:
+            cleaned += draft.cleaned(manifest)
+        return draft.finished(cleaned, Operation.REPLACE)
 
     def updates(self, refs: Mapping[str, Snapshot]) -> list[TableUpdate]:
         """Add the snapshots and let the refs point to them; a ref keeps its retention."""
@@ -123,19 +137,13 @@ class _Draft:
         first = self.view.metadata.next_sequence_number()
         later = len(drafts.snapshots) if self.view.metadata.format_version > 1 else 0
         self.sequence_number = first + later
-        wanted = self.view.metadata.properties.get(TableProperties.WRITE_AVRO_COMPRESSION, "")
-        self.codec = _CODECS.get(wanted, "deflate")
+        self.codec = drafts.codec
         self.totals = {"data-files": 0, "records": 0, "files-size": 0}
         self.changes: dict[str, int] = {}
         self._number = 0
 
-    def _path(self, name: str) -> str:
-        path = self.view.table.location_provider().new_metadata_location(name)
-        self.drafts.written.append(path)
-        return path
-
     def _writer(self, spec_id: int) -> ManifestWriter:
-        path = self._path(f"{self.commit}-m{self._number}.avro")
+        path = self.drafts.path(f"{self.commit}-m{self._number}.avro")
         self._number += 1
         return write_manifest(
             format_version=self.view.metadata.format_version,
@@ -204,7 +212,7 @@ class _Draft:
         return [e for e in entries if e.status != ManifestEntryStatus.DELETED]
 
     def finished(self, manifests: list[ManifestFile], operation: Operation) -> Snapshot:
-        path = self._path(f"snap-{self.id}-0-{self.commit}.avro")
+        path = self.drafts.path(f"snap-{self.id}-0-{self.commit}.avro")
         with write_manifest_list(
             format_version=self.view.metadata.format_version,
             output_file=self.view.table.io.new_output(path),

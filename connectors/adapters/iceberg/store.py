@@ -9,9 +9,9 @@ from typing import Any
 
 import polars as pl
 from pyiceberg.manifest import DataFileContent
-from pyiceberg.table.snapshots import Snapshot
 
 from connectors.adapters.base import (
+    MODES,
     Erased,
     ErasePlan,
     Findings,
@@ -22,15 +22,16 @@ from connectors.adapters.base import (
     ScanReport,
     StoreError,
     StoreVersion,
-    require_purge,
     silent,
 )
-from connectors.adapters.iceberg.catalog import opened
-from connectors.adapters.iceberg.erase import Erasure, kept_metadata, lost_versions
-from connectors.adapters.iceberg.find import Search, TableFindings, nested_tables
+from connectors.adapters.iceberg.catalog import CommitLostError, opened
+from connectors.adapters.iceberg.erase import Erasure
+from connectors.adapters.iceberg.find import Search
+from connectors.adapters.iceberg.keep import KeepingErasure
 from connectors.adapters.iceberg.location import Reach, ThisMachine, parse_place
 from connectors.adapters.iceberg.person import Person
-from connectors.adapters.iceberg.purge import Purge, clear_sqlite_catalog, is_history
+from connectors.adapters.iceberg.plan import NO_RESTATING, Planning
+from connectors.adapters.iceberg.purge import Purge, clear_sqlite_catalog
 from connectors.adapters.iceberg.reading import Digests, Versions, profile_of, values_of
 from connectors.adapters.iceberg.rows import rows_apart
 from connectors.adapters.iceberg.table import (
@@ -38,18 +39,17 @@ from connectors.adapters.iceberg.table import (
     schema_rows,
 )
 from connectors.adapters.iceberg.verify import scan_table
-from connectors.folders import masked
 from connectors.people import names_one_of
 from connectors.references import CREDENTIAL_OPTIONS, Role, for_roles
 from connectors.s3 import OPTIONS as S3_OPTIONS
 
 _DEFAULT_GRACE_MINUTES = 60
 _ATTEMPTS = 10
-_WRITABLE_FORMAT = 2
 _OPTIONS = frozenset(
     {
         "catalog",
         "warehouse",
+        "history",
         "orphan_grace_minutes",
         "unrelated_columns",
         *for_roles(*CREDENTIAL_OPTIONS, "token_env", "token_file"),
@@ -65,6 +65,7 @@ class IcebergStore:
     Options, besides who signs in (user, password_env or password_file for PostgreSQL, token_env or
     token_file for REST, the same with writer_ and verifier_ before them): `catalog` (its name,
     where a database holds several); `warehouse` (that a REST catalog is asked for);
+    `history` (keep: plans are to keep older snapshots, which no REST catalog can);
     `orphan_grace_minutes` (how long files that no metadata ever named are left alone by a purge,
     because a writer may be about to commit them; 60); `unrelated_columns` (columns whose texts may
     equal a short identifier by chance).
@@ -88,6 +89,8 @@ class IcebergStore:
         self.options = dict(options or {})
         _check_options(self.options)
         self.place = parse_place(location)
+        if self.options.get("history") == "keep" and self.place.kind == "rest":
+            raise OptionError(NO_RESTATING)
         self.subject_columns = tuple(subject_columns)
         self.role = role
         self.reach = _Remembered(reach or ThisMachine())
@@ -138,13 +141,8 @@ class IcebergStore:
 
     def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
         """Raises PlanOutdatedError when the table has gone on since the findings were made."""
-        require_purge(
-            mode,
-            no_history=(
-                "Erasing while older snapshots stay readable (keep_history) is not available for "
-                "Iceberg tables."
-            ),
-        )
+        if mode not in MODES:
+            raise StoreError(f'There is no mode "{mode}". There are: {", ".join(MODES)}.')
         with self._view() as view:
             if {str(s.snapshot_id) for s in view.snapshots} != set(findings.rows_by_version):
                 raise PlanOutdatedError(
@@ -152,58 +150,19 @@ class IcebergStore:
                     "Search again, then plan."
                 )
             paths = tuple(sorted({o.path for o in findings.objects}))
-            affected = findings.affected if isinstance(findings, TableFindings) else frozenset()
+            planning = Planning(view, findings, mode, view.hidden_names(self.subject_columns))
+            blockers = list(planning.blockers()) if paths else []
+            if paths and mode == "keep_history" and self.place.kind == "rest":
+                blockers.append(NO_RESTATING)
             return ErasePlan(
                 mode=mode,
                 snapshot=view.head,
                 objects=paths,
                 rows=sum(o.rows for o in findings.objects),
                 bytes=sum(o.bytes for o in findings.objects),
-                versions_lost=lost_versions(view, affected) if paths else (),
-                blockers=tuple(self._blockers(view, findings)) if paths else (),
+                versions_lost=planning.versions_lost() if paths else (),
+                blockers=tuple(blockers),
             )
-
-    def _blockers(self, view: TableView, findings: Findings) -> Iterator[str]:
-        """Why the person could not be erased, each with what to do."""
-        held = {v for o in findings.objects if o.rows for v in o.versions}
-        for name, snapshot in view.tags.items():
-            if str(snapshot.snapshot_id) in held:
-                yield (
-                    f'The tag "{name}" keeps a snapshot that holds the person. Drop the tag, or '
-                    "let it point to another snapshot."
-                )
-        heads: dict[str, Snapshot] = {**view.branches, **view.tags}
-        for name, snapshot in heads.items():
-            if view.has_delete_files(snapshot):
-                yield (
-                    f'"{name}" reads delete files (merge-on-read): rows that they hide would stay. '
-                    "Compact it with the engine that wrote it (rewrite_data_files with "
-                    "delete-file-threshold 1), then search again."
-                )
-        if view.metadata.format_version > _WRITABLE_FORMAT:
-            yield (
-                f"The table is of format version {view.metadata.format_version}, which cannot be "
-                "written here yet (1 and 2 can). Erase with the engine that wrote it."
-            )
-        if nested := nested_tables(view, view.folder.entries()):
-            yield (
-                f"Another Iceberg table lies inside this one's folder ({', '.join(nested)}). Move "
-                "it out: a purge could not tell its files from leftovers."
-            )
-        yield from view.folder.locks(self._doomed(view, findings))
-
-    def _doomed(self, view: TableView, findings: Findings) -> dict[str, str]:
-        """What erasing and purging takes away for good, and how plans show it."""
-        hidden = view.hidden_names(self.subject_columns)
-        affected = findings.affected if isinstance(findings, TableFindings) else frozenset()
-        live = {entry.path for s in view.branches.values() for entry in view.live(s)}
-        live |= kept_metadata(view, lost_versions(view, affected))
-        paths = [e.path for e in view.folder.entries()] + [h.path for h in view.folder.hidden()]
-        return {
-            path: masked(path, hidden)
-            for path in paths
-            if is_history(path) and (path not in live or path in affected)
-        }
 
     @contextmanager
     def _locked(self) -> Iterator[TableView]:
@@ -218,16 +177,30 @@ class IcebergStore:
             yield view
 
     def erase(self, plan: ErasePlan, needles: Needles, progress: Progress | None = None) -> Erased:
-        """Rewrite the files without the person, for all branches in one commit.
+        """Rewrite the files without the person, for all branches in one commit; where history is
+        kept, for all snapshots.
 
         Raises PlanOutdatedError (nothing was changed), ResidueError, StoreError.
         """
-        with self._locked() as view:
+        attempts = _ATTEMPTS if plan.mode == "keep_history" else 1
+        with self._locked():
+            while True:
+                attempts -= 1
+                try:
+                    return self._erased(plan, needles, progress or silent)
+                except CommitLostError:  # it may have left the plan true: the next look tells
+                    if not attempts:
+                        raise
+
+    def _erased(self, plan: ErasePlan, needles: Needles, progress: Progress) -> Erased:
+        kind = KeepingErasure if plan.mode == "keep_history" else Erasure
+        with self._view() as view:
             person = Person(view, self.subject_columns, needles)
-            return Erasure(view, person, plan, progress or silent).run()
+            return kind(view, person, plan, progress).run()
 
     def purge_history(self, plan: ErasePlan, progress: Progress | None = None) -> Erased:
-        """Remove every snapshot but the clean heads, and all that only the past needs.
+        """Remove every snapshot but the clean heads, unless history is kept, and all that only the
+        past needs.
 
         Raises StoreError.
         """

@@ -1,5 +1,6 @@
 """A table as its current metadata describes it: snapshots, branches, tags, and their files."""
 
+import contextlib
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -74,6 +75,14 @@ class TableView:
     def relative(self, location: str) -> str:
         """A file's path below the table's folder. Raises StoreError for one outside it."""
         return self.home.relative(location)
+
+    def inside(self, locations: Iterable[str]) -> set[str]:
+        """The paths of those that lie below the table's folder."""
+        paths = set()
+        for location in locations:
+            with contextlib.suppress(StoreError):  # of a table that was moved: none of ours
+                paths.add(self.relative(location))
+        return paths
 
     @property
     def metadata_folder(self) -> str:
