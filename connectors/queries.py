@@ -33,6 +33,8 @@ from connectors.adapters.lakefs import parse_place as parse_repository
 from connectors.adapters.sqltables import SqlStore, parse_address
 from connectors.clustering import Advice, HasRanges, advice
 from connectors.comparing import Comparison, RowChanges, compare, row_changes
+from connectors.engines import OPTIONS as ENGINE_OPTIONS
+from connectors.engines import Engine, RunsTasks, engine_of
 from connectors.folders import LocalFolder, LocationError, local_path
 from connectors.index import SubjectIndex
 from connectors.models import Connector, StoreIndex
@@ -231,6 +233,7 @@ OPENERS: dict[str, Opener] = {
 }
 
 
+TASK_KINDS = (Connector.Kind.DELTA.value,)  # on whose files a cluster can work
 INDEXED_KINDS = (Connector.Kind.DELTA.value,)  # whose stores take a subject index
 
 
@@ -411,7 +414,29 @@ def open_location(
     require_available(kind)
     wants_index(options)
     erase_mode(kind, options)
-    return OPENERS[kind](location, subject_columns, options, role)
+    engine = _allowed_engine(kind, options)
+    opened = OPENERS[kind](location, subject_columns, options, role)
+    if isinstance(opened.store, RunsTasks):
+        opened.store.engine = engine
+    return opened
+
+
+def _allowed_engine(kind: str, options: Mapping[str, Any]) -> Engine:
+    """By the option "engine". Raises OptionError."""
+    if options.get("engine", "local") != "local" and kind not in TASK_KINDS:
+        raise OptionError(
+            f"{Connector.Kind(kind).label} stores are searched and rewritten by one machine only. "
+            'Leave the option "engine" out.'
+        )
+    _refuse_other_secrets({name: options.get(name) for name in ENGINE_OPTIONS})
+
+    def permit(host: str, port: int) -> None:
+        try:
+            _refuse_other_host(host, port)
+        except LocationOutsideError as exc:
+            raise OptionError(f'The option "engine_address": {exc}') from None
+
+    return engine_of(options, permit)
 
 
 def require_available(kind: str) -> None:
