@@ -27,6 +27,24 @@ _HISTORY = (
     "older versions stay readable without the erased, their files and the log are rewritten; "
     "purge, the default, cuts them off",
 )
+_ENGINE = (
+    (
+        "engine = spark",
+        "the workers of a Spark-Connect cluster (Sail, Apache Spark) search and rewrite its files, "
+        "one a task; local, the default, does so in the worker of the queue",
+    ),
+    (
+        "engine_address = sc://spark.example:15002",
+        "the cluster's; by TLS, except on this machine; with engine_token_env = SPARK_TOKEN, the "
+        "variable that holds its token, or engine_token_file, where it wants one",
+    ),
+    (
+        "engine_key_env = SPARK_TASK_KEY",
+        "the variable that holds a secret of installation and workers, under which tasks are "
+        "sealed, or engine_key_file: clusters may keep what they are sent in their logs",
+    ),
+    ("engine_tasks = 8", "at how many files it works at once: no more than it has slots"),
+)
 _DIALECT = (
     ("encoding = cp1252", "of CSV files; also delimiter, quote, escape, where not found out"),
     ("text_columns = [note]", "free text in which people may be named"),
@@ -64,7 +82,7 @@ KINDS: dict[str, KindHelp] = {
     "delta": KindHelp(
         "a Delta Lake table, on a disk or in S3",
         ("/data/lake/customers", "s3://lake/shop/customers"),
-        (*_S3, _HISTORY, _INDEX, _GRACE, _UNRELATED),
+        (*_S3, _HISTORY, _INDEX, *_ENGINE, _GRACE, _UNRELATED),
     ),
     "iceberg": KindHelp(
         "an Apache Iceberg table, by its catalog; its files on a disk or in S3",

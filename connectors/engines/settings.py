@@ -5,11 +5,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from connectors.adapters.base import OptionError
+from connectors.engines import seal
 from connectors.engines.base import Engine, Local
 from connectors.engines.spark import Cluster, Spark
 from connectors.references import secret
 
-OPTIONS = ("engine", "engine_address", "engine_token_env", "engine_token_file", "engine_tasks")
+OPTIONS = (
+    "engine",
+    "engine_address",
+    "engine_token_env",
+    "engine_token_file",
+    "engine_tasks",
+    *seal.OPTIONS,
+)
 _ADDRESS = re.compile(r"sc://(?P<host>[\w.-]+|\[[0-9A-Fa-f:]+\])(:(?P<port>\d{1,5}))?/?", re.ASCII)
 _DEFAULT_PORT = 15002  # of Spark Connect
 _DEFAULT_TASKS = 8  # the slots of one worker of Sail, if nothing else is configured
@@ -33,7 +41,8 @@ def engine_of(options: Mapping[str, Any], permit: Callable[[str, int], None]) ->
     host, port = _address(options.get("engine_address"))
     permit(host, port)
     token = secret(options, "engine_token", example="SPARK_TOKEN")
-    return Spark(Cluster(host, port, token), tasks=_tasks(options.get("engine_tasks")))
+    tasks = _tasks(options.get("engine_tasks"))
+    return Spark(Cluster(host, port, token), seal.Seal.of(options), tasks=tasks)
 
 
 def _address(given: Any) -> tuple[str, int]:

@@ -4,8 +4,8 @@ Each file is a job of one task, and `tasks` of them are under way at once: so ea
 it is ready, a worker that dies costs its one file, which is sent again, and clusters that start a
 job only when there is a slot for each of its tasks (Sail) take tables of any number of files.
 
-Tasks are pickled, and with them the identifiers that are looked for. Keys of stores are not: they
-are references, which the worker resolves in its own environment.
+Tasks are pickled, and with them the identifiers that are looked for (see `seal`). Keys of stores
+are not: they are references, which the worker resolves in its own environment.
 """
 
 import contextlib
@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
+from connectors.adapters.base import OptionError
 from connectors.engines import worker
 from connectors.engines.base import EngineError, FileTask, OneFile
+from connectors.engines.seal import Seal
 from connectors.storage import Folder
 
 if TYPE_CHECKING:
@@ -68,8 +70,9 @@ class Cluster:
 class Spark:
     """`tasks`: how many files are worked at at once, at most."""
 
-    def __init__(self, cluster: Cluster, *, tasks: int) -> None:
+    def __init__(self, cluster: Cluster, seal: Seal, *, tasks: int) -> None:
         self.cluster = cluster
+        self.seal = seal
         self.tasks = tasks
 
     @property
@@ -152,9 +155,10 @@ class Spark:
         try:
             answer = msgspec.json.decode(body, type=worker.Answer)
             if not answer.fault:
-                result: _Result = msgspec.json.decode(answer.result, type=task.result)
+                body = self.seal.opened(answer.result, worker.RESULT)
+                result: _Result = msgspec.json.decode(body, type=task.result)
                 return result
-        except msgspec.MsgspecError as exc:
+        except (msgspec.MsgspecError, OptionError) as exc:
             raise EngineError(
                 f"The cluster at {self.cluster} answered something that is no result of the task. "
                 "Nothing of it was used. See that nobody else serves that address."
@@ -191,7 +195,8 @@ class Spark:
         import grpc
         from pyspark.errors import PySparkException
 
-        function = partial(worker.work, worker.release(), pickle.dumps((task, item)))
+        sealed = self.seal.closed(pickle.dumps((task, item)), worker.TASK)
+        function = partial(worker.work, worker.release(), self.seal.references, sealed)
         fault: Exception | None = None
         for _ in range(ATTEMPTS):
             if stopped.is_set():

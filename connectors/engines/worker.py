@@ -8,7 +8,7 @@ anything: a worker, or whoever passes itself off as one, must not run code there
 import hashlib
 import pickle
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,22 @@ import pyarrow as pa
 import connectors
 from connectors.adapters.base import PlanOutdatedError, ResidueError, StoreError
 from connectors.engines.base import FileTask, OneFile
+from connectors.engines.seal import Seal
 
 ANSWER = "answer"  # the column of the one row that comes back
+TASK, RESULT = b"task", b"result"  # what is sealed
 FAULTS = {kind.__name__: kind for kind in (PlanOutdatedError, ResidueError, StoreError)}
 OTHER_RELEASE, NOT_READY, UNSEEN = "other release", "not ready", "unseen"
 
 
 class Answer(msgspec.Struct, kw_only=True):
-    """`fault`: empty, a name in `FAULTS`, or one of the three above; `message`: of the error."""
+    """`fault`: empty, a name in `FAULTS`, or one of the three above; `message`: of the error;
+    `result`: sealed JSON."""
 
     worker: str
     fault: str = ""
     message: str = ""
-    result: msgspec.Raw = msgspec.Raw(b"null")
+    result: bytes = b""
 
 
 @cache
@@ -46,21 +49,23 @@ def release() -> str:
 
 
 def work(
-    wanted: str, pickled: bytes, batches: Iterator[pa.RecordBatch]
+    wanted: str, references: Mapping[str, Any], task: bytes, batches: Iterator[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    """The function that Spark's `mapInArrow` runs. `wanted`: the coordinator's release; `pickled`:
-    a task and its item; `batches`: the one row that makes it a task of Spark's."""
+    """The function that Spark's `mapInArrow` runs. `wanted`: the coordinator's release;
+    `references`: to the key of the seal; `task`: sealed, the pickled pair of a task and its item;
+    `batches`: the one row that makes it a task of Spark's."""
     for _ in batches:
-        answer = msgspec.json.encode(_answer(wanted, pickled))
+        answer = msgspec.json.encode(_answer(wanted, references, task))
         yield pa.RecordBatch.from_pydict({ANSWER: pa.array([answer], pa.binary())})
 
 
-def _answer(wanted: str, pickled: bytes) -> Answer:
+def _answer(wanted: str, references: Mapping[str, Any], sealed: bytes) -> Answer:
     name = socket.gethostname()
     if wanted != release():
         return Answer(worker=name, fault=OTHER_RELEASE)
     try:
-        task, item = _unpickled(pickled)
+        seal = Seal.of(references)
+        task, item = _unpickled(seal.opened(sealed, TASK))
     except StoreError as exc:  # a reference to a key that this machine does not have
         return Answer(worker=name, fault=NOT_READY, message=str(exc))
     try:
@@ -70,7 +75,7 @@ def _answer(wanted: str, pickled: bytes) -> Answer:
     except tuple(FAULTS.values()) as exc:
         fault = next(fault for fault, kind in FAULTS.items() if isinstance(exc, kind))
         return Answer(worker=name, fault=fault, message=str(exc))
-    return Answer(worker=name, result=msgspec.Raw(found))
+    return Answer(worker=name, result=seal.closed(found, RESULT))
 
 
 def _unpickled(pickled: bytes) -> tuple[FileTask[Any, Any], OneFile]:

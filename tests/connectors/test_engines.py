@@ -24,6 +24,7 @@ from connectors.adapters.delta.erase import Job, Replacement, Rewriting, require
 from connectors.adapters.delta.log import read_history
 from connectors.adapters.delta.search import Finding, Search
 from connectors.engines import Engine, EngineError, Local, engine_of, spark
+from connectors.engines.seal import Seal
 from connectors.folders import LocalFolder
 from tests.connectors import s3_builders
 from tests.connectors.builders import (
@@ -210,6 +211,7 @@ def cluster_of_its_own(**environment: str) -> Iterator[tuple[SailServer, Engine]
 
 
 @pytest.mark.once
+@pytest.mark.filterwarnings("ignore:.RETRIES_EXCEEDED")  # says pyspark
 def test_a_cluster_that_dies_during_the_rewrite_leaves_the_table_to_the_next(
     engine: Engine, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,6 +336,48 @@ def test_no_key_of_a_store_travels_with_a_task(s3_server: S3Server) -> None:
     assert KEY_ID.encode() not in sent
     assert SECRET.encode() not in sent
     assert PERSON["customer_id"][0].encode() in sent, "what is looked for does"
+
+
+@pytest.mark.once
+def test_tasks_are_sealed_under_a_key_that_both_sides_have(
+    sail_server: SailServer, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_TASK_KEY", "of this installation")
+    named = {"engine_key_env": "TEST_TASK_KEY"}
+    plain = store(table).find_subject(PERSON)
+    without = engine_of({**sail_server.options, **named}, anywhere)
+    with pytest.raises(EngineError, match="not ready: The environment variable TEST_TASK_KEY"):
+        by(without, table).find_subject(PERSON)
+    with sail(TEST_TASK_KEY="of this installation") as server:
+        sealing = engine_of({**server.options, **named}, anywhere)
+        found = by(sealing, table).find_subject(PERSON)
+        monkeypatch.setenv("TEST_TASK_KEY", "another")
+        other = engine_of({**server.options, **named}, anywhere)
+        with pytest.raises(EngineError, match="not ready: What came was not sealed under the key"):
+            by(other, table).find_subject(PERSON)
+    assert apart_from_how(found) == apart_from_how(plain)
+
+
+def test_what_is_sealed_opens_under_its_key_and_as_what_it_was_closed_as_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TEST_TASK_KEY", "of this installation")
+    body = PERSON["customer_id"][0].encode() * 3
+    unsealed = Seal.of({})
+    assert unsealed.opened(unsealed.closed(body, b"task"), b"task") == body
+    seal = Seal.of({"engine_key_env": "TEST_TASK_KEY"})
+    closed = seal.closed(body, b"task")
+    assert seal.opened(closed, b"task") == body
+    with pytest.raises(OptionError):
+        unsealed.opened(closed, b"task")
+    for spoiled in (closed[:-1], b"", bytes([closed[0] ^ 1]) + closed[1:]):
+        with pytest.raises(OptionError):
+            seal.opened(spoiled, b"task")
+    with pytest.raises(OptionError):
+        seal.opened(closed, b"result")
+    monkeypatch.setenv("TEST_TASK_KEY", "")
+    with pytest.raises(OptionError, match="is empty"):
+        Seal.of({"engine_key_env": "TEST_TASK_KEY"})
 
 
 @pytest.mark.parametrize(
