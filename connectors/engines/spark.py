@@ -36,7 +36,7 @@ _CONNECT_SECONDS = 10
 _RETRIES = 5  # of one request, by the client itself: about 8 seconds
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _MISSING = re.compile(r"No module named '([\w.]+)'")
-_HOW_TO_INSTALL = "uv pip install -r pyproject.toml --extra spark"
+_HOW_TO_INSTALL = "uv pip install -c requirements.txt -r pyproject.toml --extra spark"
 
 _Item = TypeVar("_Item", bound=OneFile)
 _Result = TypeVar("_Result")

@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -202,6 +203,14 @@ def test_an_address_where_nobody_answers_fails_soon_and_says_so(
     opened = by(engine_of(nobody, anywhere), table)
     with pytest.raises(EngineError, match=r"No Spark-Connect server answers at 127\.0\.0\.1:9 "):
         opened.find_subject(PERSON)
+
+
+def test_without_its_packages_the_engine_says_how_to_install_them(
+    monkeypatch: pytest.MonkeyPatch, engine: Engine, table: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with pytest.raises(EngineError, match=r"not installed here \(grpc\).*--extra spark"):
+        by(engine, table).find_subject(PERSON)
 
 
 @contextmanager
