@@ -95,8 +95,8 @@ def probe(
 
 def _read(store: Store) -> ConnectionTest:
     columns = tuple(store.schema())
-    if isinstance(store, RunsTasks):
-        store.engine.require_sight(*store.witness())
+    if isinstance(store, RunsTasks) and (witness := store.witness()):
+        store.engine.require_sight(*witness)
     return ConnectionTest(
         reachable=True, columns=columns, versions=len(store.versions(digests=False))
     )

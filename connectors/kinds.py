@@ -30,8 +30,8 @@ _HISTORY = (
 _ENGINE = (
     (
         "engine = spark",
-        "the workers of a Spark-Connect cluster (Sail, Apache Spark) search and rewrite its files, "
-        "one a task; local, the default, does so in the worker of the queue",
+        "the workers of a Spark-Connect cluster (Sail, Apache Spark) search its files, and rewrite "
+        "those of a table, one a task; local, the default, does so in the worker of the queue",
     ),
     (
         "engine_address = sc://spark.example:15002",
@@ -130,7 +130,7 @@ KINDS: dict[str, KindHelp] = {
         "a folder of Parquet, CSV and JSON Lines files, plain or packed with gzip, on a disk or in "
         "S3",
         ("/data/exports", "s3://lake/exports"),
-        (*_S3, *_DIALECT, _UNRELATED),
+        (*_S3, *_DIALECT, *_ENGINE, _UNRELATED),
     ),
     "sql": KindHelp(
         "a table of a database, its address without a password",

@@ -233,7 +233,8 @@ OPENERS: dict[str, Opener] = {
 }
 
 
-TASK_KINDS = (Connector.Kind.DELTA.value,)  # on whose files a cluster can work
+# On whose files a cluster can work.
+TASK_KINDS = (Connector.Kind.DELTA.value, Connector.Kind.FILES.value)
 INDEXED_KINDS = (Connector.Kind.DELTA.value,)  # whose stores take a subject index
 
 

@@ -99,7 +99,7 @@ class RunsTasks(Protocol):
 
     engine: Engine
 
-    def witness(self) -> tuple[Folder, str]:
-        """A file that is there, by which an engine can show that it sees the store. Raises
-        StoreError."""
+    def witness(self) -> tuple[Folder, str] | None:
+        """A file that is there, by which an engine can show that it sees the store; None where
+        there is none yet. Raises StoreError."""
         ...

@@ -112,7 +112,7 @@ def test_clusters_on_other_hosts_and_secrets_elsewhere_are_refused(
 
 
 def test_kinds_that_no_cluster_can_work_on_say_so(data_owner: User, tmp_path: Path) -> None:
-    wanted = given(tmp_path, engine="spark", engine_address=f"sc://{HERE}:1") | {"kind": "files"}
+    wanted = given(tmp_path, engine="spark", engine_address=f"sc://{HERE}:1") | {"kind": "dvc"}
     refused = refusal(data_owner, wanted)
     assert (refused.field, "one machine only" in str(refused)) == ("options", True)
 
