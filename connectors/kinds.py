@@ -30,8 +30,8 @@ _HISTORY = (
 _ENGINE = (
     (
         "engine = spark",
-        "the workers of a Spark-Connect cluster (Sail, Apache Spark) search its files, and rewrite "
-        "those of a table, one a task; local, the default, does so in the worker of the queue",
+        "the workers of a Spark-Connect cluster (Sail, Apache Spark) search its files, one a task, "
+        "and rewrite those of a Delta table; local, the default: the worker of the queue does",
     ),
     (
         "engine_address = sc://spark.example:15002",
@@ -97,6 +97,7 @@ KINDS: dict[str, KindHelp] = {
             ("catalog = default", "its name, where a database holds several"),
             _SIGN_IN,
             *_S3,
+            *_ENGINE,
             _GRACE,
             _UNRELATED,
         ),

@@ -234,7 +234,11 @@ OPENERS: dict[str, Opener] = {
 
 
 # On whose files a cluster can work.
-TASK_KINDS = (Connector.Kind.DELTA.value, Connector.Kind.FILES.value)
+TASK_KINDS = (
+    Connector.Kind.DELTA.value,
+    Connector.Kind.ICEBERG.value,
+    Connector.Kind.FILES.value,
+)
 INDEXED_KINDS = (Connector.Kind.DELTA.value,)  # whose stores take a subject index
 
 

@@ -101,8 +101,9 @@ class Spark:
 
     def require_sight(self, folder: Folder, path: str) -> None:
         """By one task, which looks for the file."""
-        for _ in self.map_files(_Sight(folder), [_Seen(path)]):
-            pass
+        for _, is_there in self.map_files(_Sight(folder), [_Seen(path)]):
+            if not is_there:
+                raise EngineError(f"A file of {folder.root} is not there any more. Try again.")
 
     @contextlib.contextmanager
     def _session(self) -> "Iterator[SparkSession]":

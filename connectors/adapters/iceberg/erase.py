@@ -5,6 +5,7 @@ mark in the table's properties, so running the same plan again after a crash at 
 finishes or finds itself done. Output files have fresh names in every attempt.
 """
 
+import contextlib
 import json
 import uuid
 from collections.abc import Collection, Mapping
@@ -19,10 +20,12 @@ from pyiceberg.table.update import SetPropertiesUpdate
 
 from connectors.adapters.base import Erased, ErasePlan, PlanOutdatedError, Progress, StoreError
 from connectors.adapters.iceberg.catalog import UnknownOutcomeError, commit
+from connectors.adapters.iceberg.find import Looking, Target
 from connectors.adapters.iceberg.person import Person
 from connectors.adapters.iceberg.rewrite import described, rewrite_without
 from connectors.adapters.iceberg.snapshots import Drafts
 from connectors.adapters.iceberg.table import DataEntry, TableView
+from connectors.engines import Engine
 
 MARKS = "vestige.erasures"
 OURS = "vestige-"  # with what the names of files begin that are written here
@@ -86,9 +89,15 @@ class Erasure:
     """One run of one plan."""
 
     def __init__(
-        self, view: TableView, person: Person, plan: ErasePlan, progress: Progress
+        self,
+        view: TableView,
+        person: Person,
+        plan: ErasePlan,
+        progress: Progress,
+        engine: Engine,
     ) -> None:
         self.view = view
+        self.engine = engine
         self.person = person
         self.plan = plan
         self.progress = progress
@@ -146,23 +155,33 @@ class Erasure:
         tags = {e.path: e for s in self.view.tags.values() for e in self.view.live(s)}
         every = {**tags, **branches}
         affected = {}
-        for number, (path, entry) in enumerate(every.items()):
-            self.progress("find", number, len(every), 0)
-            constants = self.view.identity_constants(entry.file)
-            rows = self.person.match(path, constants).rows
-            if not rows:
-                continue
+        for path, rows in self._rows(every).items():
             if path in tags or self.person.shown(path) not in self.plan.objects:
                 where = "which a tag keeps" if path in tags else "which the plan does not name"
                 raise PlanOutdatedError(
                     f"Rows were found in {self.person.shown(path)}, {where}. Nothing was erased: "
                     "search and plan again."
                 )
-            affected[path] = (entry, rows)
+            affected[path] = (every[path], rows)
         lost = lost_versions(self.view, set(affected))
         if self.plan.objects and set(lost) != set(self.plan.versions_lost):
             raise self._outdated()
         return affected
+
+    def _rows(self, entries: Mapping[str, DataEntry]) -> dict[str, int]:
+        """In the order of the entries, for those that hold any."""
+        targets = [self._target(entry) for entry in entries.values()]
+        rows = {}
+        looked = self.engine.map_files(Looking(self.person), targets)
+        with contextlib.closing(looked):
+            for number, (target, match) in enumerate(looked):
+                self.progress("find", number, len(targets), 0)
+                rows[target.path] = match.rows if match else 0
+        return {path: rows[path] for path in entries if rows[path]}
+
+    def _target(self, entry: DataEntry) -> Target:
+        constants = self.view.identity_constants(entry.file)
+        return Target(entry.path, "data", [], constants, entry.file.file_size_in_bytes)
 
     def _replace(self, entry: DataEntry, rows: int) -> _Replacement:
         parent, slash, _ = entry.path.rpartition("/")
@@ -175,7 +194,7 @@ class Erasure:
             kept = self._rewritten(entry, rows, draft)
             if not kept:
                 return _Replacement(entry, rows, 0, None, None)
-            file = described(draft, location, entry.file, self.person)
+            file = described(draft, location, entry.file, self.view)
             folder.publish(draft, path)
         except OSError as exc:
             draft.unlink(missing_ok=True)
