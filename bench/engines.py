@@ -3,7 +3,7 @@
 The cluster is Sail's on this machine. Beside it stand the same files searched and rewritten by this
 process, so the difference is what the engine costs: a session, a job for each file, and what
 travels. Two workers stand beside one. They are threads of one server, as Sail's local cluster has
-them, and share the machine's cores with each other and with Arrow's own threads.
+them; Arrow and polars get no further threads, so that a worker means a core.
 """
 
 import contextlib
@@ -37,7 +37,12 @@ def run(path: Path, people: Sequence[str]) -> None:
 
 def _cluster(workers: int) -> "contextlib.AbstractContextManager[SailServer]":
     count = str(workers)
-    return sail(SAIL_CLUSTER__WORKER_INITIAL_COUNT=count, SAIL_CLUSTER__WORKER_MAX_COUNT=count)
+    return sail(
+        SAIL_CLUSTER__WORKER_INITIAL_COUNT=count,
+        SAIL_CLUSTER__WORKER_MAX_COUNT=count,
+        OMP_NUM_THREADS="1",
+        POLARS_MAX_THREADS="1",
+    )
 
 
 def _store(path: Path, server: SailServer | None) -> "DeltaStore":
