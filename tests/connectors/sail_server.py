@@ -39,7 +39,7 @@ class SailServer:
 
 
 @contextmanager
-def sail(**environment: str) -> Iterator[SailServer]:
+def sail(ip: str = "127.0.0.1", **environment: str) -> Iterator[SailServer]:
     """A cluster of two workers with a slot each. `environment`: what the workers have beside
     ours, without the keys that tests set."""
     cluster = {
@@ -52,7 +52,7 @@ def sail(**environment: str) -> Iterator[SailServer]:
     without_keys = {k: v for k, v in os.environ.items() if not k.startswith("TEST_")}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [str(SAIL), "spark", "server", "--port", "0"],
+            [str(SAIL), "spark", "server", "--ip", ip, "--port", "0"],
             env={**without_keys, **cluster, **environment},
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -2,6 +2,8 @@
 
 import pickle
 import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -209,6 +211,17 @@ def test_an_address_where_nobody_answers_fails_soon_and_says_so(
         opened.find_subject(PERSON)
 
 
+@pytest.mark.once
+def test_a_cluster_on_another_host_is_not_spoken_to_in_the_open(
+    monkeypatch: pytest.MonkeyPatch, table: Path
+) -> None:
+    monkeypatch.setattr(spark, "_CONNECT_SECONDS", 2)
+    with sail(ip="127.0.0.2") as server:  # not one of the names of this machine
+        options = {"engine": "spark", "engine_address": f"sc://127.0.0.2:{server.port}"}
+        with pytest.raises(EngineError, match="on another host it has to be reached by TLS"):
+            by(engine_of(options, anywhere), table).find_subject(PERSON)
+
+
 def test_without_its_packages_the_engine_says_how_to_install_them(
     monkeypatch: pytest.MonkeyPatch, engine: Engine, table: Path
 ) -> None:
@@ -247,6 +260,29 @@ def test_a_cluster_that_dies_during_the_rewrite_leaves_the_table_to_the_next(
     opened.purge_history(plan)
     assert rows_of(table).equals(without_person(before))
     assert opened.verify_erased(EVERY_NEEDLE, ("customer_id", "c-000150")).clean
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("mode", MODES)
+def test_after_a_kill_of_the_coordinator_its_plan_is_carried_out_and_nothing_is_left(
+    engine: Engine, sail_server: SailServer, table: Path, mode: str
+) -> None:
+    for first in range(300, 340, 10):
+        append(table, customers(first, first + 10, person=True))
+    before = rows_of(table)
+    plan = store(table).plan_erase(store(table).find_subject(PERSON), mode=mode)
+    script = "tests.connectors.die_while_rewriting"
+    command = [sys.executable, "-m", script, str(table), sail_server.address, mode]
+    died = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (died.returncode, died.stdout.strip()) == (-signal.SIGKILL, plan.id), died.stderr
+    written = set(table.glob("*.vestige-*.parquet"))
+    assert written, "it died between a file and the commit"
+    again = by(engine, table)
+    again.erase(plan, PERSON)
+    again.purge_history(plan)
+    assert rows_of(table).equals(without_person(before))
+    assert again.verify_erased(EVERY_NEEDLE, ("customer_id", "c-000150")).clean
+    assert not written & set(table.glob("*.parquet")), "what was written for nothing is gone"
 
 
 @pytest.mark.parametrize("mode", MODES)
