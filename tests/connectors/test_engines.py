@@ -1,5 +1,6 @@
 """The work on files done by a cluster: a real server of Sail, whose workers are of its process."""
 
+import json
 import pickle
 import shutil
 import signal
@@ -220,6 +221,22 @@ def test_a_cluster_on_another_host_is_not_spoken_to_in_the_open(
         options = {"engine": "spark", "engine_address": f"sc://127.0.0.2:{server.port}"}
         with pytest.raises(EngineError, match="on another host it has to be reached by TLS"):
             by(engine_of(options, anywhere), table).find_subject(PERSON)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("trusted", [True, False])
+def test_another_host_is_asked_by_tls_and_gets_the_token_if_its_certificate_is_trusted(
+    sail_server: SailServer, table: Path, tmp_path: Path, *, trusted: bool
+) -> None:
+    command = [sys.executable, "-m", "tests.connectors.search_by_tls", str(table), str(tmp_path)]
+    command += [str(sail_server.port), "trusted" if trusted else "unknown"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    told = json.loads(ended.stdout)
+    assert told["token_sent"] is trusted
+    if trusted:
+        assert told["rows"] == 2
+    else:
+        assert "it has to be reached by TLS" in told["why"]
 
 
 def test_without_its_packages_the_engine_says_how_to_install_them(
