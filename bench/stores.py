@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bench import indexing
+from bench import engines, indexing
 from bench.report import Line, beside, best_rates, say, table
 
 LOADS, UPDATES = 20, 43
@@ -43,6 +43,7 @@ def run(database: str, *, rows: int = 1_000_000) -> None:
         people = _grow(path, rows)
         _find(path, people)
         indexing.run(path, people)
+        engines.run(path, people)
         _erase(path, people)
         _scan(path, people)
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from audit.actions import record
 from connectors.adapters.base import OptionError, Progress, Store, StoreError, TakesIndex
+from connectors.engines import EngineError, RunsTasks
 from connectors.events import (
     CONNECTOR_CREATED,
     CONNECTOR_DISABLED,
@@ -73,7 +74,7 @@ def probe(
     try:
         opened = open_location(kind, location, subject_columns, options, role="reader")
         found = _read(opened.store)
-    except OptionError as exc:
+    except (OptionError, EngineError) as exc:
         raise ConnectorError("options", str(exc)) from exc
     except StoreError as exc:
         raise ConnectorError("location", str(exc)) from exc
@@ -94,6 +95,8 @@ def probe(
 
 def _read(store: Store) -> ConnectionTest:
     columns = tuple(store.schema())
+    if isinstance(store, RunsTasks) and (witness := store.witness()):
+        store.engine.require_sight(*witness)
     return ConnectionTest(
         reachable=True, columns=columns, versions=len(store.versions(digests=False))
     )

@@ -103,6 +103,9 @@ class LocalFolder:
     def modified(self, path: str) -> datetime:
         return datetime.fromtimestamp((self.root / path).stat().st_mtime, UTC)
 
+    def size(self, path: str) -> int:
+        return (self.root / path).stat().st_size
+
     def exists(self, path: str) -> bool:
         return (self.root / path).is_file()
 

@@ -32,6 +32,24 @@ _SNAPSHOTS = (
     "every snapshot stays readable without the erased, their files and the metadata are rewritten "
     "(not through a REST catalog); purge, the default, expires them",
 )
+_ENGINE = (
+    (
+        "engine = spark",
+        "the workers of a Spark-Connect cluster (Sail, Apache Spark) search its files, one a task, "
+        "and rewrite those of a Delta table; local, the default: the worker of the queue does",
+    ),
+    (
+        "engine_address = sc://spark.example:15002",
+        "the cluster's; by TLS, except on this machine; with engine_token_env = SPARK_TOKEN, the "
+        "variable that holds its token, or engine_token_file, where it wants one",
+    ),
+    (
+        "engine_key_env = SPARK_TASK_KEY",
+        "the variable that holds a secret of installation and workers, under which tasks are "
+        "sealed, or engine_key_file: clusters may keep what they are sent in their logs",
+    ),
+    ("engine_tasks = 8", "at how many files it works at once: no more than it has slots"),
+)
 _DIALECT = (
     ("encoding = cp1252", "of CSV files; also delimiter, quote, escape, where not found out"),
     ("text_columns = [note]", "free text in which people may be named"),
@@ -69,7 +87,7 @@ KINDS: dict[str, KindHelp] = {
     "delta": KindHelp(
         "a Delta Lake table, on a disk or in S3",
         ("/data/lake/customers", "s3://lake/shop/customers"),
-        (*_S3, _HISTORY, _INDEX, _GRACE, _UNRELATED),
+        (*_S3, _HISTORY, _INDEX, *_ENGINE, _GRACE, _UNRELATED),
     ),
     "iceberg": KindHelp(
         "an Apache Iceberg table, by its catalog; its files on a disk or in S3",
@@ -85,6 +103,7 @@ KINDS: dict[str, KindHelp] = {
             _SIGN_IN,
             *_S3,
             _SNAPSHOTS,
+            *_ENGINE,
             _GRACE,
             _UNRELATED,
         ),
@@ -118,7 +137,7 @@ KINDS: dict[str, KindHelp] = {
         "a folder of Parquet, CSV and JSON Lines files, plain or packed with gzip, on a disk or in "
         "S3",
         ("/data/exports", "s3://lake/exports"),
-        (*_S3, *_DIALECT, _UNRELATED),
+        (*_S3, *_DIALECT, *_ENGINE, _UNRELATED),
     ),
     "sql": KindHelp(
         "a table of a database, its address without a password",

@@ -72,6 +72,11 @@ class Connector(models.Model):
         return f"connector:{self.pk}"
 
     @property
+    def engine(self) -> str:
+        """What works on its files: "local" or "spark"."""
+        return str(self.options.get("engine", "local"))
+
+    @property
     def dataset_node(self) -> str:
         """How lineage and the log name the dataset that the store holds."""
         return f"dataset:{self.dataset_namespace}:{self.dataset_name}"

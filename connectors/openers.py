@@ -15,6 +15,8 @@ from django.conf import settings
 
 from audit.keys import lookup_key
 from connectors.adapters.base import OptionError, Store, StoreError
+from connectors.engines import OPTIONS as ENGINE_OPTIONS
+from connectors.engines import Engine, engine_of
 from connectors.folders import LocalFolder, LocationError, local_path
 from connectors.models import Connector
 from connectors.s3 import Access, S3Folder, S3Place, is_s3, parse_s3
@@ -195,6 +197,19 @@ def _open_lakefs(
         permit=lambda folder: allowed_path(str(folder)),
     )
     return Opened(store, place.location, place.name)
+
+
+def allowed_engine(options: Mapping[str, Any]) -> Engine:
+    """By the option "engine", where this installation may connect to it. Raises OptionError."""
+    _refuse_other_secrets({name: options.get(name) for name in ENGINE_OPTIONS})
+
+    def permit(host: str, port: int) -> None:
+        try:
+            _refuse_other_host(host, port)
+        except LocationOutsideError as exc:
+            raise OptionError(f'The option "engine_address": {exc}') from None
+
+    return engine_of(options, permit)
 
 
 def _refuse_other_host(host: str, port: int | None) -> None:

@@ -25,9 +25,10 @@ from connectors.adapters.base import (
 )
 from connectors.clustering import Advice, HasRanges, advice
 from connectors.comparing import Comparison, RowChanges, compare, row_changes
+from connectors.engines import Engine, RunsTasks
 from connectors.index import SubjectIndex
 from connectors.models import Connector, StoreIndex
-from connectors.openers import OPENERS, Opened, StoreRole
+from connectors.openers import OPENERS, Opened, StoreRole, allowed_engine
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -39,6 +40,12 @@ class KindUnavailableError(StoreError):
 
 # Whose stores can keep older versions through an erasure.
 HISTORY_KINDS = (Connector.Kind.DELTA.value, Connector.Kind.ICEBERG.value)
+# On whose files a cluster can work.
+TASK_KINDS = (
+    Connector.Kind.DELTA.value,
+    Connector.Kind.ICEBERG.value,
+    Connector.Kind.FILES.value,
+)
 INDEXED_KINDS = (Connector.Kind.DELTA.value,)  # whose stores take a subject index
 
 
@@ -225,7 +232,21 @@ def open_location(
     require_available(kind)
     wants_index(options)
     erase_mode(kind, options)
-    return OPENERS[kind](location, subject_columns, options, role)
+    engine = _engine_of(kind, options)
+    opened = OPENERS[kind](location, subject_columns, options, role)
+    if isinstance(opened.store, RunsTasks):
+        opened.store.engine = engine
+    return opened
+
+
+def _engine_of(kind: str, options: Mapping[str, Any]) -> Engine:
+    """By the option "engine". Raises OptionError."""
+    if options.get("engine", "local") != "local" and kind not in TASK_KINDS:
+        raise OptionError(
+            f"{Connector.Kind(kind).label} stores are searched and rewritten by one machine only. "
+            'Leave the option "engine" out.'
+        )
+    return allowed_engine(options)
 
 
 def require_available(kind: str) -> None:

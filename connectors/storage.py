@@ -51,8 +51,9 @@ class Hidden:
 class Folder(Protocol):
     """What adapters and the scanner ask of a place with files.
 
-    Methods raise OSError for one file (FileNotFoundError where it is gone), and StoreError when the
-    place itself does not answer or refuses.
+    It can be pickled: in another process it is the same place, reached by the keys that its
+    references name there. Methods raise OSError for one file (FileNotFoundError where it is gone),
+    and StoreError when the place itself does not answer or refuses.
     """
 
     @property
@@ -76,6 +77,8 @@ class Folder(Protocol):
         ...
 
     def modified(self, path: str) -> datetime: ...
+
+    def size(self, path: str) -> int: ...
 
     def exists(self, path: str) -> bool: ...
 

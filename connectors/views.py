@@ -27,6 +27,7 @@ from connectors.kinds import KINDS
 from connectors.models import Connector
 from connectors.queries import (
     INDEXED_KINDS,
+    TASK_KINDS,
     VersionChanges,
     available_kinds,
     clustering_of,
@@ -75,6 +76,7 @@ def _store_page(
         "subject_columns": sorted(connector.subject_columns.items()),
         "clustering": _clustering(connector),
         "tails_form": tails or TailsForm(initial={"tails": connector.tails}),
+        "tasked": connector.kind in TASK_KINDS,
         "indexed": connector.kind in INDEXED_KINDS and not connector.disabled_at,
         "index_off": connector.options.get("subject_index") is False,
         "index": index_state(connector),

@@ -18,7 +18,7 @@ PURE = (
     "audit/fuzzing/",
     *(
         f"connectors/test_{kind}"
-        for kind in ("delta", "dvc", "files", "iceberg", "lakefs", "s3", "scan")
+        for kind in ("delta", "dvc", "engines", "files", "iceberg", "lakefs", "s3", "scan")
     ),
     "connectors/test_sql_sqlite",
 )
@@ -28,7 +28,7 @@ PURE = (
 ONCE = (
     *(
         f"connectors/test_{kind}_connected"
-        for kind in ("dvc", "files", "iceberg", "index", "lakefs", "s3")
+        for kind in ("dvc", "engines", "files", "iceberg", "index", "lakefs", "s3")
     ),
     "compliance/test_merge_gate",
     "reports/test_compliance_report",

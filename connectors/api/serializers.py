@@ -71,14 +71,20 @@ class ConnectorSerializer(serializers.ModelSerializer[Connector]):
     dataset = serializers.SerializerMethodField()
     subject_columns = serializers.DictField(child=serializers.CharField())
     options = serializers.DictField()
+    engine = serializers.ChoiceField(
+        choices=["local", "spark"],
+        read_only=True,
+        help_text="What searches and rewrites its files: the worker of its queue, or a cluster "
+        '(by the option "engine").',
+    )
     tails = TailSerializer(many=True)
     subject_index = serializers.SerializerMethodField()
 
     class Meta:
         model = Connector
         fields = [
-            "id", "kind", "name", "location", "dataset", "subject_columns", "options", "tails",
-            "queue", "subject_index", "created_at", "disabled_at",
+            "id", "kind", "name", "location", "dataset", "subject_columns", "options", "engine",
+            "tails", "queue", "subject_index", "created_at", "disabled_at",
         ]  # fmt: skip
 
     @extend_schema_field(StoreIndexSerializer(allow_null=True))

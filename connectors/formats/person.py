@@ -96,6 +96,10 @@ class Person:
         self._subject_places = [place[c] for c in self.columns.subject]
         self._text_places = [place[c] for c in self.columns.text]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The comparisons are built anew."""
+        return Person, (self.columns, self.needles)
+
     def is_value(self, column: str, value: object) -> bool:
         """Whether a value of an identifier column, as a text format holds it, is the person."""
         return column in self._wanted and self._compare(column)(value) is Verdict.PERSON

@@ -68,13 +68,21 @@ class UnchangedError(Exception):
 
 @dataclass(frozen=True)
 class Access:
-    """How to reach a store. `key_id` and `secret_key` are empty where boto3 finds its own."""
+    """How to reach a store. `key_id` and `secret_key` are empty where boto3 finds its own.
+
+    Pickled it holds no key: who unpickles it has the `references` resolved where that is.
+    """
 
     endpoint: str
     region: str
     own_endpoint: bool  # not Amazon's
     key_id: str = ""
     secret_key: str = field(default="", repr=False)
+    references: Mapping[str, Any] = field(default_factory=dict, compare=False)  # the options
+    role: Role = "reader"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Access.of, (self.references, self.role)
 
     @classmethod
     def of(cls, options: Mapping[str, Any], role: Role) -> "Access":
@@ -107,6 +115,8 @@ class Access:
             own_endpoint=bool(endpoint),
             key_id=key_id,
             secret_key=key,
+            references={name: options[name] for name in OPTIONS if options.get(name)},
+            role=role,
         )
 
     @property

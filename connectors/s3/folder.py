@@ -50,6 +50,10 @@ class S3Folder(S3Bucket):
         self._digests: dict[tuple[str, str], str] = {}  # (path, ETag) → SHA-256
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Without its local copies, and its key (see `Access`)."""
+        return S3Folder, (self.root, self.access)
+
     def is_there(self) -> bool:
         """Whether the bucket is: a prefix without objects is an empty folder."""
         try:
@@ -89,6 +93,9 @@ class S3Folder(S3Bucket):
         if not path:
             return now()
         return utc(self.head(path)["LastModified"])
+
+    def size(self, path: str) -> int:
+        return int(self.head(path)["ContentLength"])
 
     def exists(self, path: str) -> bool:
         try:

@@ -6,8 +6,9 @@ import pytest
 from connectors.adapters.delta import purge
 from tests.connectors.dvc_builders import Workshop, shop_with_person
 from tests.connectors.s3_server import s3_server
+from tests.connectors.sail_server import sail_server
 
-__all__ = ["s3_server"]  # the fixture
+__all__ = ["s3_server", "sail_server"]  # the fixtures
 PATIENCE = purge._TICK_SECONDS
 
 

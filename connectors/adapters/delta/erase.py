@@ -3,13 +3,16 @@
 Resumable: until the commit nothing that a reader sees has changed, and the commit carries a mark
 of the plan (Delta's `txn` action), so running the same plan again after a crash at any point
 either finishes or finds itself done. Output files have fresh names in every attempt, so two
-workers that run the same plan by accident cannot harm each other: one commit wins.
+workers that run the same plan by accident cannot harm each other: one commit wins. So it may be
+an engine that has the files written: what it says of them is held against the table's folder
+before a commit names them.
 """
 
+import contextlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -32,11 +35,13 @@ from connectors.adapters.delta.commit import (
     transaction_action,
     write_commit,
 )
-from connectors.adapters.delta.find import Search, Target, check_head
+from connectors.adapters.delta.find import check_head
 from connectors.adapters.delta.log import read_history
 from connectors.adapters.delta.rewrite import rewrite_without
+from connectors.adapters.delta.search import Finding, Search, Target
 from connectors.adapters.delta.snapshot import DataFile, History, Snapshot
 from connectors.adapters.delta.table import opened_table
+from connectors.engines import Engine, EngineError
 from connectors.folders import masked
 from connectors.storage import Folder
 
@@ -55,10 +60,23 @@ def output_mark(plan: ErasePlan) -> str:
 
 
 @dataclass(frozen=True)
-class Replacement:
-    """A file of the person's and the one without their rows; no row left: no file (`path` None)."""
+class Job:
+    """A file to write anew. `mask`: one boolean a row, False where a deletion vector hides it."""
 
     file: DataFile
+    number: int
+    mask: pa.Array | None = None
+
+    @property
+    def path(self) -> str:
+        return self.file.path
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """What was written instead of the person's file `old`; no row left: no file (`path` None)."""
+
+    old: str
     rows_removed: int
     stats: str
     path: str | None = None
@@ -67,13 +85,55 @@ class Replacement:
 
     @property
     def amendment(self) -> Amendment:
-        return Amendment(self.file.path, self.path, self.bytes, self.stats)
+        return Amendment(self.old, self.path, self.bytes, self.stats)
 
 
-def fresh_name(plan: ErasePlan, old: str, number: int) -> str:
-    """A path that nobody uses, in the folder of the file that it replaces."""
-    parent, slash, _ = old.rpartition("/")
-    return f"{parent}{slash}part-{number:05d}-{uuid.uuid4()}-c000{output_mark(plan)}"
+@dataclass(frozen=True)
+class Rewriting:
+    """The task of writing one file anew without the person. `mark`: the end of the new names;
+    `indexed`: for how many columns statistics are kept."""
+
+    search: Search
+    mark: str
+    indexed: int
+    result: ClassVar[Any] = Replacement
+    at_once: ClassVar[int] = 1  # for memory: each holds a row group
+
+    @property
+    def folder(self) -> Folder:
+        return self.search.folder
+
+    def beside(self, job: Job) -> str:
+        """How the names of files begin that may stand for the old one: its folder."""
+        parent, slash, _ = job.path.rpartition("/")
+        return f"{parent}{slash}part-{job.number:05d}-"
+
+    def __call__(self, job: Job) -> Replacement:
+        """Raises ResidueError and StoreError; there is no new file then."""
+        return replace_file(self, job, f"{self.beside(job)}{uuid.uuid4()}-c000{self.mark}")
+
+
+def require_written(task: Rewriting, job: Job, replacement: Replacement) -> None:
+    """Raises EngineError unless the new file is one that the task may have written, and is there,
+    whoever said so."""
+    path = replacement.path
+    named = path is None or (path.startswith(task.beside(job)) and path.endswith(task.mark))
+    if replacement.old == job.path and named and _size(task.folder, path) == replacement.bytes:
+        return
+    raise EngineError(
+        f"What was written instead of {masked(job.path, task.search.subject_columns)} is not in "
+        f"{task.folder.root} as the engine says. Nothing was committed: see that its workers write "
+        "to the same folder, then run the same step again."
+    )
+
+
+def _size(folder: Folder, path: str | None) -> int:
+    if path is None:
+        return 0
+    try:
+        return folder.size(path)
+    except FileNotFoundError:
+        return -1
 
 
 def erase_rows(
@@ -82,6 +142,7 @@ def erase_rows(
     plan: ErasePlan,
     needles: Needles,
     progress: Progress,
+    engine: Engine,
 ) -> Erased:
     """Raises PlanOutdatedError (nothing erased), ResidueError (nothing committed), StoreError."""
     history = read_history(folder)
@@ -94,25 +155,42 @@ def erase_rows(
     _refuse_other_state(folder, head, plan)
     check_head(folder, history, folder.entries())
     search = Search(folder, history, subject_columns, needles)
-    affected = _affected(search, head, plan, progress)
+    affected = _affected(search, head, plan, progress, engine)
     if not affected:
         return Erased(plan.snapshot, 0, (), (), {"note": "no row in the current version"})
     masks = deletion_masks(folder, [file for file, _ in affected])
-    done: list[Replacement] = []
+    jobs = [Job(f, number, masks.get(f.path)) for number, (f, _) in enumerate(affected)]
+    task = Rewriting(search, output_mark(plan), indexed_columns(head))
+    done: dict[str, Replacement] = {}
     try:
-        for number, (file, _) in enumerate(affected):
-            progress("rewrite", number, len(affected), sum(r.file.bytes for r in done))
-            path = fresh_name(plan, file.path, number)
-            done.append(replace_file(search, head, file, path, masks.get(file.path)))
-        progress("rewrite", len(affected), len(affected), sum(r.file.bytes for r in done))
-        return _commit(search, head, plan, done, sum(rows for _, rows in affected))
+        _rewrite(engine, task, jobs, done, progress)
+        changes = [(job.file, done[job.path]) for job in jobs]
+        return _commit(search, head, plan, changes, sum(rows for _, rows in affected))
     except Exception:
         after = read_history(folder)
         if mark_of(plan, "erased") in after.head.transactions:
             return _remembered(after, plan)  # our commit, or a twin's, went through after all
-        for path in [r.path for r in done if r.path]:
+        for path in [r.path for r in done.values() if r.path]:
             folder.remove(path)
         raise
+
+
+def _rewrite(
+    engine: Engine,
+    task: Rewriting,
+    jobs: Sequence[Job],
+    done: dict[str, Replacement],
+    progress: Progress,
+) -> None:
+    done_bytes = 0
+    progress("rewrite", 0, len(jobs), done_bytes)
+    rewritten = engine.map_files(task, jobs)
+    with contextlib.closing(rewritten):
+        for job, replacement in rewritten:
+            require_written(task, job, replacement)
+            done[job.path] = replacement
+            done_bytes += job.file.bytes
+            progress("rewrite", len(done), len(jobs), done_bytes)
 
 
 def _refuse_other_state(folder: Folder, head: Snapshot, plan: ErasePlan) -> None:
@@ -128,23 +206,26 @@ def _refuse_other_state(folder: Folder, head: Snapshot, plan: ErasePlan) -> None
 
 
 def _affected(
-    search: Search, head: Snapshot, plan: ErasePlan, progress: Progress
+    search: Search, head: Snapshot, plan: ErasePlan, progress: Progress, engine: Engine
 ) -> list[tuple[DataFile, int]]:
     """The current version's files that hold rows of the person, with the number of rows."""
-    affected = []
-    for number, file in enumerate(head.files.values()):
-        progress("find", number, len(head.files), 0)
-        target = Target(file.path, "data", (), file.partition_values, file.bytes)
-        rows = search.file(target).rows
-        if not rows:
-            continue
-        if masked(file.path, search.subject_columns) not in plan.objects:
-            raise PlanOutdatedError(
-                f"Rows were found in {masked(file.path, search.subject_columns)}, which the plan "
-                "does not name. Nothing was erased: search and plan again."
-            )
-        affected.append((file, rows))
-    return affected
+    files = head.files.values()
+    targets = [Target(f.path, "data", (), f.partition_values, f.bytes) for f in files]
+    rows = {}
+    found = engine.map_files(Finding(search), targets)
+    with contextlib.closing(found):
+        for number, (target, match) in enumerate(found):
+            progress("find", number, len(targets), 0)
+            if not (match and match.rows):
+                continue
+            shown = masked(target.path, search.subject_columns)
+            if shown not in plan.objects:
+                raise PlanOutdatedError(
+                    f"Rows were found in {shown}, which the plan does not name. Nothing was "
+                    "erased: search and plan again."
+                )
+            rows[target.path] = match.rows
+    return [(file, rows[file.path]) for file in files if file.path in rows]
 
 
 def deletion_masks(folder: Folder, files: list[DataFile]) -> dict[str, pa.Array]:
@@ -174,14 +255,12 @@ def deletion_masks(folder: Folder, files: list[DataFile]) -> dict[str, pa.Array]
     return masks
 
 
-def replace_file(
-    search: Search, head: Snapshot, file: DataFile, path: str, mask: "pa.Array | None" = None
-) -> Replacement:
+def replace_file(task: Rewriting, job: Job, path: str) -> Replacement:
     """Write the file anew at `path` without the person's rows, and look whether they are gone.
 
     Raises ResidueError and StoreError; there is no file at `path` then.
     """
-    folder = search.folder
+    folder, search, file = task.folder, task.search, job.file
     draft = folder.draft(path)
     try:
         with folder.opened(file.path) as source:
@@ -190,11 +269,11 @@ def replace_file(
                 draft,
                 rows_of=lambda schema: search.rows(schema, file.partition_values),
                 identifier_columns=search.top_level_columns,
-                keep_mask=mask,
-                indexed=_indexed(head),
+                keep_mask=job.mask,
+                indexed=task.indexed,
             )
         if not rewritten.rows_kept:
-            return Replacement(file, rewritten.rows_removed, rewritten.stats)
+            return Replacement(file.path, rewritten.rows_removed, rewritten.stats)
         written = folder.publish(draft, path)
     except (OSError, pa.ArrowException) as exc:
         draft.unlink(missing_ok=True)
@@ -210,7 +289,7 @@ def replace_file(
             f"{masked(file.path, search.subject_columns)}. Nothing was committed."
         )
     return Replacement(
-        file,
+        file.path,
         rewritten.rows_removed,
         rewritten.stats,
         path,
@@ -219,34 +298,38 @@ def replace_file(
     )
 
 
-def _indexed(head: Snapshot) -> int:
+def indexed_columns(head: Snapshot) -> int:
     return int(head.configuration.get("delta.dataSkippingNumIndexedCols", _DEFAULT_INDEXED))
 
 
 def _commit(
-    search: Search, head: Snapshot, plan: ErasePlan, done: list[Replacement], rows: int
+    search: Search,
+    head: Snapshot,
+    plan: ErasePlan,
+    changes: Sequence[tuple[DataFile, Replacement]],
+    rows: int,
 ) -> Erased:
     columns = search.subject_columns
     erased = Erased(
         new_version=str(head.version + 1),
         rows=rows,
-        objects_removed=tuple(masked(r.file.path, columns) for r in done),
-        objects_added=tuple(masked(r.path, columns) for r in done if r.path),
-        detail={"bytes_rewritten": sum(r.file.bytes for r in done)},
+        objects_removed=tuple(masked(file.path, columns) for file, _ in changes),
+        objects_added=tuple(masked(r.path, columns) for _, r in changes if r.path),
+        detail={"bytes_rewritten": sum(file.bytes for file, _ in changes)},
     )
     facts: dict[str, Any] = {_FACTS: asdict(erased)}
     if plan.mode == "keep_history":
-        facts[REPLACED] = [asdict(r.amendment) for r in done]
-    actions = [remove_action(r.file) for r in done]
+        facts[REPLACED] = [asdict(r.amendment) for _, r in changes]
+    actions = [remove_action(file) for file, _ in changes]
     actions += [
         add_action(
             r.path,
             size=r.bytes,
-            partition_values=r.file.partition_values,
+            partition_values=file.partition_values,
             stats=r.stats,
             modified=r.modified,
         )
-        for r in done
+        for file, r in changes
         if r.path
     ]
     actions.append(transaction_action(mark_of(plan, "erased"), head.version + 1))
@@ -256,9 +339,9 @@ def _commit(
         operation="DELETE",
         actions=actions,
         metrics={
-            "numDeletedRows": str(sum(r.rows_removed for r in done)),
-            "numRemovedFiles": str(len(done)),
-            "numAddedFiles": str(sum(r.path is not None for r in done)),
+            "numDeletedRows": str(sum(r.rows_removed for _, r in changes)),
+            "numRemovedFiles": str(len(changes)),
+            "numAddedFiles": str(sum(r.path is not None for _, r in changes)),
         },
         facts=facts,
     )

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import polars as pl
 
 from connectors.adapters.base import Progress
-from connectors.adapters.delta.find import Search, Target, physical_targets
+from connectors.adapters.delta.find import physical_targets
 from connectors.adapters.delta.log import read_history
+from connectors.adapters.delta.search import Search, Target
 from connectors.index import SubjectIndex
 from connectors.storage import Folder
 

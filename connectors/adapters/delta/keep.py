@@ -18,8 +18,9 @@ with no byte of them. Each step may be repeated, so a run that was killed is run
 A table whose earliest commits were cleaned up has no such log: its plan has a blocker.
 """
 
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from connectors.adapters.base import (
@@ -40,15 +41,20 @@ from connectors.adapters.delta.amend import (
 )
 from connectors.adapters.delta.commits import Commits, commit_path, log_is_whole, written
 from connectors.adapters.delta.erase import (
+    Job,
+    Rewriting,
     erase_rows,
-    fresh_name,
+    indexed_columns,
     mark_of,
-    replace_file,
+    output_mark,
+    require_written,
 )
-from connectors.adapters.delta.find import Search, Target, physical_targets
+from connectors.adapters.delta.find import physical_targets
 from connectors.adapters.delta.journal import Journal
 from connectors.adapters.delta.log import CHECKPOINT, LOG, read_history
+from connectors.adapters.delta.search import Finding, Search, Target
 from connectors.adapters.delta.snapshot import DataFile, History
+from connectors.engines import Engine
 from connectors.folders import masked, without_checksum
 from connectors.scan.content import scan_content
 from connectors.scan.record import Record
@@ -65,13 +71,14 @@ def rewrite_history(
     plan: ErasePlan,
     needles: Needles,
     progress: Progress,
+    engine: Engine,
 ) -> Erased:
     """Raises PlanOutdatedError, ResidueError, StoreError. Whatever it was that stopped it, every
     version can be read, and the same plan or a new one goes on from there."""
-    return _Rewriting(folder, subject_columns, plan, needles, progress).run()
+    return _History(folder, subject_columns, plan, needles, progress, engine).run()
 
 
-class _Rewriting:
+class _History:
     def __init__(
         self,
         folder: Folder,
@@ -79,11 +86,13 @@ class _Rewriting:
         plan: ErasePlan,
         needles: Needles,
         progress: Progress,
+        engine: Engine,
     ) -> None:
         self.folder = folder
         self.plan = plan
         self.needles = needles
         self.progress = progress
+        self.engine = engine
         self.search = Search(folder, read_history(folder), subject_columns, needles)
         self.journal = Journal(folder, plan.id)
         self.commits = Commits(folder, plan, progress)
@@ -105,7 +114,9 @@ class _Rewriting:
         self._require_clean_metadata()
         had_checkpoint = any(CHECKPOINT.match(name) for name in self.folder.names(LOG))
         columns = self.search.subject_columns
-        erased = erase_rows(self.folder, columns, self.plan, self.needles, self.progress)
+        erased = erase_rows(
+            self.folder, columns, self.plan, self.needles, self.progress, self.engine
+        )
         history = read_history(self.folder)
         version = history.head.transactions.get(mark_of(self.plan, "erased"))
         notes = {} if version is None else history.commit_details.get(version, {})
@@ -137,31 +148,45 @@ class _Rewriting:
         entries = self.folder.entries()  # first: what is committed in between is in the log then
         history = read_history(self.folder)
         known = {a.path for a in self.journal.amendments}
-        targets = [t for t in physical_targets(history, entries) if t.path not in known]
+        left = [t for t in physical_targets(history, entries) if t.path not in known]
+        targets = self._with_person([t for t in left if self._is_planned(t)])
+        for target in targets:
+            if target.kind == "orphan":
+                self.journal.add(Amendment(target.path, None))
+        files = [t for t in targets if t.kind != "orphan"]
+        self._refuse_brought_back(files, history)
+        jobs = [Job(_file_of(target), number) for number, target in enumerate(files)]
+        task = Rewriting(self.search, output_mark(self.plan), indexed_columns(history.head))
         done_bytes = 0
-        for number, target in enumerate(targets):
-            self.progress("rewrite", number, len(targets), done_bytes)
-            done_bytes += target.bytes
-            if self._is_planned(target) and self.search.file(target).rows:
-                self._rewrite(target, history, number)
-        self.progress("rewrite", len(targets), len(targets), done_bytes)
+        rewritten = self.engine.map_files(task, jobs)
+        with contextlib.closing(rewritten):
+            for number, (job, replacement) in enumerate(rewritten):
+                self.progress("rewrite", number, len(jobs), done_bytes)
+                done_bytes += job.file.bytes
+                require_written(task, job, replacement)
+                self.journal.add(replacement.amendment)
+        self.progress("rewrite", len(jobs), len(jobs), done_bytes)
+
+    def _with_person(self, targets: Sequence[Target]) -> list[Target]:
+        holding = set()
+        found = self.engine.map_files(Finding(self.search), targets)
+        with contextlib.closing(found):
+            for number, (target, match) in enumerate(found):
+                self.progress("find", number, len(targets), 0)
+                if match and match.rows:
+                    holding.add(target.path)
+        return [target for target in targets if target.path in holding]
 
     def _is_planned(self, target: Target) -> bool:
         """Rows that came after the plan are of another one; the final scan finds them."""
         return masked(target.path, self.search.subject_columns) in self.plan.objects
 
-    def _rewrite(self, target: Target, history: History, number: int) -> None:
-        if target.kind == "orphan":
-            self.journal.add(Amendment(target.path, None))
-            return
-        if target.path in history.head.files:
+    def _refuse_brought_back(self, targets: Iterable[Target], history: History) -> None:
+        if any(target.path in history.head.files for target in targets):
             raise PlanOutdatedError(
                 f"Another writer has brought back a file of the table {self.folder.root} that the "
                 "plan erases rows from. Plan again."
             )
-        file = DataFile(target.path, target.bytes, target.partition_values, {}, None, target.path)
-        path = fresh_name(self.plan, target.path, number)
-        self.journal.add(replace_file(self.search, history.head, file, path).amendment)
 
     def _drop_copies(self) -> None:
         """What repeats the old state. The commits have to be whole: they are all that is left."""
@@ -190,6 +215,10 @@ class _Rewriting:
             objects_removed=tuple(masked(a.path, columns) for a in amendments),
             objects_added=tuple(masked(a.new, columns) for a in amendments if a.new),
         )
+
+
+def _file_of(target: Target) -> DataFile:
+    return DataFile(target.path, target.bytes, target.partition_values, {}, None, target.path)
 
 
 def _is_checkpoint(name: str) -> bool:

@@ -26,18 +26,20 @@ from connectors.adapters.base import (
     silent,
 )
 from connectors.adapters.delta.erase import erase_rows
-from connectors.adapters.delta.find import Search, find_rows
+from connectors.adapters.delta.find import check_head, find_rows
 from connectors.adapters.delta.indexing import build_index, prune_index
 from connectors.adapters.delta.keep import rewrite_history
-from connectors.adapters.delta.log import read_history
+from connectors.adapters.delta.log import LOG, read_history
 from connectors.adapters.delta.plan import plan_for
 from connectors.adapters.delta.purge import Purge
 from connectors.adapters.delta.replaced import purge_replaced
 from connectors.adapters.delta.rows import rows_apart
+from connectors.adapters.delta.search import Search
 from connectors.adapters.delta.snapshot import DataFile, History, Snapshot
 from connectors.adapters.delta.table import opened_table
 from connectors.adapters.delta.verify import scan_table
 from connectors.clustering import Range
+from connectors.engines import Engine, Local
 from connectors.folders import folder_of, masked
 from connectors.index import SubjectIndex
 from connectors.people import column_expression, identifier_text, names_one_of
@@ -75,6 +77,7 @@ class DeltaStore:
             minutes=float(options.get("orphan_grace_minutes", _DEFAULT_GRACE_MINUTES))
         )
         self.unrelated_columns = tuple(options.get("unrelated_columns", ()))
+        self.engine: Engine = Local()
         self._digests: dict[tuple[str, int, datetime], str] = {}
 
     def versions(self, *, digests: bool = True) -> Sequence[StoreVersion]:
@@ -192,6 +195,14 @@ class DeltaStore:
         head = read_history(self.folder).head
         return {column: _ranges(head, column) for column in columns}
 
+    def witness(self) -> tuple[Folder, str]:
+        """A file of the table that is there, by which an engine shows that it sees the table."""
+        entries = self.folder.entries()
+        history = read_history(self.folder)
+        check_head(self.folder, history, entries)
+        log = next(e.path for e in entries if e.path.startswith(f"{LOG}/"))
+        return self.folder, next(iter(history.head.files), log)
+
     def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings:
         """Search every physical file once, or those that the index leaves. Raises StoreError for
         columns that never existed."""
@@ -201,7 +212,8 @@ class DeltaStore:
             self.subject_columns,
             needles,
             progress or silent,
-            self.index,
+            engine=self.engine,
+            index=self.index,
         )
 
     def build_index(self, index: SubjectIndex, progress: Progress | None = None) -> int:
@@ -224,7 +236,7 @@ class DeltaStore:
         Raises PlanOutdatedError (nothing was changed), ResidueError, StoreError.
         """
         self._refuse_if_read_only()
-        asked = (self.folder, self.subject_columns, plan, needles, progress or silent)
+        asked = (self.folder, self.subject_columns, plan, needles, progress or silent, self.engine)
         if plan.mode != "keep_history":
             return erase_rows(*asked)
         with self._alone():

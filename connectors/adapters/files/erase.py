@@ -9,6 +9,7 @@ right before the swap; and as the swap exchanges the two files, what was really 
 at afterwards, and put back if it is not what we read.
 """
 
+import contextlib
 import uuid
 
 import pyarrow as pa
@@ -32,6 +33,7 @@ from connectors.adapters.files.layout import (
 )
 from connectors.folders import file_digest
 from connectors.formats.formats import suffix_of
+from connectors.formats.person import FileMatch
 from connectors.storage import ChangedMeanwhileError, FileEntry, Folder
 
 
@@ -70,17 +72,18 @@ class Erasure:
         self.applied = self.journal.applied(leaves)
         replaced = {e.now for e in self.applied}
         waiting = [e for e in layout.of(Role.DATA) if leaves[e.path] not in replaced]
-        for number, entry in enumerate(waiting):
-            self.progress("rewrite", number, len(waiting), self.done_bytes)
-            self._file(entry, digests[entry.path])
-            self.done_bytes += entry.bytes
+        looked = self.search.look(waiting, digests=False)
+        with contextlib.closing(looked):
+            for number, (entry, found) in enumerate(looked):
+                self.progress("rewrite", number, len(waiting), self.done_bytes)
+                self._file(entry, found.match, digests[entry.path])
+                self.done_bytes += entry.bytes
         self.progress("rewrite", len(waiting), len(waiting), self.done_bytes)
         self._drop_checksums()
         self._drop_named_folders()
         return self._finish()
 
-    def _file(self, entry: FileEntry, was: str) -> None:
-        match = self.search.match(entry.path)
+    def _file(self, entry: FileEntry, match: FileMatch, was: str) -> None:
         doomed = self.search.is_doomed(entry.path, match)
         if not match.person and not (doomed and self.search.names.names_person(entry.path)):
             return

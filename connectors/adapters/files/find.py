@@ -12,10 +12,13 @@ searched by row, and name them).
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress, StoreError
 from connectors.adapters.files.layout import Layout, Role, digest_of, leaf, version_id
+from connectors.engines import Engine
 from connectors.folders import hive_values
 from connectors.formats.person import Columns, FileMatch, Person
 from connectors.formats.reading import Names, Reader, columns_of, match_in
@@ -23,7 +26,7 @@ from connectors.people import other_identifiers
 from connectors.scan.content import scan_content
 from connectors.scan.hidden import hidden_findings
 from connectors.scan.record import Record
-from connectors.storage import FileEntry
+from connectors.storage import FileEntry, Folder
 
 PLANNED = ("data", "orphan", "log", "past", "upload")
 BLOCKING = {
@@ -51,12 +54,41 @@ BLOCKING = {
 }
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What a file holds of the person, and its SHA-256, hex, where it was wanted."""
+
+    match: FileMatch
+    digest: str
+
+
+@dataclass(frozen=True)
+class Looking:
+    """The task of searching one file."""
+
+    folder: Folder
+    reader: Reader
+    person: Person
+    digests: bool
+    result: ClassVar[Any] = Looked
+    at_once: ClassVar[int] = 1
+
+    def __call__(self, entry: FileEntry) -> Looked:
+        """Raises StoreError."""
+        digest = digest_of(self.folder, entry.path) if self.digests else ""
+        shown = Names(self.person).shown(entry.path)
+        return Looked(match_in(self.reader, entry.path, self.person, shown), digest)
+
+
 class Search:
     """One search of one folder."""
 
-    def __init__(self, layout: Layout, reader: Reader, columns: Columns, needles: Needles) -> None:
+    def __init__(
+        self, layout: Layout, reader: Reader, columns: Columns, needles: Needles, engine: Engine
+    ) -> None:
         self.layout = layout
         self.reader = reader
+        self.engine = engine
         self.declared = columns.subject
         self.person = Person(columns, needles)
         self.names = Names(self.person)
@@ -70,12 +102,17 @@ class Search:
         self._require_known_columns()
         leaves: dict[str, str] = {}
         data = self.layout.of(Role.DATA)
-        for number, entry in enumerate(data):
-            progress("find", number, len(data), self.bytes)
-            leaves[entry.path] = self._leaf(entry)
-            self._data(entry)
-            self.bytes += entry.bytes
+        found: dict[str, Looked] = {}
+        looked = self.look(data, digests=True)
+        with contextlib.closing(looked):
+            for entry, seen in looked:
+                progress("find", len(found), len(data), self.bytes)
+                found[entry.path] = seen
+                self.bytes += entry.bytes
         progress("find", len(data), len(data), self.bytes)
+        for entry in data:
+            leaves[entry.path] = leaf(entry.path, entry.bytes, found[entry.path].digest)
+            self._data(entry, found[entry.path].match)
         for entry in self.layout.of(Role.UNRELATED):
             leaves[entry.path] = self._leaf(entry)
         version = version_id(leaves.values())
@@ -114,16 +151,18 @@ class Search:
                 f"{', '.join(sorted(missing))}. Correct the connector's subject columns."
             )
 
-    def match(self, path: str) -> FileMatch:
-        """What one data file holds. Raises StoreError."""
-        return match_in(self.reader, path, self.person, self.names.shown(path))
+    def look(
+        self, entries: Sequence[FileEntry], *, digests: bool
+    ) -> Generator[tuple[FileEntry, Looked], None, None]:
+        """Each data file with what it holds, in no order. Raises StoreError."""
+        task = Looking(self.layout.folder, self.reader, self.person, digests)
+        return self.engine.map_files(task, entries)
 
     def is_doomed(self, path: str, match: FileMatch) -> bool:
         """Whether the file goes as a whole: named after the person, with nobody else in it."""
         return match.person == match.rows and self.names.may_name_person(path)
 
-    def _data(self, entry: FileEntry) -> None:
-        match = self.match(entry.path)
+    def _data(self, entry: FileEntry, match: FileMatch) -> None:
         for column, values in match.linked.items():
             self.linked.setdefault(column, set()).update(values)
         named = self.names.names_person(entry.path)
@@ -166,12 +205,13 @@ class Search:
 
     def _method(self) -> str:
         roles = Counter(self.layout.roles.values())
-        return (
+        how = (
             f"each file read once (columns {', '.join(self.person.columns.searched)}): "
             f"{roles[Role.DATA]} files with rows, {roles[Role.UNRELATED]} said to name nobody, "
             f"{roles[Role.OTHER] + roles[Role.SIDECAR] + roles[Role.LEFTOVER]} others searched as "
             "bytes; all names"
         )
+        return "; ".join(filter(None, (how, self.engine.name)))
 
 
 def blockers_of(objects: Sequence[ObjectFinding]) -> list[str]:

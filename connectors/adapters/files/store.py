@@ -29,6 +29,7 @@ from connectors.adapters.files.layout import (
     version_id,
 )
 from connectors.adapters.files.purge import Purge
+from connectors.engines import Engine, Local
 from connectors.folders import folder_of, masked
 from connectors.formats.delimited import Dialect
 from connectors.formats.formats import format_in
@@ -76,6 +77,7 @@ class FilesStore:
         self.unrelated_files = names_in(options, "unrelated_files")
         self.unrelated_columns = names_in(options, "unrelated_columns")
         self.reader = Reader(self.folder, Dialect.of(options), self.subject_columns)
+        self.engine: Engine = Local()
 
     def _layout(self) -> Layout:
         return read_layout(self.folder, self.unrelated_files)
@@ -150,9 +152,15 @@ class FilesStore:
         known = version or version_id(layout.leaves().values())
         return {"version": known, **profile_of(list(self._files(layout, *_DATA)))}
 
+    def witness(self) -> tuple[Folder, str] | None:
+        """A file with rows, by which an engine shows that it sees the folder; None in an empty
+        one."""
+        entry = next(iter(self._layout().data), None)
+        return (self.folder, entry.path) if entry else None
+
     def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings:
         """Search every file once. Raises StoreError for files that cannot be read or searched."""
-        search = Search(self._layout(), self.reader, self.columns, needles)
+        search = Search(self._layout(), self.reader, self.columns, needles, self.engine)
         return search.run(progress or silent)
 
     def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
@@ -222,7 +230,7 @@ class FilesStore:
         is as it was, and the same plan goes on from there.
         """
         with self._locked() as layout:
-            search = Search(layout, self.reader, self.columns, needles)
+            search = Search(layout, self.reader, self.columns, needles, self.engine)
             return Erasure(search, plan, progress or silent).run()
 
     def purge_history(self, plan: ErasePlan, progress: Progress | None = None) -> Erased:

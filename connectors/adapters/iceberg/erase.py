@@ -5,6 +5,7 @@ mark in the table's properties, so running the same plan again after a crash at 
 finishes or finds itself done. Output files have fresh names in every attempt.
 """
 
+import contextlib
 import json
 import uuid
 from collections.abc import Collection, Mapping, Sequence
@@ -19,10 +20,12 @@ from pyiceberg.table.update import SetPropertiesUpdate
 
 from connectors.adapters.base import Erased, ErasePlan, PlanOutdatedError, Progress, StoreError
 from connectors.adapters.iceberg.catalog import UnknownOutcomeError, commit
+from connectors.adapters.iceberg.find import Looking, Target
 from connectors.adapters.iceberg.person import Person
 from connectors.adapters.iceberg.rewrite import described, rewrite_without
 from connectors.adapters.iceberg.snapshots import Drafts
 from connectors.adapters.iceberg.table import DataEntry, TableView
+from connectors.engines import Engine
 
 MARKS = "vestige.erasures"
 OURS = "vestige-"  # with what the names of files begin that are written here
@@ -90,9 +93,15 @@ class Erasure:
     mode = "purge"
 
     def __init__(
-        self, view: TableView, person: Person, plan: ErasePlan, progress: Progress
+        self,
+        view: TableView,
+        person: Person,
+        plan: ErasePlan,
+        progress: Progress,
+        engine: Engine,
     ) -> None:
         self.view = view
+        self.engine = engine
         self.person = person
         self.plan = plan
         self.progress = progress
@@ -147,32 +156,40 @@ class Erasure:
         tags = {e.path: e for s in self.view.tags.values() for e in self.view.live(s)}
         every = {**tags, **branches}
         affected = {}
-        for number, (path, entry) in enumerate(every.items()):
-            self.progress("find", number, len(every), 0)
-            rows = self._planned_rows(path, entry)
-            if not rows:
-                continue
+        for path, rows in self._rows(every).items():
             if path in tags:
                 raise self._unplanned(path, "which a tag keeps")
-            affected[path] = (entry, rows)
+            affected[path] = (every[path], rows)
         lost = lost_versions(self.view, set(affected))
         if self.plan.objects and set(lost) != set(self.plan.versions_lost):
             raise self._outdated()
         return affected
-
-    def _planned_rows(self, path: str, entry: DataEntry) -> int:
-        """How many of the person's are in a file. Raises PlanOutdatedError for one with some that
-        the plan does not name."""
-        rows = self.person.match(path, self.view.identity_constants(entry.file)).rows
-        if rows and self.person.shown(path) not in self.plan.objects:
-            raise self._unplanned(path, "which the plan does not name")
-        return rows
 
     def _unplanned(self, path: str, where: str) -> PlanOutdatedError:
         return PlanOutdatedError(
             f"Rows were found in {self.person.shown(path)}, {where}. Nothing was erased: search "
             "and plan again."
         )
+
+    def _rows(self, entries: Mapping[str, DataEntry]) -> dict[str, int]:
+        """In the order of the entries, for those that hold any. Raises PlanOutdatedError for one
+        that the plan does not name."""
+        targets = [self._target(entry) for entry in entries.values()]
+        found = {}
+        looked = self.engine.map_files(Looking(self.person), targets)
+        with contextlib.closing(looked):
+            for number, (target, match) in enumerate(looked):
+                self.progress("find", number, len(targets), 0)
+                found[target.path] = match.rows if match else 0
+        rows = {path: found[path] for path in entries if found[path]}
+        for path in rows:
+            if self.person.shown(path) not in self.plan.objects:
+                raise self._unplanned(path, "which the plan does not name")
+        return rows
+
+    def _target(self, entry: DataEntry) -> Target:
+        constants = self.view.identity_constants(entry.file)
+        return Target(entry.path, "data", [], constants, entry.file.file_size_in_bytes)
 
     def _replace(self, entry: DataEntry, rows: int) -> Replacement:
         parent, slash, _ = entry.path.rpartition("/")
@@ -185,7 +202,7 @@ class Erasure:
             kept = self._rewritten(entry, rows, draft)
             if not kept:
                 return Replacement(entry, rows, 0, None, None)
-            file = described(draft, location, entry.file, self.person)
+            file = described(draft, location, entry.file, self.view)
             folder.publish(draft, path)
         except OSError as exc:
             draft.unlink(missing_ok=True)

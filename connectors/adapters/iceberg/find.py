@@ -8,13 +8,15 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.transforms import IdentityTransform
 
 from connectors.adapters.base import Findings, ObjectFinding, Progress, StoreError
-from connectors.adapters.iceberg.person import DAMAGE, Constants, Person
+from connectors.adapters.iceberg.person import DAMAGE, Constants, FileMatch, Person
 from connectors.adapters.iceberg.table import DataEntry, TableView
+from connectors.engines import Engine
 from connectors.folders import hive_values
 from connectors.people import other_identifiers
 from connectors.scan.content import scan_content
@@ -22,7 +24,7 @@ from connectors.scan.hidden import hidden_findings
 from connectors.scan.identifiers import Identifiers
 from connectors.scan.parquet import prefixes_in_use
 from connectors.scan.record import Record
-from connectors.storage import FileEntry
+from connectors.storage import FileEntry, Folder
 
 _METADATA_END = ".metadata.json"
 
@@ -124,12 +126,35 @@ def _orphans(
     return orphans
 
 
+@dataclass(frozen=True)
+class Looking:
+    """The task of searching one file; a leftover's result is None where it cannot be read."""
+
+    person: Person
+    result: ClassVar[Any] = FileMatch | None
+    at_once: ClassVar[int] = 1
+
+    @property
+    def folder(self) -> Folder:
+        return self.person.folder
+
+    def __call__(self, target: Target) -> FileMatch | None:
+        """Raises StoreError."""
+        try:
+            return self.person.match(target.path, target.constants)
+        except StoreError:
+            if target.kind != "orphan":
+                raise
+            return None
+
+
 class Search:
     """One search of one table."""
 
-    def __init__(self, view: TableView, person: Person) -> None:
+    def __init__(self, view: TableView, person: Person, engine: Engine) -> None:
         self.view = view
         self.person = person
+        self.engine = engine
         self.objects: list[ObjectFinding] = []
         self.linked: dict[str, set[str]] = {}
         self.by_version = {str(s.snapshot_id): 0 for s in view.snapshots}
@@ -142,10 +167,16 @@ class Search:
         started = time.monotonic()
         entries = self.view.folder.entries()
         targets = physical_targets(self.view, entries)
-        for number, target in enumerate(targets):
-            progress("find", number, len(targets), self.bytes)
-            self._file(target)
+        matches: dict[str, FileMatch | None] = {}
+        looked = self.engine.map_files(Looking(self.person), targets)
+        with contextlib.closing(looked):
+            for target, match in looked:
+                progress("find", len(matches), len(targets), self.bytes)
+                matches[target.path] = match
+                self.bytes += target.bytes if match else 0
         progress("find", len(targets), len(targets), self.bytes)
+        for target in targets:
+            self._note_match(target, matches[target.path])
         self._metadata(entries, targets)
         return TableFindings(
             objects=tuple(self.objects),
@@ -158,15 +189,10 @@ class Search:
             affected=frozenset(self.affected),
         )
 
-    def _file(self, target: Target) -> None:
-        try:
-            match = self.person.match(target.path, target.constants)
-        except StoreError:
-            if target.kind != "orphan":
-                raise
+    def _note_match(self, target: Target, match: FileMatch | None) -> None:
+        if match is None:
             self.unread += 1  # a leftover of a crashed writer; the purge removes it
             return
-        self.bytes += target.bytes
         for name, values in match.linked.items():
             self.linked.setdefault(name, set()).update(values)
         if match.rows:
@@ -222,4 +248,5 @@ class Search:
             f"{kinds['data']} data files of {len(self.by_version)} snapshots, {kinds['deletes']} "
             f"delete files, {kinds['orphan']} outside any snapshot; the metadata decoded"
         )
-        return f"{text}; {self.unread} of those outside could not be read" if self.unread else text
+        unread = f"{self.unread} of those outside could not be read" if self.unread else ""
+        return "; ".join(filter(None, (text, unread, self.engine.name)))

@@ -54,12 +54,7 @@ class KeepingErasure(Erasure):
     def _affected(self) -> dict[str, tuple[DataEntry, int]]:
         """Files of any snapshot with rows of the person, by path, with the number of rows."""
         every = {e.path: e for s in self.view.snapshots for e in self.view.live(s)}
-        affected = {}
-        for number, (path, entry) in enumerate(every.items()):
-            self.progress("find", number, len(every), 0)
-            if rows := self._planned_rows(path, entry):
-                affected[path] = (entry, rows)
-        return affected
+        return {path: (every[path], rows) for path, rows in self._rows(every).items()}
 
     def _nothing(self) -> Erased:
         """No snapshot holds the person: what is left of them in manifests and notes has to go."""

@@ -32,13 +32,16 @@ class FileMatch:
 
 
 class Person:
-    """One person's identifiers in the columns of one table."""
+    """One person's identifiers in the columns of one table. It can be pickled, as its folder can:
+    of the table's catalog it keeps nothing."""
 
     def __init__(self, view: TableView, subject_columns: Iterable[str], needles: Needles) -> None:
-        self.view = view
+        self.folder = view.folder
+        self.table = view.name
         self.needles = {c: tuple(dict.fromkeys(v)) for c, v in needles.items() if v}
         self.columns = list(dict.fromkeys([*subject_columns, *self.needles]))
         self.ids = {column: view.field_ids(column) for column in self.columns}
+        self.names = {column: sorted(view.column_names(ids)) for column, ids in self.ids.items()}
         self.hidden = view.hidden_names(self.columns)
         missing = sorted(c for c in self.needles if not self.ids[c])
         if missing:
@@ -55,7 +58,7 @@ class Person:
     def match(self, path: str, constants: Constants) -> FileMatch:
         """Count the person's rows in one of the table's Parquet files. Raises StoreError."""
         try:
-            with self.view.folder.opened(path) as location:
+            with self.folder.opened(path) as location:
                 return self.match_in(location, path, constants)
         except OSError as exc:
             raise self.unreadable(path, exc) from None
@@ -82,7 +85,7 @@ class Person:
 
     def unreadable(self, path: str, exc: BaseException) -> StoreError:
         return StoreError(
-            f"The file {self.shown(path)} of the table {self.view.name} cannot be read: it is "
+            f"The file {self.shown(path)} of the table {self.table} cannot be read: it is "
             f"damaged, encrypted, no Parquet file, or was removed ({type(exc).__name__}). Restore "
             "it, or repair the table."
         )
@@ -95,8 +98,7 @@ class Person:
             if numbered:
                 found = [numbered[i] for i in sorted(ids) if i in numbered]
             else:
-                names = sorted(self.view.column_names(ids))
-                found = [name for name in names if name in named]
+                found = [name for name in self.names[column] if name in named]
             if found:
                 paths[column] = found[0]
         return paths

@@ -25,6 +25,7 @@ from pyiceberg.manifest import DataFile
 
 from connectors.adapters.base import ResidueError, StoreError
 from connectors.adapters.iceberg.person import DAMAGE, Constants, Person
+from connectors.adapters.iceberg.table import TableView
 
 _ROW = "_vestige_row"
 _ARROW_NOTE = b"ARROW:schema"
@@ -51,7 +52,7 @@ def rewrite_without(
     except DAMAGE as exc:
         target.unlink(missing_ok=True)
         raise StoreError(
-            f"The file {person.shown(path)} of the table {person.view.name} could not be "
+            f"The file {person.shown(path)} of the table {person.table} could not be "
             f"rewritten: {type(exc).__name__}. Check free space and the file."
         ) from None
     except BaseException:
@@ -80,7 +81,7 @@ def _write(
 def _refuse_dictionaries(schema: pa.Schema, path: str, person: Person) -> None:
     if any("dictionary<" in str(field.type) for field in schema):
         raise StoreError(
-            f"The file {person.shown(path)} of the table {person.view.name} cannot be rewritten: "
+            f"The file {person.shown(path)} of the table {person.table} cannot be rewritten: "
             "it asks for dictionaries, which would keep values that no row has any more. Rewrite "
             "it with the engine that wrote it."
         )
@@ -153,7 +154,7 @@ def _prove(source: Path, target: Path, path: str, person: Person, constants: Con
             for left, right in itertools.zip_longest(others, groups)
         ):
             raise StoreError(
-                f"The file {person.shown(path)} of the table {person.view.name} cannot be "
+                f"The file {person.shown(path)} of the table {person.table} cannot be "
                 "rewritten: its columns or its other rows would not be what they were. Nothing "
                 "was changed; erase in it with the engine that wrote it."
             )
@@ -179,9 +180,9 @@ def _same(left: pa.Table, right: pa.Table) -> bool:
     return first.equals(second, null_equal=True)
 
 
-def described(target: Path, location: str, old: DataFile, person: Person) -> DataFile:
+def described(target: Path, location: str, old: DataFile, view: TableView) -> DataFile:
     """What a manifest says of a rewritten file, in place of the old one. Raises StoreError."""
-    metadata = person.view.metadata
+    metadata = view.metadata
     try:
         footer = pq.read_metadata(target)
         schema = pyarrow_to_schema(
@@ -196,7 +197,7 @@ def described(target: Path, location: str, old: DataFile, person: Person) -> Dat
         )
     except (*DAMAGE, KeyError, ValueError, TypeError) as exc:
         raise StoreError(
-            f"The columns of the table {person.view.name} cannot be described "
+            f"The columns of the table {view.name} cannot be described "
             f"({type(exc).__name__}): a file names them in a way that is not known here. Nothing "
             "was changed; erase with the engine that wrote it."
         ) from None

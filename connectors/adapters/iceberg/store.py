@@ -39,9 +39,12 @@ from connectors.adapters.iceberg.table import (
     schema_rows,
 )
 from connectors.adapters.iceberg.verify import scan_table
+from connectors.engines import OPTIONS as ENGINE_OPTIONS
+from connectors.engines import Engine, Local
 from connectors.people import names_one_of
 from connectors.references import CREDENTIAL_OPTIONS, Role, for_roles
 from connectors.s3 import OPTIONS as S3_OPTIONS
+from connectors.storage import Folder
 
 _DEFAULT_GRACE_MINUTES = 60
 _ATTEMPTS = 10
@@ -54,6 +57,7 @@ _OPTIONS = frozenset(
         "unrelated_columns",
         *for_roles(*CREDENTIAL_OPTIONS, "token_env", "token_file"),
         *S3_OPTIONS,
+        *ENGINE_OPTIONS,
     }
 )
 
@@ -97,6 +101,7 @@ class IcebergStore:
         self.grace = timedelta(
             minutes=float(self.options.get("orphan_grace_minutes", _DEFAULT_GRACE_MINUTES))
         )
+        self.engine: Engine = Local()
         self._digests: Digests = {}
 
     @contextmanager
@@ -133,11 +138,17 @@ class IcebergStore:
             if mine is not None and theirs is not None:
                 yield from rows_apart(view, mine, theirs)
 
+    def witness(self) -> tuple[Folder, str] | None:
+        """A file of the table's metadata, by which an engine shows that it sees the table."""
+        with self._view() as view:
+            path = view.relative(view.table.metadata_location)
+            return view.folder, path
+
     def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings:
         """Search every physical file once. Raises StoreError for files that cannot be searched."""
         with self._view() as view:
             person = Person(view, self.subject_columns, needles)
-            return Search(view, person).run(progress or silent)
+            return Search(view, person, self.engine).run(progress or silent)
 
     def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
         """Raises PlanOutdatedError when the table has gone on since the findings were made."""
@@ -196,7 +207,7 @@ class IcebergStore:
         kind = KeepingErasure if plan.mode == "keep_history" else Erasure
         with self._view() as view:
             person = Person(view, self.subject_columns, needles)
-            return kind(view, person, plan, progress).run()
+            return kind(view, person, plan, progress, self.engine).run()
 
     def purge_history(self, plan: ErasePlan, progress: Progress | None = None) -> Erased:
         """Remove every snapshot but the clean heads, unless history is kept, and all that only the
