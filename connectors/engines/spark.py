@@ -12,6 +12,7 @@ import contextlib
 import logging
 import pickle
 import re
+import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -108,6 +109,10 @@ class Spark:
     @contextlib.contextmanager
     def _session(self) -> "Iterator[SparkSession]":
         """Raises EngineError when nobody answers."""
+        main = sys.modules["__main__"]
+        if not hasattr(main, "__file__"):
+            # A program without one (`python -c`) pyspark takes for its own doctests, and ends it.
+            main.__file__ = None
         try:
             import grpc
             from pyspark.sql.connect.client import ChannelBuilder
@@ -171,6 +176,11 @@ class Spark:
         who = f"The worker {answer.worker} of the cluster at {self.cluster}"
         if answer.fault == worker.NOT_READY:
             raise EngineError(f"{who} is not ready: {answer.message}")
+        if answer.fault == worker.UNEXPECTED:
+            raise EngineError(
+                f"{who} could not do its task on a file: unexpected error ({answer.message}). Run "
+                "the same step again; if it fails again, do so without the engine."
+            )
         raise EngineError(
             f"{who} runs another release of Vestige. Install the same one on all workers, then run "
             "the same step again."

@@ -24,11 +24,11 @@ from connectors.engines.seal import Seal
 ANSWER = "answer"  # the column of the one row that comes back
 TASK, RESULT = b"task", b"result"  # what is sealed
 FAULTS = {kind.__name__: kind for kind in (PlanOutdatedError, ResidueError, StoreError)}
-OTHER_RELEASE, NOT_READY, UNSEEN = "other release", "not ready", "unseen"
+OTHER_RELEASE, NOT_READY, UNSEEN, UNEXPECTED = "other release", "not ready", "unseen", "unexpected"
 
 
 class Answer(msgspec.Struct, kw_only=True):
-    """`fault`: empty, a name in `FAULTS`, or one of the three above; `message`: of the error;
+    """`fault`: empty, a name in `FAULTS`, or one of the four above; `message`: of the error;
     `result`: sealed JSON."""
 
     worker: str
@@ -75,6 +75,8 @@ def _answer(wanted: str, references: Mapping[str, Any], sealed: bytes) -> Answer
     except tuple(FAULTS.values()) as exc:
         fault = next(fault for fault, kind in FAULTS.items() if isinstance(exc, kind))
         return Answer(worker=name, fault=fault, message=str(exc))
+    except Exception as exc:  # noqa: BLE001 (raised, its message would stand in the cluster's log)
+        return Answer(worker=name, fault=UNEXPECTED, message=type(exc).__name__)
     return Answer(worker=name, result=seal.closed(found, RESULT))
 
 

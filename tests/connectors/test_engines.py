@@ -8,9 +8,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 import pytest
@@ -30,6 +30,7 @@ from connectors.adapters.delta.search import Finding, Search
 from connectors.engines import Engine, EngineError, Local, engine_of, spark
 from connectors.engines.seal import Seal
 from connectors.folders import LocalFolder
+from connectors.storage import FileEntry
 from tests.connectors import folders as on_disk
 from tests.connectors import iceberg_builders as ice
 from tests.connectors import s3_builders
@@ -331,6 +332,27 @@ def test_what_a_task_raises_is_raised_here(engine: Engine, table: Path) -> None:
     damaged.write_bytes(damaged.read_bytes()[:-30])
     with pytest.raises(StoreError, match="damaged"):
         opened.find_subject(PERSON)
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A task with a fault of its own."""
+
+    folder: LocalFolder
+    result: ClassVar[Any] = int
+    at_once: ClassVar[int] = 1
+
+    def __call__(self, entry: FileEntry) -> int:
+        raise ValueError(f"cannot parse {PERSON['email'][0]}")
+
+
+def test_of_an_unexpected_error_its_class_alone_leaves_the_worker(
+    engine: Engine, table: Path
+) -> None:
+    folder = LocalFolder(table)
+    with pytest.raises(EngineError, match=r"unexpected error \(ValueError\)") as failed:
+        list(engine.map_files(Failing(folder), folder.entries()[:3]))
+    assert PERSON["email"][0] not in str(failed.value)
 
 
 @pytest.mark.once
