@@ -216,3 +216,18 @@ def test_a_catalog_in_postgresql_serves_as_well(postgresql: tuple[Path, str]) ->
     with pytest.raises(OptionError, match="ends with PASSWORD"):
         IcebergStore(where, COLUMNS, {"user": "vestige", "password_env": "HOME"}).versions()
     assert opened.find_subject(PERSON).objects == ()
+
+
+def test_a_catalog_in_postgresql_keeps_every_snapshot(postgresql: tuple[Path, str]) -> None:
+    _, where = postgresql
+    opened = IcebergStore(where, COLUMNS, {"user": "vestige", "history": "keep"})
+    before = {version.id: version.rows for version in opened.versions()}
+    found = opened.find_subject(PERSON)
+    plan = opened.plan_erase(found, mode="keep_history")
+    opened.erase(plan, PERSON)
+    opened.purge_history(plan)
+    now = {version.id: version.rows for version in opened.versions()}
+    assert {number: now[number] for number in before} == {
+        number: (rows or 0) - found.rows_by_version[number] for number, rows in before.items()
+    }
+    assert clean(IcebergStore(where, COLUMNS, {"user": "vestige"}, role="verifier"))

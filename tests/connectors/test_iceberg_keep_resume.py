@@ -173,6 +173,32 @@ def test_a_commit_that_leaves_the_plan_true_is_erased_around(
     assert clean(opened)
 
 
+@pytest.mark.parametrize("instant", ["before", "after"])
+def test_a_branch_that_is_made_during_the_erasure_is_erased_from_too(
+    tmp_path: Path, beaten: Callable[[str, Callable[[], None]], None], instant: str
+) -> None:
+    """No branch that was there before has moved."""
+    lake = table_with_person(tmp_path)
+    opened = store(lake)
+    plan = planned(opened)
+    before: dict[int, pl.DataFrame] = {}
+
+    def writer() -> None:
+        with table(lake) as loaded:
+            at = loaded.metadata.refs["main"].snapshot_id
+            loaded.manage_snapshots().create_branch(at, "late").commit()
+        append(lake, customers(900, 903), branch="late")
+        before.update(every_snapshot(lake))
+
+    beaten(instant, writer)
+    opened.erase(plan, PERSON)
+    opened.purge_history(plan)
+    assert len(before) == 5
+    assert rows(every_snapshot(lake), before) == others(before)
+    assert "late" in metadata(lake).refs
+    assert clean(opened)
+
+
 def test_the_person_in_a_commit_during_the_erasure_outdates_the_plan(
     tmp_path: Path, beaten: Callable[[str, Callable[[], None]], None]
 ) -> None:
