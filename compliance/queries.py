@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from django.core import signing
-from django.db.models import Q, QuerySet
+from django.db.models import Min, Q, QuerySet
 from django.utils import timezone
 
 from accounts.models import User
@@ -22,6 +22,7 @@ from compliance.errors import NotErasedError
 from compliance.leases import LEASE
 from compliance.models import Mail, Notice, Plan, Request, Step, Suppression, Tail
 from compliance.states import NOTICE_OPEN, OPEN, State
+from connectors.models import Connector
 
 STATUS_LINK_DAYS = 180
 WHOLE_NUMBERS = frozenset({"byte", "short", "integer", "long"})  # as stores name their types
@@ -182,6 +183,16 @@ def due_steps() -> QuerySet[Step]:
     )
 
 
+def next_steps() -> QuerySet[Step]:
+    """One due step for each store that nobody works on: who takes it up takes along what goes with
+    it, and a store has one worker at a time."""
+    in_work = Step.objects.filter(~claimable()).values("connector")
+    waiting = due_steps().exclude(connector__in=in_work)
+    return Step.objects.filter(
+        pk__in=waiting.values("connector").annotate(Min("pk")).values("pk__min")
+    )
+
+
 def stores_being_erased_in() -> QuerySet[Step, int]:
     """The connectors whose files a worker is rewriting or removing now."""
     rewriting = [Step.Phase.ERASING, Step.Phase.PURGING]
@@ -193,6 +204,17 @@ def due_discoveries() -> QuerySet[Request]:
     return Request.objects.filter(
         claimable(), state=State.DISCOVERY, discovery_due_at__lte=timezone.now()
     )
+
+
+def next_discoveries() -> list[int]:
+    """Requests whose search is due, but for those that wait for an erasure in one of the stores."""
+    rewritten = Connector.objects.filter(pk__in=stores_being_erased_in())
+    nodes = {connector.dataset_node for connector in rewritten}
+    return [
+        pk
+        for pk, scope in due_discoveries().values_list("pk", "scope")
+        if not nodes or (scope and not nodes & set(scope))
+    ]
 
 
 def due_mail() -> QuerySet[Mail]:

@@ -22,7 +22,7 @@ from compliance.actions.tails import DAYS_BETWEEN_QUESTIONS, ask_about_tail
 from compliance.discovery import discover, held_address
 from compliance.execution import work_on_step
 from compliance.models import Challenge, Notice, Request
-from compliance.queries import due_discoveries, due_mail, due_steps, open_tails
+from compliance.queries import due_mail, next_discoveries, next_steps, open_tails
 from connectors.adapters.base import StoreError
 
 logger = logging.getLogger(__name__)
@@ -74,10 +74,10 @@ def send_mail(pk: int) -> None:
 
 @shared_task
 def advance_due_requests() -> None:
-    """Wakes a worker for each search and each step that is due."""
-    for pk in due_discoveries().values_list("pk", flat=True):
+    """Wakes a worker for each search that is due, and for each store with steps that are."""
+    for pk in next_discoveries():
         discover_request.delay(pk)
-    for pk, queue in due_steps().values_list("pk", "connector__queue"):
+    for pk, queue in next_steps().values_list("pk", "connector__queue"):
         run_step.apply_async((pk,), queue=queue)
 
 

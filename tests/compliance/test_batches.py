@@ -16,7 +16,7 @@ from compliance.actions.claims import claim_steps
 from compliance.actions.decisions import hold
 from compliance.actions.erasure import execute
 from compliance.models import Batch, Request, Step
-from compliance.queries import due_steps
+from compliance.queries import due_steps, next_discoveries, next_steps
 from compliance.states import State
 from compliance.tasks import discover_request, run_step
 from connectors.adapters.base import ScanReport, Trace
@@ -213,6 +213,21 @@ def test_a_store_has_one_worker_at_a_time(people: Team) -> None:
     assert claim_steps(waiting.pk)
 
 
+def test_of_a_hundred_requests_one_task_wakes_the_store_and_none_while_it_is_at_work(
+    people: Team,
+) -> None:
+    both = executed_both(people)
+    (first,) = next_steps()
+    assert first == both[0].steps.get()
+    assert claim_steps(first.pk)
+    assert not next_steps().exists()
+    third = builders.approved(people, SubjectRef("customer", "00050"))
+    execute(third, by=people.analyst)
+    assert not next_steps().exists(), "its store is at work"
+    Step.objects.filter(request__in=both).update(phase=Step.Phase.DONE, claimed_at=None)
+    assert [step.request for step in next_steps()] == [third]
+
+
 def test_a_search_waits_until_an_erasure_in_its_store_has_ended(people: Team) -> None:
     first = builders.approved(people)
     execute(first, by=people.analyst)
@@ -221,7 +236,9 @@ def test_a_search_waits_until_an_erasure_in_its_store_has_ended(people: Team) ->
     second = builders.in_triage(people.analyst, OTHER)
     builders.search(second, by=people.analyst)
     assert states(second) == [State.DISCOVERY]
+    assert second.pk not in next_discoveries()
     Step.objects.filter(pk=working[0].pk).update(phase=Step.Phase.TO_VERIFY, claimed_at=None)
+    assert next_discoveries() == [second.pk]
     discover_request(second.pk)
     assert states(second) == [State.REVIEW]
 
