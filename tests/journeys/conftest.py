@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Those that share the sample company's installation are told apart, to run beside the rest."""
     for item in items:
         given = getattr(item, "callspec", None)
-        names = {*getattr(item, "fixturenames", ()), *(given.params.values() if given else ())}
+        names = [*getattr(item, "fixturenames", ()), *(given.params.values() if given else ())]
         if item.get_closest_marker("journey") and "installation" in names:
             item.add_marker("sample")
 
