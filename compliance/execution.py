@@ -136,7 +136,7 @@ def _erased(steps: list[Step], erased: Erased, by: User) -> list[Step]:
     if any(seen.values()) and not erased.rows:
         _fail(
             steps,
-            f"The plan saw {sum(map(int, seen.values()))} rows in the current version, but nothing"
+            f"The plan saw {sum(seen.values())} rows in the current version, but nothing"
             " was erased. Nothing is reported as done; run the discovery again.",
             by=by,
         )

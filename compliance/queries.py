@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,7 +22,7 @@ from compliance.errors import NotErasedError
 from compliance.leases import LEASE
 from compliance.models import Mail, Notice, Plan, Request, Step, Suppression, Tail
 from compliance.states import NOTICE_OPEN, OPEN, State
-from connectors.models import Connector
+from connectors.queries import enabled_connectors
 
 STATUS_LINK_DAYS = 180
 WHOLE_NUMBERS = frozenset({"byte", "short", "integer", "long"})  # as stores name their types
@@ -193,11 +193,16 @@ def next_steps() -> QuerySet[Step]:
     )
 
 
-def stores_being_erased_in() -> QuerySet[Step, int]:
-    """The connectors whose files a worker is rewriting or removing now."""
+def nodes_being_erased_in() -> set[str]:
+    """The datasets of the stores whose files a worker is rewriting or removing now."""
     rewriting = [Step.Phase.ERASING, Step.Phase.PURGING]
-    working = Step.objects.filter(~claimable(), phase__in=rewriting)
-    return working.values_list("connector", flat=True)
+    working = Step.objects.filter(~claimable(), phase__in=rewriting).values("connector")
+    return {c.dataset_node for c in enabled_connectors().filter(pk__in=working)}
+
+
+def waits_for_erasure(scope: Collection[str], nodes: Set[str]) -> bool:
+    """Whether a search of this scope would read one of these: files would vanish from under it."""
+    return not nodes.isdisjoint(scope) if scope else bool(nodes)
 
 
 def due_discoveries() -> QuerySet[Request]:
@@ -208,13 +213,9 @@ def due_discoveries() -> QuerySet[Request]:
 
 def next_discoveries() -> list[int]:
     """Requests whose search is due, but for those that wait for an erasure in one of the stores."""
-    rewritten = Connector.objects.filter(pk__in=stores_being_erased_in())
-    nodes = {connector.dataset_node for connector in rewritten}
-    return [
-        pk
-        for pk, scope in due_discoveries().values_list("pk", "scope")
-        if not nodes or (scope and not nodes & set(scope))
-    ]
+    nodes = nodes_being_erased_in()
+    due = due_discoveries().values_list("pk", "scope")
+    return [pk for pk, scope in due if not waits_for_erasure(scope, nodes)]
 
 
 def due_mail() -> QuerySet[Mail]:

@@ -23,7 +23,9 @@ from connectors.s3 import Access, S3Folder, S3Place, is_s3, parse_s3
 from connectors.storage import Folder
 
 if TYPE_CHECKING:
+    from connectors.adapters.delta import DeltaStore
     from connectors.adapters.dvc.settings import Address, BucketAddress
+    from connectors.adapters.files import FilesStore
 
 StoreRole = Literal["reader", "writer", "verifier"]
 
@@ -50,9 +52,7 @@ def _open_delta(
 ) -> Opened:
     from connectors.adapters.delta import DeltaStore
 
-    folder, known, name = _allowed_folder(location, options, role)
-    store = DeltaStore(folder, subject_columns, options, writable=role == "writer")
-    return Opened(store, known, name)
+    return _in_folder(DeltaStore, location, subject_columns, options, role)
 
 
 def _open_files(
@@ -60,8 +60,18 @@ def _open_files(
 ) -> Opened:
     from connectors.adapters.files import FilesStore
 
+    return _in_folder(FilesStore, location, subject_columns, options, role)
+
+
+def _in_folder(
+    kind: "type[DeltaStore] | type[FilesStore]",
+    location: str,
+    subject_columns: Iterable[str],
+    options: Mapping[str, Any],
+    role: StoreRole,
+) -> Opened:
     folder, known, name = _allowed_folder(location, options, role)
-    store = FilesStore(folder, subject_columns, options, writable=role == "writer")
+    store = kind(folder, subject_columns, options, writable=role == "writer")
     return Opened(store, known, name)
 
 

@@ -46,10 +46,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             given = dict(marker.kwargs) if marker else {}
             both = pytest.mark.django_db(**{**given, "databases": "__all__"})
             item.add_marker(both, append=False)
-            if path.startswith(ONCE):
-                item.add_marker("once")
         elif path.startswith(PURE):
+            if item.get_closest_marker("once"):
+                raise pytest.UsageError(f"{item.nodeid} is pure and once, so that nothing runs it.")
             item.add_marker("pure")
+            continue
+        if path.startswith(ONCE):
+            item.add_marker("once")
 
 
 @pytest.fixture(scope="session")

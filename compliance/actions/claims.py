@@ -9,9 +9,8 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from compliance.discovery import rows_now
-from compliance.leases import LEASE
 from compliance.models import Batch, Step
-from compliance.queries import due_steps
+from compliance.queries import claimable, due_steps
 from connectors.models import Connector
 
 MOST_TOGETHER = 1_000
@@ -27,10 +26,10 @@ def claim_steps(pk: int) -> list[Step]:
     """
     connector = Step.objects.values_list("connector", flat=True).get(pk=pk)
     Connector.objects.select_for_update().get(pk=connector)  # claims on a store come one by one
-    on_store = Step.objects.filter(connector=connector)
+    in_work = Step.objects.filter(~claimable(), connector=connector)
     due = due_steps().filter(connector=connector).select_related("plan")
     step = due.filter(pk=pk).first()
-    if step is None or on_store.filter(claimed_at__gte=timezone.now() - LEASE).exists():
+    if step is None or in_work.exists():
         return []
     claim, mine = secrets.token_hex(16), [mate.pk for mate in _together(step, due)]
     Step.objects.filter(pk__in=mine).update(claimed_at=timezone.now(), claim=claim)
@@ -56,10 +55,15 @@ def _joins(step: Step) -> bool:
     return bool(step.approved["planned_objects"]) and rows_now(step.approved) is not None
 
 
-def renew_claim(steps: Sequence[Step]) -> bool:
-    """False once somebody else has taken them over."""
+def held(steps: Sequence[Step]) -> QuerySet[Step]:
+    """Those of the steps that are still this worker's: not done with, and not taken over."""
     mine = Step.objects.filter(pk__in=[step.pk for step in steps], claim=steps[0].claim)
-    return bool(mine.exclude(claimed_at=None).update(claimed_at=timezone.now()))
+    return mine.exclude(claimed_at=None)
+
+
+def renew_claim(steps: Sequence[Step]) -> bool:
+    """False once none of them is this worker's any more."""
+    return bool(held(steps).update(claimed_at=timezone.now()))
 
 
 @transaction.atomic

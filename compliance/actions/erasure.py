@@ -16,6 +16,7 @@ from audit.actions import forget_subject, record
 from audit.sealing import live_keys
 from audit.subjects import SubjectRef, lookup
 from compliance import events
+from compliance.actions.claims import held
 from compliance.actions.notices import issue_notices
 from compliance.actions.tails import leave_tails
 from compliance.actions.transitions import move
@@ -113,8 +114,7 @@ def show_progress(
     now, first = timezone.now(), steps[0]
     if first.activity != activity[:60]:
         first.activity, first.activity_at = activity[:60], now
-    mine = Step.objects.filter(pk__in=[step.pk for step in steps], claim=first.claim)
-    mine.exclude(claimed_at=None).update(
+    held(steps).update(
         activity=first.activity,
         activity_at=first.activity_at,
         done=done,

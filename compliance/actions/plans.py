@@ -29,7 +29,8 @@ from compliance.queries import (
     approvals_missing,
     claimable,
     current_plan,
-    stores_being_erased_in,
+    nodes_being_erased_in,
+    waits_for_erasure,
 )
 from compliance.states import State
 from connectors.queries import modes_of
@@ -79,10 +80,9 @@ def _checked(request: Request, modes: Mapping[str, str]) -> dict[str, str]:
 def claim_discovery(pk: int) -> Request | None:
     """The request, if this caller is the one to search for it now.
 
-    Not while an erasure rewrites one of its stores: files would vanish from under the search.
+    Not while an erasure rewrites one of its stores.
     """
-    rewritten = set(stores_being_erased_in())
-    if any(connector.pk in rewritten for connector in in_scope(Request.objects.get(pk=pk))):
+    if waits_for_erasure(Request.objects.get(pk=pk).scope, nodes_being_erased_in()):
         return None
     won = Request.objects.filter(claimable(), pk=pk, state=State.DISCOVERY).update(
         claimed_at=timezone.now()

@@ -213,7 +213,6 @@ def test_an_address_where_nobody_answers_fails_soon_and_says_so(
         opened.find_subject(PERSON)
 
 
-@pytest.mark.once
 def test_a_cluster_on_another_host_is_not_spoken_to_in_the_open(
     monkeypatch: pytest.MonkeyPatch, table: Path
 ) -> None:
@@ -224,7 +223,6 @@ def test_a_cluster_on_another_host_is_not_spoken_to_in_the_open(
             by(engine_of(options, anywhere), table).find_subject(PERSON)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("trusted", [True, False])
 def test_another_host_is_asked_by_tls_and_gets_the_token_if_its_certificate_is_trusted(
     sail_server: SailServer, table: Path, tmp_path: Path, *, trusted: bool
@@ -254,7 +252,6 @@ def cluster_of_its_own(**environment: str) -> Iterator[tuple[SailServer, Engine]
         yield server, engine_of(server.options, anywhere)
 
 
-@pytest.mark.once
 @pytest.mark.filterwarnings("ignore:.RETRIES_EXCEEDED")  # says pyspark
 def test_a_cluster_that_dies_during_the_rewrite_leaves_the_table_to_the_next(
     engine: Engine, table: Path, monkeypatch: pytest.MonkeyPatch
@@ -280,7 +277,6 @@ def test_a_cluster_that_dies_during_the_rewrite_leaves_the_table_to_the_next(
     assert opened.verify_erased(EVERY_NEEDLE, ("customer_id", "c-000150")).clean
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("mode", MODES)
 def test_after_a_kill_of_the_coordinator_its_plan_is_carried_out_and_nothing_is_left(
     engine: Engine, sail_server: SailServer, table: Path, mode: str
@@ -355,7 +351,6 @@ def test_of_an_unexpected_error_its_class_alone_leaves_the_worker(
     assert PERSON["email"][0] not in str(failed.value)
 
 
-@pytest.mark.once
 def test_workers_of_another_release_or_without_vestige_do_nothing(
     table: Path, tmp_path: Path
 ) -> None:
@@ -449,7 +444,6 @@ def test_a_folder_without_files_has_nothing_that_a_worker_could_show(tmp_path: P
     assert on_disk.store(tmp_path).witness() is None
 
 
-@pytest.mark.once
 @pytest.mark.allow_hosts(["127.0.0.1"])
 def test_a_table_in_s3_is_erased_by_workers_with_keys_of_their_own(
     s3_server: S3Server, sail_server: SailServer
@@ -482,7 +476,6 @@ def test_no_key_of_a_store_travels_with_a_task(s3_server: S3Server) -> None:
     assert PERSON["customer_id"][0].encode() in sent, "what is looked for does"
 
 
-@pytest.mark.once
 def test_tasks_are_sealed_under_a_key_that_both_sides_have(
     sail_server: SailServer, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

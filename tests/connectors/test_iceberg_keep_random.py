@@ -91,7 +91,6 @@ class History:
             opened.maintenance.expire_snapshots().by_id(self.chance.choice(free)).commit()
 
 
-@pytest.mark.once
 @pytest.mark.filterwarnings("ignore:Delete operation did not match any records")
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("shape", SHAPES)

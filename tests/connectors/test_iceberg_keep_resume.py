@@ -55,7 +55,6 @@ def two_branches(root: Path) -> Path:
     return lake
 
 
-@pytest.mark.once
 def test_killed_at_any_step_every_snapshot_reads_and_a_second_run_ends_the_same(
     tmp_path: Path,
 ) -> None:
