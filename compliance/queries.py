@@ -22,7 +22,7 @@ from compliance.errors import NotErasedError
 from compliance.leases import LEASE
 from compliance.models import Mail, Notice, Plan, Request, Step, Suppression, Tail
 from compliance.states import NOTICE_OPEN, OPEN, State
-from connectors.queries import enabled_connectors
+from connectors.models import Connector
 
 STATUS_LINK_DAYS = 180
 WHOLE_NUMBERS = frozenset({"byte", "short", "integer", "long"})  # as stores name their types
@@ -197,7 +197,7 @@ def nodes_being_erased_in() -> set[str]:
     """The datasets of the stores whose files a worker is rewriting or removing now."""
     rewriting = [Step.Phase.ERASING, Step.Phase.PURGING]
     working = Step.objects.filter(~claimable(), phase__in=rewriting).values("connector")
-    return {c.dataset_node for c in enabled_connectors().filter(pk__in=working)}
+    return {store.dataset_node for store in Connector.objects.filter(pk__in=working)}
 
 
 def waits_for_erasure(scope: Collection[str], nodes: Set[str]) -> bool:
