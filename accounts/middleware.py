@@ -37,7 +37,7 @@ class ApiKeyMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        header = request.headers.get("Authorization")
+        header = request.META.get("HTTP_AUTHORIZATION")  # `headers` copies all of them
         if header is None:
             return self.get_response(request)
         text = _key_in(header)

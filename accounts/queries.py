@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
+from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.models import ApiKey, User
+from audit.prepared import Statement, fetch
 
 
 def system_user(name: str) -> User:
@@ -38,9 +41,10 @@ _KEY, _USER = ("id", "user_id", "log"), ("id", "username", "name", "kind", "is_a
 _LIVE_KEY = (
     f"SELECT {', '.join(f'k.{name}' for name in _KEY)}, {', '.join(f'u.{name}' for name in _USER)},"  # noqa: S608  # names as above
     " g.role FROM accounts_apikey AS k JOIN accounts_user AS u ON u.id = k.user_id"
-    " LEFT JOIN accounts_grant AS g ON g.user_id = u.id WHERE k.digest = %s"
-    " AND k.revoked_at IS NULL AND u.is_active AND (k.expires_at IS NULL OR k.expires_at > %s)"
+    " LEFT JOIN accounts_grant AS g ON g.user_id = u.id WHERE k.digest = {digest}"
+    " AND k.revoked_at IS NULL AND u.is_active AND (k.expires_at IS NULL OR k.expires_at > {now})"
 )
+_PREPARED = Statement("live_key", _LIVE_KEY.format(digest="$1::text", now="$2::timestamptz"))
 
 
 def live_key(key: str) -> ApiKey | None:
@@ -48,17 +52,31 @@ def live_key(key: str) -> ApiKey | None:
 
     Other members of both are read when they are asked for.
     """
-    now = connection.ops.adapt_datetimefield_value(timezone.now())
-    with connection.cursor() as cursor:
-        cursor.execute(_LIVE_KEY, [key_digest(key), now])
-        rows = cursor.fetchall()
+    rows = _live_rows(key_digest(key))
     if not rows:
         return None
-    *values, _ = rows[0]
-    found = ApiKey.from_db(connection.alias, _KEY, values[: len(_KEY)])
-    found.user = User.from_db(connection.alias, _USER, values[len(_KEY) :])
+    pk, user_id, log, _, *who, _ = rows[0]
+    found = ApiKey.from_db(connection.alias, _KEY, [int(pk), int(user_id), log])
+    found.user = User.from_db(connection.alias, _USER, [int(user_id), *who])
     found.user.role_names = frozenset(role for *_, role in rows if role is not None)
     return found
+
+
+def _live_rows(digest: str) -> Sequence[tuple[Any, ...]]:
+    if connection.vendor != "postgresql":
+        now = connection.ops.adapt_datetimefield_value(timezone.now())
+        with connection.cursor() as cursor:
+            cursor.execute(_LIVE_KEY.format(digest="%s", now="%s"), [digest, now])
+            rows: Sequence[tuple[Any, ...]] = cursor.fetchall()
+            return rows
+    parameters = [digest, timezone.now().isoformat()]
+    try:
+        return fetch(_PREPARED, parameters)
+    except (OperationalError, InterfaceError):
+        if connection.in_atomic_block:
+            raise
+        connection.close()  # the server was started anew, say: the first to ask notices
+        return fetch(_PREPARED, parameters)
 
 
 def sample_sign_ins() -> list[tuple[str, str, str]]:

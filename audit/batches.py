@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from audit import signer, storage
 from audit.intake import Prepared
 from audit.ledger.tree import Frontier
+from audit.proofs import Edges
 from audit.rows import Head, Known, Newest, Row
 
 
@@ -18,6 +19,7 @@ class Batch:
     places: dict[str, int] = field(default_factory=dict)  # event id -> index in `events`
     rows: list[Row] = field(default_factory=list)
     newest: dict[str, Newest] = field(default_factory=dict)  # by resource
+    edges: Edges | None = None  # of the tree after it, where that is known
 
 
 @dataclass(slots=True)
@@ -26,6 +28,7 @@ class End:
 
     head: Head
     newest: dict[str, Newest]  # by resource; not of all
+    edges: Edges | None  # None: unknown, until a tile was filled
 
 
 class Ends:
@@ -45,11 +48,16 @@ class Ends:
     def newest(self, batch: Batch) -> dict[str, Newest]:
         """The newest entry of each of the batch's resources that has one."""
         head, resources = batch.head, {event.resource for event in batch.events}
-        end = self._ends.get(head.log_id)
-        seen = end.newest if end and end.head.last_hash == head.last_hash else {}
+        end = self._left_at(head)
+        seen = end.newest if end else {}
         known = {resource: seen[resource] for resource in resources & seen.keys()}
         unknown = list(resources - known.keys()) if head.size else []
         return known | storage.newest_of(head.log_id, unknown) if unknown else known
+
+    def edges(self, head: Head) -> Edges | None:
+        """The right edge of the tree at this head, if this process left it there."""
+        end = self._left_at(head)
+        return end.edges if end else None
 
     def move(self, batch: Batch, after: Frontier, signed: signer.Signed | None) -> None:
         """The batch was appended and signed."""
@@ -57,9 +65,8 @@ class Ends:
         if signed is None or signed.size != after.size or signer.keeps_next(head) or head.refusal:
             self.forget(head.log_id)
             return
-        end = self._ends.get(head.log_id)
-        continues = end is not None and end.head.last_hash == head.last_hash
-        newest = end.newest if end and continues else {}
+        end = self._left_at(head)
+        newest = end.newest if end else {}
         if len(newest) > self._MOST_RESOURCES:
             newest.clear()
         newest.update(batch.newest)
@@ -76,4 +83,10 @@ class Ends:
                 note_at=signed.signed_at,
             ),
             newest,
+            batch.edges,
         )
+
+    def _left_at(self, head: Head) -> End | None:
+        """What is known of the end, if this head is where the log was left."""
+        end = self._ends.get(head.log_id)
+        return end if end and end.head.last_hash == head.last_hash else None

@@ -100,12 +100,12 @@ def _body(request: HttpRequest) -> bytes:
     too_large = ProblemError(
         413, "Content Too Large", f"The body is larger than {limit:,} bytes. Send it in parts."
     )
-    length = request.headers.get("Content-Length") or "0"
+    length = request.META.get("CONTENT_LENGTH") or "0"
     if not (length.isascii() and length.isdecimal()):
         raise ProblemError(400, "Bad Request", "Content-Length must be a whole number of bytes.")
     if len(length) > _LONGEST_LENGTH or int(length) > limit:
         raise too_large
-    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    encoding = request.META.get("HTTP_CONTENT_ENCODING", "identity").lower()
     if encoding not in ("identity", "gzip", ""):
         raise ProblemError(
             415, "Unsupported Media Type", f"Content-Encoding {encoding}: send gzip or none."

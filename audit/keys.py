@@ -43,7 +43,7 @@ def named_key(name: str) -> bytes:
 
 def log_folder(log: str = MAIN_NAME) -> Path:
     """Where what signs this log lies."""
-    keys = Path(settings.VESTIGE_KEYS)
+    keys: Path = settings.VESTIGE_KEYS
     return keys if log == MAIN_NAME else keys / "logs" / log
 
 

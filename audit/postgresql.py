@@ -6,17 +6,13 @@ and times (microseconds since 2000) are big-endian; a value stands behind its le
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
-from weakref import WeakKeyDictionary
 
-import psycopg
-from django.conf import settings
 from django.db import connection
-from psycopg.pq import ExecStatus, TransactionStatus
 
+from audit.prepared import Statement, run
+from audit.proofs import FullTile
 from audit.rows import ENTRY_COLUMNS, Head, Row
 
 # From this many rows on COPY costs less than arrays (measured, PostgreSQL 15).
@@ -36,31 +32,39 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _EPOCHS_APART_US = 946_684_800_000_000  # between 1970 and 2000
 _MICROSECOND = timedelta(microseconds=1)
 
-_INT8, _BYTEA, _TEXT, _TIMESTAMPTZ = 20, 17, 25, 1184  # types by their numbers in pg_type
+_INT2, _INT8, _BYTEA, _TEXT, _TIMESTAMPTZ = 21, 20, 17, 25, 1184  # by their numbers in pg_type
 _COLUMN_TYPES = (
     _INT8, _BYTEA, _BYTEA, *[_TEXT] * 6, _TIMESTAMPTZ, _TIMESTAMPTZ, _TEXT, _TEXT, _INT8, _INT8,
 )  # fmt: skip
-_NAMES = {_INT8: "bigint", _BYTEA: "bytea", _TEXT: "text", _TIMESTAMPTZ: "timestamptz"}
+_TILE_TYPES = (_INT2, _INT8, _BYTEA, _BYTEA)
+_NAMES = {
+    _INT2: "smallint",
+    _INT8: "bigint",
+    _BYTEA: "bytea",
+    _TEXT: "text",
+    _TIMESTAMPTZ: "timestamptz",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A statement with the parameters $1, $2, …, sent in binary."""
-
-    name: str
-    sql: str
-
-
-_APPEND = Statement(
-    "vestige_append",
-    "WITH moved AS (UPDATE audit_log SET size = $1::bigint, last_hash = $2::bytea,"  # noqa: S608
+_MOVED = (
+    "WITH moved AS (UPDATE audit_log SET size = $1::bigint, last_hash = $2::bytea,"
     " last_timestamp_us = $3::bigint, frontier = $4::bytea"
     " WHERE id = $5::smallint AND size = $6::bigint AND last_hash = $7::bytea"
     " AND ($8::text IS NULL OR note = $8::text AND refusal = '') RETURNING id)"
-    f" INSERT INTO audit_entry ({ENTRY_COLUMNS}) SELECT moved.id, entries.* FROM moved, unnest("
-    + ", ".join(f"${at}::{_NAMES[kind]}[]" for at, kind in enumerate(_COLUMN_TYPES, start=9))
-    + ") AS entries",
 )
+_ENTRIES = (
+    f" INSERT INTO audit_entry ({ENTRY_COLUMNS}) SELECT moved.id, entries.* FROM moved, unnest("  # noqa: S608
+    + ", ".join(f"${at}::{_NAMES[kind]}[]" for at, kind in enumerate(_COLUMN_TYPES, start=9))
+    + ") AS entries"
+)
+_FILLED = (
+    ', filled AS (INSERT INTO audit_tile (log_id, level, "index", hashes, root)'  # noqa: S608
+    " SELECT moved.id, tiles.* FROM moved, unnest("
+    + ", ".join(f"${at}::{_NAMES[kind]}[]" for at, kind in enumerate(_TILE_TYPES, start=24))
+    + ") AS tiles)"
+)
+_APPEND = Statement("vestige_append", _MOVED + _ENTRIES)
+_APPEND_AND_FILL = Statement("vestige_append_and_fill", _MOVED + _FILLED + _ENTRIES)
 _STORE_NOTE = Statement(
     "vestige_store_note",
     # Not flushed to disk: see audit.storage.store_note.
@@ -76,11 +80,18 @@ _WAIT = Statement(
 )
 
 
-def append_behind(head: Head, rows: Sequence[Row], tree: bytes, *, locked: bool = False) -> bool:
+def append_behind(
+    head: Head,
+    rows: Sequence[Row],
+    tree: bytes,
+    filled: Sequence[FullTile] = (),
+    *,
+    locked: bool = False,
+) -> bool:
     """Append in a single statement, if the log still ends where `head` says; whether it did.
 
-    Without the lock, only if it was also last signed as `head` says, and nothing is refused.
-    Raises IntegrityError when an event id is taken.
+    With the tiles that are `filled`. Without the lock, only if it was also last signed as `head`
+    says, and nothing is refused. Raises IntegrityError when an event id is taken.
     """
     last = rows[-1]
     moved: list[bytes | None] = [
@@ -88,13 +99,17 @@ def append_behind(head: Head, rows: Sequence[Row], tree: bytes, *, locked: bool 
         _SMALL.pack(head.log_id), _BIG.pack(head.size), head.last_hash,
         None if locked else head.note.encode(),
     ]  # fmt: skip
-    columns = zip(*map(_values, rows), strict=True)
-    return _run(_APPEND, [*moved, *map(_array, _COLUMN_TYPES, columns)]) > 0
+    entries = map(_array, _COLUMN_TYPES, zip(*map(_values, rows), strict=True))
+    if not filled:
+        return run(_APPEND, [*moved, *entries]) > 0
+    packed = [(_SMALL.pack(level), _BIG.pack(at), *hashes) for level, at, *hashes in filled]
+    tiles = map(_array, _TILE_TYPES, zip(*packed, strict=True))
+    return run(_APPEND_AND_FILL, [*moved, *entries, *tiles]) > 0
 
 
 def store_note(head: Head, note: str, size: int, signed_at: datetime) -> bool:
     """Store the note in place of the one in `head`; False when another is there by now."""
-    return _run(
+    return run(
         _STORE_NOTE,
         [
             note.encode(), _BIG.pack(size), _BIG.pack(_time(signed_at)),
@@ -104,7 +119,7 @@ def store_note(head: Head, note: str, size: int, signed_at: datetime) -> bool:
 
 
 def insert_pending(log_id: int, event_id: str, event: bytes) -> None:
-    _run(_WAIT, [_SMALL.pack(log_id), event_id.encode(), event])
+    run(_WAIT, [_SMALL.pack(log_id), event_id.encode(), event])
 
 
 def copy_rows(
@@ -179,44 +194,6 @@ def _array(kind: int, items: Sequence[bytes | None]) -> bytes:
     for item in items:
         parts += (_NULL,) if item is None else (_LENGTH.pack(len(item)), item)
     return b"".join(parts)
-
-
-# The statements that each connection has prepared.
-_prepared: WeakKeyDictionary[psycopg.Connection[Any], set[str]] = WeakKeyDictionary()
-
-
-def _run(statement: Statement, parameters: Sequence[bytes | None]) -> int:
-    """How many rows the statement touched, in the transaction that is open or in one of its own."""
-    connection.ensure_connection()
-    server: psycopg.Connection[Any] = connection.connection
-    if not server.autocommit and server.info.transaction_status == TransactionStatus.IDLE:
-        server.pgconn.exec_(b"BEGIN")  # which psycopg would send before the first of its own
-    formats = [1] * len(parameters)
-    with connection.wrap_database_errors:
-        # Not by psycopg, which forgets all that it has prepared at each rollback.
-        if not settings.VESTIGE_PREPARE_STATEMENTS:
-            done = server.pgconn.exec_params(
-                statement.sql.encode(), parameters, param_formats=formats
-            )
-            return _touched(server, done)
-        known = _prepared.setdefault(server, set())
-        if statement.name not in known:
-            _touched(server, server.pgconn.prepare(statement.name.encode(), statement.sql.encode()))
-            known.add(statement.name)
-        return _touched(
-            server,
-            server.pgconn.exec_prepared(
-                statement.name.encode(),
-                parameters,  # type: ignore[arg-type]  # its stub forgets null
-                param_formats=formats,
-            ),
-        )
-
-
-def _touched(server: psycopg.Connection[Any], done: Any) -> int:
-    if done.status != ExecStatus.COMMAND_OK:
-        raise psycopg.errors.error_from_result(done, encoding=server.info.encoding)
-    return int(done.command_tuples or 0)
 
 
 @lru_cache(maxsize=4096)

@@ -4,6 +4,9 @@ A tile that is not full yet is put together from the leaf hashes of the newest e
 or from the roots of the full tiles below it.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from audit.ledger import tree
 from audit.ledger.checkpoint import Checkpoint
 from audit.ledger.tiles import TILE_WIDTH, ReadTile, TileHashSource, tile_width, updated_tiles
@@ -68,39 +71,41 @@ def require_extension(log_id: int, signed: Checkpoint, size: int, root: bytes) -
     )
 
 
+# The tiles at the right edge of a tree that are not full yet: (level, index) -> their hashes.
 Edges = dict[tuple[int, int], bytes]
+FullTile = tuple[int, int, bytes, bytes]  # level, index, hashes, root
 
 
-def edges(log_id: int, size: int, count: int) -> Edges:
-    """The partial tiles at the right edge that `count` more entries will fill, by level, index."""
-    read, found = tile_reader(log_id, size), Edges()
-    level = 0
-    while (size % TILE_WIDTH + count) >= TILE_WIDTH:
+class Grown(NamedTuple):
+    """What appending fills, and the right edge after it."""
+
+    filled: list[FullTile]
+    edges: Edges
+
+
+def edges(log_id: int, size: int) -> Edges:
+    """The right edge of the tree of `size` entries, from what is stored."""
+    read, found, level = tile_reader(log_id, size), Edges(), 0
+    while size:
         index, width = divmod(size, TILE_WIDTH)
         if width:
             found[level, index] = read(level, index)
-        # One level up every full tile is one hash.
-        level, size, count = level + 1, index, (width + count) // TILE_WIDTH
-    if level and size % TILE_WIDTH:
-        found[level, size // TILE_WIDTH] = read(level, size // TILE_WIDTH)
+        level, size = level + 1, index  # one level up every full tile is one hash
     return found
 
 
-def full_tiles(
-    size: int, leaf_hashes: list[bytes], edges: Edges
-) -> list[tuple[int, int, bytes, bytes]]:
-    """(level, index, hashes, root) of the tiles that these hashes, appended at `size`, fill."""
-    if size // TILE_WIDTH == (size + len(leaf_hashes)) // TILE_WIDTH:
-        return []
+def grow(size: int, leaf_hashes: Sequence[bytes], edges: Edges) -> Grown:
+    """The tree of `size` entries and this right edge, with these hashes appended."""
     changed = updated_tiles(size, leaf_hashes, lambda level, index: edges[level, index])
-    filled = []
+    filled: list[FullTile] = []
     for (level, index), hashes in sorted(changed.items()):
         if len(hashes) == FULL_TILE_BYTES:
             # The level above holds this tile's root.
             above, place = divmod(index, TILE_WIDTH)
             root = changed[level + 1, above][place * 32 : place * 32 + 32]
             filled.append((level, index, hashes, root))
-    return filled
+    known = edges | changed
+    return Grown(filled, {at: part for at, part in known.items() if len(part) < FULL_TILE_BYTES})
 
 
 def _full_tile(log_id: int, level: int, index: int) -> bytes:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from django.utils import timezone
 
-from audit import keyring, keys, signer
+from audit import keyring, keys
 from audit.group_commit import Sequenced
 from audit.intake import time_text
 from audit.ledger.checkpoint import InvalidNoteError, parse_note, parse_vkey
@@ -36,13 +36,14 @@ def sign_receipt(done: Sequenced, *, log: LogRef = MAIN) -> LogWord:
     note = done.checkpoint.note if done.checkpoint else _last_note(log)
     origin = note.partition("\n")[0] or origin_of(log)
     try:
-        vkey = signer.verifier_key(origin, log.name)
+        ring = keyring.ring(log.name)
+        vkey = ring.vkeys(origin)[0]
         if done.checkpoint is None:
             _require_log_key(note, vkey)
         receipt = sign(
             origin,
             [Accepted(item.id, item.seq, item.leaf_hash) for item in done.receipts],
-            keyring.ring(log.name).signing[0],
+            ring.signing[0],
             time=time_text(timezone.now()),
         )
     except (keys.KeyFileError, OSError, InvalidNoteError, InvalidReceiptError) as exc:

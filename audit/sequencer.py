@@ -28,6 +28,7 @@ from audit.ledger.leaf import pack
 from audit.ledger.tiles import TILE_WIDTH
 from audit.ledger.tree import Frontier
 from audit.models import MAIN_LOG
+from audit.proofs import FullTile
 from audit.rows import Known, Newest, Row
 
 log = logging.getLogger(__name__)
@@ -140,7 +141,8 @@ def _commit_behind(submissions: Sequence[Submission]) -> _Done | None:
     count = sum(len(submission.events) for submission in submissions)
     if end is None or connection.vendor != "postgresql" or any(s.drain for s in submissions):
         return None
-    if count == 0 or end.head.size % TILE_WIDTH + count >= TILE_WIDTH:  # it fills a tile
+    fills = end.head.size % TILE_WIDTH + count >= TILE_WIDTH
+    if not 0 < count <= TILE_WIDTH or (fills and end.edges is None):
         return None
     batch = Batch(end.head)
     placed = _place_all(batch, submissions)
@@ -148,11 +150,14 @@ def _commit_behind(submissions: Sequence[Submission]) -> _Done | None:
         return None
     batch.newest = _ends.newest(batch)
     rows = [row for chunk in _chained(batch) for row in chunk]  # they are the batch's now
-    after = batch.head.frontier.copy()
-    after.extend(row.leaf_hash for row in rows)
+    after, hashes = batch.head.frontier.copy(), [row.leaf_hash for row in rows]
+    after.extend(hashes)
+    filled: list[FullTile] = []
+    if end.edges is not None:
+        filled, batch.edges = proofs.grow(batch.head.size, hashes, end.edges)
     # A statement is a transaction of its own; inside one (in tests) it must be able to fail alone.
     with transaction.atomic() if connection.in_atomic_block else nullcontext():
-        if not postgresql.append_behind(batch.head, rows, after.to_bytes()):
+        if not postgresql.append_behind(batch.head, rows, after.to_bytes(), filled):
             _ends.forget(batch.head.log_id)
             return None
     _give_receipts(batch, placed)
@@ -202,20 +207,24 @@ def _give_receipts(batch: Batch, placed: list[tuple[Submission, list[_Place]]]) 
 
 def _write(batch: Batch) -> Frontier:
     head, count = batch.head, len(batch.events)
-    edges = proofs.edges(head.log_id, head.size, count)
+    edges = _ends.edges(head)
+    if edges is None and head.size % TILE_WIDTH + count >= TILE_WIDTH:
+        edges = proofs.edges(head.log_id, head.size)
     batch.newest = _ends.newest(batch)
     after = head.frontier.copy()
-    tiles: list[tuple[int, int, bytes, bytes]] = []
+    filled: list[FullTile] = []
 
     def finish() -> bytes:
         hashes = [row.leaf_hash for row in batch.rows]
         after.extend(hashes)
-        tiles.extend(proofs.full_tiles(head.size, hashes, edges))
+        if edges is not None:
+            tiles, batch.edges = proofs.grow(head.size, hashes, edges)
+            filled.extend(tiles)
         return after.to_bytes()
 
     storage.append_rows(head, count, _chained(batch), finish)
-    if tiles:
-        storage.insert_tiles(head.log_id, tiles)
+    if filled:
+        storage.insert_tiles(head.log_id, filled)
     return after
 
 

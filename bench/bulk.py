@@ -117,7 +117,7 @@ class _Parts:
             previous = leaf_hash(pack(number, 1_700_000_000_000_000, previous, event.event))
             hashes.append(previous)
         frontier.extend(hashes)
-        proofs.full_tiles(0, hashes, {})
+        proofs.grow(0, hashes, {})
 
     def _sign(self) -> None:
         from audit import signer

@@ -3,6 +3,7 @@
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+handler404, handler500 = "config.errors.not_found", "config.errors.server_error"
 _APPS = ["accounts", "audit", "connectors", "lineage", "compliance", "datasheets", "reports"]
 
 

@@ -1,6 +1,12 @@
+"""What a web server runs: `granian --interface wsgi config.wsgi:application`."""
+
 import os
 
-from django.core.wsgi import get_wsgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-application = get_wsgi_application()
+django.setup(set_prefix=False)
+
+from config.handlers import Handler  # noqa: E402  # it needs the settings
+
+application = Handler()

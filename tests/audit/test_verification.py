@@ -195,7 +195,7 @@ def reseal(start: int) -> None:
     frontier = Frontier()
     frontier.extend(hashes)
     sql("DELETE FROM audit_tile")
-    storage.insert_tiles(MAIN_LOG, proofs.full_tiles(0, hashes, {}))
+    storage.insert_tiles(MAIN_LOG, proofs.grow(0, hashes, {}).filled)
     sql("UPDATE audit_log SET last_hash = %s, frontier = %s", previous, frontier.to_bytes())
 
 

@@ -125,7 +125,7 @@ def reseal(start: int, *, size: int) -> None:
                 leaf, previous, row.seq,
             )  # fmt: skip
         sql("DELETE FROM audit_tile")
-        storage.insert_tiles(MAIN_LOG, proofs.full_tiles(0, hashes, {}))
+        storage.insert_tiles(MAIN_LOG, proofs.grow(0, hashes, {}).filled)
         sql("DELETE FROM audit_checkpoint")
         frontier = Frontier()
         frontier.extend(hashes)

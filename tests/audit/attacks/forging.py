@@ -70,7 +70,7 @@ def rebuild_tree(log_id: int = MAIN_LOG) -> None:
     frontier = Frontier()
     frontier.extend(hashes)
     sql("DELETE FROM audit_tile WHERE log_id = %s", log_id)
-    storage.insert_tiles(log_id, proofs.full_tiles(0, hashes, {}))
+    storage.insert_tiles(log_id, proofs.grow(0, hashes, {}).filled)
     last = unpack(leaf_of(len(hashes) - 1, log_id))
     sql(
         "UPDATE audit_log SET size = %s, last_hash = %s, last_timestamp_us = %s, frontier = %s,"
