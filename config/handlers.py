@@ -10,9 +10,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.handlers.exception import convert_exception_to_response
-from django.core.handlers.wsgi import WSGIHandler
+from django.core.handlers.wsgi import WSGIHandler, get_script_name
+from django.db import close_old_connections
 from django.http import HttpRequest
-from django.urls import ResolverMatch, get_resolver
+from django.urls import ResolverMatch, get_resolver, set_script_prefix
 from django.utils.module_loading import import_string
 
 
@@ -32,6 +33,21 @@ class KeyedHandler(WSGIHandler):
         for path in reversed(settings.KEYED_MIDDLEWARE):
             handler = convert_exception_to_response(import_string(path)(handler))
         self._middleware_chain = handler
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """Without Django's signals: of what they lead to, a pipeline's request needs one thing.
+
+        A streamed answer is not made yet when this returns, and signals its end itself.
+        """
+        set_script_prefix(get_script_name(environ))
+        response: Any = self.get_response(self.request_class(environ))
+        start_response(f"{response.status_code} {response.reason_phrase}", [*response.items()])
+        if response.streaming:
+            return response
+        for close in response._resource_closers:
+            close()
+        close_old_connections()
+        return [response.content]
 
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:
         request.resolver_match = _resolved(request.path_info)
