@@ -1,6 +1,6 @@
 from django.urls import include, path
 
-from compliance.views import notices, privacy, requests
+from compliance.views import approvals, notices, privacy, requests
 
 privacy_urls = [
     path("", privacy.start, name="start"),
@@ -13,6 +13,7 @@ privacy_urls = [
 workflow_urls = [
     path("requests/", requests.queue, name="requests"),
     path("requests/new/", requests.new, name="new_request"),
+    path("requests/approvals/", approvals.approvals, name="approvals"),
     path("requests/<str:reference>/", requests.show, name="request"),
     path("requests/<str:reference>/<str:verb>/", requests.act, name="act"),
     path(

@@ -30,6 +30,7 @@ from compliance.queries import (
     claimable,
     current_plan,
     nodes_being_erased_in,
+    unsettled,
     waits_for_erasure,
 )
 from compliance.states import State
@@ -258,9 +259,5 @@ def _approve(request: Request, given_hash: str, by: User) -> Approval:
 
 
 def _check_nothing_open(plan: Plan) -> None:
-    open_points = list(plan.body["questions"])
-    for step in plan.body["steps"]:
-        if not step["retain"]:
-            open_points += [f"{step['dataset']}: {b}" for b in step["blockers"]]
-    if open_points:
-        raise WrongStateError("This plan cannot be approved yet. " + " ".join(open_points))
+    if open_points := unsettled(plan):
+        raise WrongStateError(open_points)

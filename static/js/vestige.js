@@ -128,6 +128,11 @@
     if (event.target.matches("[data-shortcuts-on]")) {
       localStorage.setItem("vestige_shortcuts", event.target.checked ? "on" : "off");
     }
+    if (event.target.matches("[data-tick-all]")) {
+      const name = event.target.dataset.tickAll;
+      for (const box of event.target.form.querySelectorAll(`input[name="${name}"]`))
+        box.checked = event.target.checked;
+    }
     if (event.target.matches("[data-submit-on-change]")) event.target.form.requestSubmit();
   });
 
