@@ -71,12 +71,14 @@ def _build(path: Path, index: Path, columns: Sequence[str]) -> None:
 
 
 def main(path: str, index: str, *columns: str) -> int:
+    from connectors.index import build
+
     store = _store(Path(path), Path(index), *columns)
     store.schema()
     assert store.index is not None  # noqa: S101 (given above)
     before, started = peak_of_self(), time.perf_counter()
     with store.index.building():
-        store.build_index(store.index)
+        build(store, store.index)
         size = store.index.finish()
     answer = {
         "seconds": time.perf_counter() - started,

@@ -103,6 +103,7 @@ KINDS: dict[str, KindHelp] = {
             _SIGN_IN,
             *_S3,
             _SNAPSHOTS,
+            _INDEX,
             *_ENGINE,
             _GRACE,
             _UNRELATED,

@@ -46,7 +46,8 @@ TASK_KINDS = (
     Connector.Kind.ICEBERG.value,
     Connector.Kind.FILES.value,
 )
-INDEXED_KINDS = (Connector.Kind.DELTA.value,)  # whose stores take a subject index
+# Whose stores take a subject index.
+INDEXED_KINDS = (Connector.Kind.DELTA.value, Connector.Kind.ICEBERG.value)
 
 
 def available_kinds() -> dict[str, str]:
