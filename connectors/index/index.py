@@ -9,7 +9,7 @@ the key, which lies elsewhere.
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,8 +25,7 @@ from connectors.index.segment import Segment
 from connectors.index.terms import (
     as_bytes,
     column_terms,
-    kind_of,
-    sought_terms,
+    sought_in,
     spelled,
 )
 from connectors.storage import FileEntry
@@ -36,6 +35,8 @@ _ENDING = ".segment"
 _BUILT = "built"
 
 Columns = Mapping[str, tuple[pl.Expr, pl.DataType]]
+# A column, its type as `terms.spelled` spells it, and the terms ("term") of some rows in it.
+Terms = tuple[str, str, pl.LazyFrame]
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,13 @@ class SubjectIndex:
     def name_of(self, entry: FileEntry, columns: Mapping[str, Sequence[str]]) -> str:
         """The segment's name of a file as it is now. `columns`: each column that the index covers,
         with all names that it may have in files."""
-        facts = [entry.path, entry.bytes, entry.modified.isoformat(), sorted(columns.items())]
-        digest = hashlib.blake2b(json.dumps(facts).encode(), key=self.key, digest_size=16)
-        return digest.hexdigest()
+        return self.named([entry.path, entry.bytes, entry.modified.isoformat()], columns)
+
+    def named(self, facts: Sequence[object], columns: Mapping[str, Sequence[str]]) -> str:
+        """The same of anything that `facts`, of JSON's types, tell from all else and from what it
+        was before."""
+        text = json.dumps([*facts, sorted(columns.items())])
+        return hashlib.blake2b(text.encode(), key=self.key, digest_size=16).hexdigest()
 
     @property
     def built_at(self) -> datetime | None:
@@ -97,15 +102,25 @@ class SubjectIndex:
     def add(self, name: str, frame: pl.LazyFrame, columns: Columns) -> None:
         """Hash what stands in a file's identifier columns. Raises polars' errors."""
         rows = int(frame.select(pl.len()).collect().item())
-        runs = [
-            self._run(column, frame.slice(start, _SLICE_ROWS).select(column_terms(*read)))
-            for start in range(0, rows, _SLICE_ROWS)
-            for column, read in columns.items()
-        ]
+        self.write(
+            name,
+            (
+                (column, spelled(kind), part.select(column_terms(expression, kind)))
+                for start in range(0, max(rows, 1), _SLICE_ROWS)
+                for part in (frame.slice(start, _SLICE_ROWS),)
+                for column, (expression, kind) in columns.items()
+            ),
+        )
+
+    def write(self, name: str, parts: Iterable[Terms]) -> None:
+        """Hash a file's terms. Raises polars' errors, and what `parts` raises."""
+        columns, runs = {}, []
+        for column, kind, terms in parts:
+            columns[column] = kind
+            runs.append(self._run(column, terms))
         entries = pl.concat([_NO_ENTRIES, *runs])
         entries = entries.group_by("hash").agg(pl.col("rows").sum()).sort("hash")
-        kinds = {column: spelled(kind) for column, (_, kind) in columns.items()}
-        body = segment.written(kinds, entries)
+        body = segment.written(columns, entries)
         self._path(name).unlink(missing_ok=True)
         LocalFolder(self.folder).create(self._path(name).name, body)
 
@@ -142,7 +157,7 @@ class SubjectIndex:
     def hashes(self, column: str, kind: str, identifiers: Sequence[str]) -> frozenset[int]:
         """What stands in a segment for the values of such a column that name the person."""
         key = self._column_key(column)
-        return frozenset(_hash(t, key) for t in sought_terms(kind_of(kind), identifiers))
+        return frozenset(_hash(term, key) for term in sought_in(kind, identifiers))
 
     def _column_key(self, column: str) -> bytes:
         return hashlib.blake2b(column.encode(), key=self.key).digest()
