@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from connectors.adapters.base import StoreError
 from connectors.adapters.delta import DeltaStore
-from connectors.index import SubjectIndex, prune, segment
+from connectors.index import SubjectIndex, segment
 from connectors.index import build as build_index
 from connectors.index.terms import column_terms, is_exact, kind_of, sought_terms, spelled
 from connectors.people import identifier_text, person_rows
@@ -34,7 +34,15 @@ from tests.connectors.builders import (
     table_with_person,
     vectors_allowed,
 )
-from tests.connectors.indexing import KEY, both_ways, build, bytes_in, hashes_of, index_at
+from tests.connectors.indexing import (
+    KEY,
+    assert_forgets,
+    both_ways,
+    build,
+    bytes_in,
+    hashes_of,
+    index_at,
+)
 
 UUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
@@ -361,18 +369,8 @@ def test_a_segment_knows_the_rows_of_its_hashes_and_of_no_others(
 
 def test_after_an_erasure_nothing_of_the_person_is_left_in_it(tmp_path: Path) -> None:
     opened, index = plain_table(tmp_path / "t"), index_at(tmp_path)
-    build(opened, index)
-    theirs = hashes_of(index, PERSON)
-    others = hashes_of(index, {"customer_id": ["c-000120"]})
-    assert all(any(h in body for body in bytes_in(index.folder)) for h in [*theirs, *others])
-    opened.index = index
-    erase(opened)
-    prune(opened, index)
-    assert not any(h in body for body in bytes_in(index.folder) for h in theirs)
-    build(opened, index)
-    assert not any(h in body for body in bytes_in(index.folder) for h in theirs)
-    assert any(others[0] in body for body in bytes_in(index.folder))
-    both_ways(opened, index, PERSON)
+    somebody = {"customer_id": ["c-000120"]}
+    assert_forgets(opened, index, PERSON, somebody, lambda: erase(opened))
     assert opened.verify_erased([v for vs in PERSON.values() for v in vs], None).clean
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,12 +20,12 @@ from connectors.formats.objects import ObjectSearch
 from connectors.formats.person import Columns, FileMatch, Person, Verdict
 from connectors.formats.reading import Reader
 from connectors.formats.staging import Staging
-from connectors.index import SubjectIndex, prune
+from connectors.index import SubjectIndex
 from connectors.index.terms import MIXED, mixed_terms, sought_in
-from tests.connectors import dvc_builders, lakefs_builders
+from tests.connectors import dvc_builders
 from tests.connectors.dvc_builders import COLUMNS, OTHERS, PERSON, UNRELATED, WITH, Workshop
-from tests.connectors.indexing import KEY, both_ways, build, bytes_in, hashes_of, index_at
-from tests.connectors.lakefs_builders import SECRET_VARIABLE, opened_shop, store
+from tests.connectors.indexing import KEY, assert_forgets, both_ways, build, index_at
+from tests.connectors.lakefs_builders import SECRET_VARIABLE, erase, opened_shop, store, traces
 from tests.connectors.lakefs_server import SECRET, Server
 from tests.connectors.test_index import identifiers, spellings
 
@@ -212,6 +213,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield running
 
 
+SOMEBODY = {"customer_id": ["c-000001"]}
 ASKED = [
     "c-000042", "C-000042", "c-000777", "c-000900", "nobody", "ann.archer@mail.example",
     " Ann.Archer@MAIL.example", "customer103@shop.example", "4", "00004",
@@ -270,29 +272,11 @@ def test_a_damaged_object_is_told_as_without_an_index(server: Server, tmp_path: 
 def test_after_an_erasure_in_lakefs_nothing_of_the_person_is_left_in_it(
     server: Server, tmp_path: Path
 ) -> None:
-    opened, index = store(server), index_at(tmp_path)
     server.shop.tags.clear()
-    build(opened, index)
-    opened.index = index
-    check_forgotten(opened, index, lakefs_builders)
-
-
-def check_forgotten(opened: Any, index: SubjectIndex, builders: Any) -> None:
-    theirs = [h for h in kept_hashes(index) if any(h in body for body in bytes_in(index.folder))]
-    assert len(theirs) == 2
-    builders.erase(opened)
-    prune(opened, index)
-    assert not any(h in body for body in bytes_in(index.folder) for h in theirs)
-    build(opened, index)
-    assert not any(h in body for body in bytes_in(index.folder) for h in theirs)
-    _, found = both_ways(opened, index, PERSON)
-    assert not [o for o in found.objects if o.rows]
-    assert found.method.startswith("by index of ")
-    assert builders.traces(opened) == []
-
-
-def kept_hashes(index: SubjectIndex) -> list[bytes]:
-    return hashes_of(index, PERSON)
+    opened, index = store(server), index_at(tmp_path)
+    found = assert_forgets(opened, index, PERSON, SOMEBODY, partial(erase, opened))
+    assert not found.objects
+    assert traces(opened) == []
 
 
 def test_a_dvc_repository_is_searched_alike_with_an_index(
@@ -312,9 +296,10 @@ def test_after_an_erasure_in_dvc_nothing_of_the_person_is_left_in_it(
     dvc_shop: Workshop, tmp_path: Path
 ) -> None:
     opened, index = dvc_builders.store(dvc_shop), index_at(tmp_path)
-    build(opened, index)
-    opened.index = index
-    check_forgotten(opened, index, dvc_builders)
+    erasure = partial(dvc_builders.erase, opened)
+    found = assert_forgets(opened, index, PERSON, SOMEBODY, erasure)
+    assert not [o for o in found.objects if o.rows]
+    assert dvc_builders.traces(opened) == []
 
 
 def test_a_folder_that_is_named_after_somebody_is_found_by_its_name(
