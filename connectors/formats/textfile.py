@@ -52,7 +52,7 @@ class TextFile(ABC):
         while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
             for column, found in zip(columns, zip(*some, strict=True), strict=True):
                 terms = mixed_terms(value for values in found for value in values)
-                yield column, MIXED, pl.LazyFrame({"term": sorted(terms)})
+                yield column, MIXED, pl.LazyFrame({"term": list(terms)}, schema={"term": pl.String})
 
     def count(self) -> int:
         return sum(1 for _ in self.rows(()))
