@@ -214,6 +214,8 @@ def forgets(store: Connector, browser: Client) -> None:
     page = browser.get(f"/stores/{store.pk}/").content.decode()
     assert "Subject index" in page
     assert "each once a file" in page
+    told = browser.get(f"/api/v1/connectors/{store.pk}").json()["subject_index"]
+    assert (told["files"], told["wanted"], told["fault"]) == (2, False, "")
     request = approved(people)
     plan = current_plan(request)
     assert plan
