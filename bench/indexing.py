@@ -1,4 +1,5 @@
-"""The subject index of a Delta table, as part of `stores`: building it, and finding by it.
+"""The subject index of a Delta table, as part of `stores`: building it, and finding by it; and
+finding in an Iceberg table of the same files.
 
 Beside a lookup stands the least that a search without an index does: polars filters each physical
 file once, one after the other. Beside a whole find by the index, which also reads the table's log
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 import polars as pl
+import pyarrow.parquet as pq
 
 from bench.memory import peak_of_self
 from bench.report import Line, beside, best_rates, say, table
@@ -40,6 +42,7 @@ def run(path: Path, people: Sequence[str]) -> None:
     _build(path, two, ["person", "note"])
     _find(path, one, two, people)
     _agree(path, one, people)
+    _find_in_iceberg(path, people[:1])
 
 
 def _store(path: Path, index: Path | None, *columns: str) -> "DeltaStore":
@@ -71,12 +74,14 @@ def _build(path: Path, index: Path, columns: Sequence[str]) -> None:
 
 
 def main(path: str, index: str, *columns: str) -> int:
+    from connectors.index import build
+
     store = _store(Path(path), Path(index), *columns)
     store.schema()
     assert store.index is not None  # noqa: S101 (given above)
     before, started = peak_of_self(), time.perf_counter()
     with store.index.building():
-        store.build_index(store.index)
+        build(store, store.index)
         size = store.index.finish()
     answer = {
         "seconds": time.perf_counter() - started,
@@ -98,11 +103,6 @@ def _find(path: Path, one_column: Path, two_columns: Path, people: Sequence[str]
     whole_many = f"whole find by index, {MANY} persons"
     found: dict[str, int] = {}
 
-    def by_polars() -> None:
-        wanted = pl.col("person").is_in(people[:1])
-        frames = [pl.scan_parquet(f, glob=False) for f in path.glob("*.parquet")]
-        found[peer] = sum(f.filter(wanted).select(pl.len()).collect().item() for f in frames)
-
     def by_lookup() -> None:
         found[lookup] = sum(_rows_by_index(_store(path, one_column), people[:1]).values())
 
@@ -114,7 +114,7 @@ def _find(path: Path, one_column: Path, two_columns: Path, people: Sequence[str]
         return work
 
     works = {
-        peer: by_polars,
+        peer: _by_polars(path, people[:1], found, peer),
         lookup: by_lookup,
         plain: find(plain, None, 1),
         whole: find(whole, one_column, 1),
@@ -140,6 +140,77 @@ def _find(path: Path, one_column: Path, two_columns: Path, people: Sequence[str]
             beside(whole_many, plain_many, rates),
         ],
     )
+
+
+def _by_polars(
+    path: Path, person: Sequence[str], found: dict[str, int], name: str
+) -> Callable[[], None]:
+    """What counts the person's rows in every file, one after the other."""
+
+    def work() -> None:
+        wanted = pl.col("person").is_in(person)
+        frames = [pl.scan_parquet(f, glob=False) for f in path.glob("*.parquet")]
+        found[name] = sum(f.filter(wanted).select(pl.len()).collect().item() for f in frames)
+
+    return work
+
+
+def _find_in_iceberg(path: Path, person: Sequence[str]) -> None:
+    """Beside each other: one table's finds, and the least that reading its files takes."""
+    from connectors.adapters.iceberg import IcebergStore
+    from connectors.index import SubjectIndex, build
+
+    peer = "polars filters each file once, 1 person"
+    plain, whole = "Iceberg: whole find, no index", "Iceberg: whole find by index"
+    lake, index = _in_iceberg(path), SubjectIndex(path.with_name("index-iceberg"), _KEY)
+    found: dict[str, int] = {}
+
+    def find(name: str, by: SubjectIndex | None) -> Callable[[], None]:
+        def work() -> None:
+            store = IcebergStore(lake, ["person"], {})
+            store.index = by
+            found[name] = sum(o.rows for o in store.find_subject({"person": person}).objects)
+
+        return work
+
+    with index.building():
+        build(IcebergStore(lake, ["person"], {}), index)
+        index.finish()
+    works = {
+        peer: _by_polars(path, person, found, peer),
+        plain: find(plain, None),
+        whole: find(whole, index),
+    }
+    rates = best_rates(1, works, runs=7)
+    if len(set(found.values())) > 1:
+        raise RuntimeError(f"they disagree about the rows: {found}")
+    table(
+        "Find in an Iceberg table of the same files, by how often a second",
+        [
+            Line(peer, rates[peer]),
+            beside(plain, peer, rates),
+            beside(whole, peer, rates),
+            beside(whole, plain, rates),
+        ],
+    )
+
+
+def _in_iceberg(path: Path) -> str:
+    """The location of a table that reads the same files, as links below a folder of its own."""
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    root = path.with_name("iceberg")
+    folder = root / "bench" / "events" / "data"
+    folder.mkdir(parents=True)
+    for file in path.glob("*.parquet"):
+        (folder / file.name).hardlink_to(file)
+    catalog = SqlCatalog("lake", uri=f"sqlite:///{root}/catalog.db", warehouse=f"file://{root}")
+    catalog.create_namespace("bench")
+    files = sorted(folder.iterdir())
+    events = catalog.create_table("bench.events", pq.read_schema(files[0]))
+    events.add_files([f"file://{file}" for file in files])
+    catalog.close()
+    return f"sqlite:///{root}/catalog.db#bench.events"
 
 
 def _rows_by_index(store: "DeltaStore", persons: Sequence[str]) -> dict[str, int]:

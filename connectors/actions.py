@@ -21,6 +21,7 @@ from connectors.events import (
     CONNECTOR_INDEXED,
     CONNECTOR_TESTED,
 )
+from connectors.index import build, prune
 from connectors.models import DEFAULT_NAMESPACE, Connector, StoreIndex
 from connectors.openers import Opened
 from connectors.queries import (
@@ -231,7 +232,7 @@ def demand_index(connector: Connector) -> None:
     store = open_store(connector, role="reader")
     if not isinstance(store, TakesIndex) or store.index is None:
         return
-    store.prune_index(store.index)
+    prune(store, store.index)
     StoreIndex.objects.update_or_create(connector=connector, defaults={"due_at": timezone.now()})
 
 
@@ -273,7 +274,7 @@ def _built(row: StoreIndex) -> dict[str, Any]:
     with index.building() as ours:
         if not ours:  # by a worker that lost its claim and is still at it
             return {"due_at": timezone.now()}
-        hashed = store.build_index(index, _index_progress(row))
+        hashed = build(store, index, _index_progress(row))
         size = index.finish()
     return {
         **asdict(size),

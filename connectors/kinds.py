@@ -103,6 +103,7 @@ KINDS: dict[str, KindHelp] = {
             _SIGN_IN,
             *_S3,
             _SNAPSHOTS,
+            _INDEX,
             *_ENGINE,
             _GRACE,
             _UNRELATED,
@@ -114,6 +115,7 @@ KINDS: dict[str, KindHelp] = {
         (
             ("exclusive = [origin]", "remotes that no other repository uses"),
             ("retired_remotes = [old]", "remotes of earlier commits that are gone"),
+            _INDEX,
             *_S3_REMOTES,
             *_DIALECT,
             _UNRELATED,
@@ -129,6 +131,7 @@ KINDS: dict[str, KindHelp] = {
                 "secret, or password_file; the same with writer_ and verifier_ before them",
             ),
             ("block_folder = /data/lakefs", "the server's blockstore.local.path, as seen here"),
+            _INDEX,
             *_DIALECT,
             _UNRELATED,
         ),

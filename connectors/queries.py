@@ -46,7 +46,13 @@ TASK_KINDS = (
     Connector.Kind.ICEBERG.value,
     Connector.Kind.FILES.value,
 )
-INDEXED_KINDS = (Connector.Kind.DELTA.value,)  # whose stores take a subject index
+# Whose stores take a subject index.
+INDEXED_KINDS = (
+    Connector.Kind.DELTA.value,
+    Connector.Kind.ICEBERG.value,
+    Connector.Kind.DVC.value,
+    Connector.Kind.LAKEFS.value,
+)
 
 
 def available_kinds() -> dict[str, str]:
@@ -79,20 +85,23 @@ def open_store(connector: Connector, *, role: StoreRole) -> Store:
         connector.options,
         role=role,
     ).store
-    if role == "reader" and isinstance(store, TakesIndex) and wants_index(connector.options):
+    if role == "reader" and isinstance(store, TakesIndex) and not without_index(connector.options):
         store.index = index_of(connector)
     return store
 
 
-def wants_index(options: Mapping[str, Any]) -> bool:
-    """By the option `subject_index`. Raises OptionError."""
+def without_index(options: Mapping[str, Any]) -> str:
+    """The option for which no index is kept; empty where one is. What free texts say can be found
+    by reading alone. Raises OptionError."""
     wanted = options.get("subject_index", True)
     if not isinstance(wanted, bool):
         raise OptionError(
             'The option "subject_index" is true or false. With false, no index of the people in '
             "the store is kept."
         )
-    return wanted
+    if not wanted:
+        return "subject_index"
+    return "text_columns" if options.get("text_columns") else ""
 
 
 def index_of(connector: Connector) -> SubjectIndex:
@@ -230,7 +239,7 @@ def open_location(
     """A store that may have no connector yet. Raises KindUnavailableError, LocationOutsideError,
     OptionError, StoreError."""
     require_available(kind)
-    wants_index(options)
+    without_index(options)
     erase_mode(kind, options)
     engine = _engine_of(kind, options)
     opened = OPENERS[kind](location, subject_columns, options, role)

@@ -35,6 +35,7 @@ from connectors.queries import (
     index_state,
     version_changes,
     versions_of,
+    without_index,
 )
 from connectors.tails import state_tails
 
@@ -78,7 +79,7 @@ def _store_page(
         "tails_form": tails or TailsForm(initial={"tails": connector.tails}),
         "tasked": connector.kind in TASK_KINDS,
         "indexed": connector.kind in INDEXED_KINDS and not connector.disabled_at,
-        "index_off": connector.options.get("subject_index") is False,
+        "index_off": without_index(connector.options),
         "index": index_state(connector),
     }
     return render(request, "connectors/store.html", context)

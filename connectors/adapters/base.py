@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 if TYPE_CHECKING:
     import polars as pl
 
-    from connectors.index import SubjectIndex
+    from connectors.index import Source, SubjectIndex
 
 Needles = Mapping[str, Sequence[str]]
 # What becomes of older versions: they go, or they stay readable without the person.
@@ -273,13 +273,10 @@ class TakesIndex(Protocol):
 
     index: "SubjectIndex | None"
 
-    def build_index(self, index: "SubjectIndex", progress: Progress | None = None) -> int:
-        """Hash the files that it does not know, and forget those that are gone; returns how many
-        were hashed. Raises StoreError."""
-        ...
-
-    def prune_index(self, index: "SubjectIndex") -> None:
-        """Forget the files that are gone. Raises StoreError."""
+    def index_sources(
+        self, index: "SubjectIndex"
+    ) -> "AbstractContextManager[Mapping[str, Source]]":
+        """Every file to be indexed, as it is now, by its segment's name. Raises StoreError."""
         ...
 
 

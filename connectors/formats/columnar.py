@@ -9,7 +9,7 @@ import base64
 import binascii
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 from connectors.adapters.base import ResidueError, StoreError
 from connectors.formats.formats import Values
 from connectors.formats.person import FileMatch, Person
+from connectors.index import Terms
+from connectors.index.terms import column_terms, spelled
 from connectors.people import column_expression
 from connectors.scan.parquet import leaves
 
@@ -73,19 +75,27 @@ class ParquetFile:
         match = FileMatch()
         with self._open() as file:
             match.rows = file.metadata.num_rows
-            wanted = _present(file, person.columns.searched)
-            for batch in file.iter_batches(_BATCH_ROWS, columns=wanted) if wanted else ():
-                _note(match, person, _frame(batch))
+            for frame in _frames(file, person.columns.searched):
+                _note(match, person, frame)
         return match
+
+    def terms(self, columns: Sequence[str]) -> Iterator[Terms]:
+        with self._open() as file:
+            for frame in _frames(file, columns):
+                schema = dict(frame.schema)
+                found = {}
+                for column in columns:
+                    with suppress(KeyError):
+                        found[column] = column_expression(column, schema)
+                for column, (expression, kind) in found.items():
+                    terms = frame.lazy().select(column_terms(expression, kind))
+                    yield column, spelled(kind), terms
 
     def rows(self, columns: Sequence[str]) -> Iterator[Values]:
         with self._open() as file:
-            wanted = _present(file, columns)
-            if not wanted:
+            if not _present(file, columns):
                 yield from itertools.repeat(tuple(() for _ in columns), file.metadata.num_rows)
-                return
-            for batch in file.iter_batches(_BATCH_ROWS, columns=wanted):
-                frame = _frame(batch)
+            for frame in _frames(file, columns):
                 lists = [_values(frame, column) for column in columns]
                 yield from zip(*lists, strict=True)
 
@@ -162,6 +172,12 @@ def _present(file: pq.ParquetFile, columns: Sequence[str]) -> list[str]:
     names = set(file.schema_arrow.names)
     found = [c if c in names else c.split(".")[0] for c in columns]
     return [c for c in dict.fromkeys(found) if c in names]
+
+
+def _frames(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """What the file has of the columns, some rows at a time; nothing where it has none."""
+    if wanted := _present(file, columns):
+        yield from map(_frame, file.iter_batches(_BATCH_ROWS, columns=wanted))
 
 
 def _frame(data: "pa.Table | pa.RecordBatch") -> pl.DataFrame:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
 from connectors.formats.person import FileMatch, Person
+from connectors.index import Terms
 
 Kind = Literal["parquet", "csv", "jsonl"]
 Values = tuple[Sequence[Any], ...]
@@ -42,6 +43,11 @@ class RowFile(Protocol):
     def rewrite(self, target: Path, person: Person) -> FileMatch:
         """Write the file without the person's rows into `target`, and prove that the others are
         there, unchanged. Returns what the source held. Raises OSError too, ResidueError."""
+        ...
+
+    def terms(self, columns: Sequence[str]) -> Iterator[Terms]:
+        """Of some rows at a time, what `search` compares in these columns; nothing of a column that
+        the file does not have. Raises polars' errors, too."""
         ...
 
     def rows(self, columns: Sequence[str]) -> Iterator[Values]:

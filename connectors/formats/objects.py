@@ -8,9 +8,11 @@ import polars as pl
 
 from connectors.formats.delimited import Dialect
 from connectors.formats.formats import format_of
+from connectors.formats.indexing import StoredObject
 from connectors.formats.person import Columns, FileMatch, Person
 from connectors.formats.reading import Names, Reader, match_in
 from connectors.formats.staging import Staging
+from connectors.index import Indexed, Lookup, SubjectIndex
 from connectors.scan.content import UnknownFormatError, scan_content
 from connectors.scan.record import Record
 
@@ -39,6 +41,32 @@ class ObjectSearch:
         self.person = person
         self.names = Names(person)
         self.unrelated = unrelated
+        self.indexed = Indexed[FileMatch]()
+
+    def look_up(self, index: SubjectIndex | None, objects: Iterable[StoredObject]) -> None:
+        """Have an index of the store's subject columns say which objects need not be read."""
+        columns = self.person.columns
+        uncovered = columns.text or set(columns.subject) - set(self.reader.subject_columns)
+        if index is None or uncovered:
+            return
+        lookup = Lookup(index, self.person.needles)
+        self.indexed = Indexed(index.built_at)
+        for found in objects:
+            hits = lookup.hits(found.name_in(index, self.reader))
+            if hits is not None:
+                read = hits.found or self._needs_a_look(found)
+                self.indexed.note(found.stored, None if read else FileMatch())
+
+    def _needs_a_look(self, found: StoredObject) -> bool:
+        """Whether it takes more than the values in its columns to say what becomes of an object:
+        its names may be those of a partition, of the person, or of what holds nobody's rows."""
+        return is_unrelated((*found.paths, found.stored), self.unrelated) or any(
+            map(self.names.names_person, found.paths)
+        )
+
+    def is_ruled_out(self, stored: str) -> bool:
+        """Whether the index says that the object holds nobody who is looked for."""
+        return stored in self.indexed.matches
 
     def match(self, stored: str, path: str) -> FileMatch | None:
         """What the object holds as rows, read as the file it is at this path; None when it holds
@@ -53,7 +81,10 @@ class ObjectSearch:
         return match_in(self.reader, staged, self.person, shown)
 
     def best_match(self, stored: str, paths: Iterable[str]) -> FileMatch | None:
-        """The same by all of its paths: that in which most rows are the person's."""
+        """The same by all of its paths: that in which most rows are the person's. Nobody in what
+        the index rules out."""
+        if self.is_ruled_out(stored):
+            return self.indexed.matches[stored]
         found = [self.match(stored, path) for path in _ways_to_read(paths)]
         matches = [match for match in found if match is not None]
         return max(matches, key=lambda m: m.person) if matches else None

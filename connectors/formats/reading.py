@@ -13,6 +13,7 @@ from connectors.formats.delimited import DelimitedFile, Dialect
 from connectors.formats.formats import Kind, Located, RowFile, Values, format_in
 from connectors.formats.jsonlines import JsonLinesFile
 from connectors.formats.person import FileMatch, Person
+from connectors.index import Terms
 from connectors.scan.content import scan_name
 from connectors.scan.identifiers import MIN_WHOLE_TEXT
 from connectors.scan.record import Record
@@ -87,6 +88,10 @@ class _InPlace:
     def rewrite(self, target: Path, person: Person) -> FileMatch:
         with self._opened() as file:
             return file.rewrite(target, person)
+
+    def terms(self, columns: Sequence[str]) -> Iterator[Terms]:
+        with self._readable() as file:
+            yield from file.terms(columns)
 
     def rows(self, columns: Sequence[str]) -> Iterator[Values]:
         with self._readable() as file:

@@ -1,9 +1,12 @@
 """What CSV and JSON Lines share: rows that are ranges of bytes, and stay the bytes they are."""
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import polars as pl
 
 from connectors.adapters.base import ResidueError, StoreError
 from connectors.formats.formats import UNPACKING_ERRORS, Values
@@ -15,6 +18,10 @@ from connectors.formats.lines import (
     copy_without,
 )
 from connectors.formats.person import FileMatch, Person, Verdict
+from connectors.index import Terms
+from connectors.index.terms import MIXED, mixed_terms
+
+_ROWS_AT_ONCE = 131_072
 
 
 class TextFile(ABC):
@@ -39,6 +46,13 @@ class TextFile(ABC):
         with self._faults_named():
             for _, values in self._rows(columns):
                 yield values
+
+    def terms(self, columns: Sequence[str]) -> Iterator[Terms]:
+        rows = self.rows(columns)
+        while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+            for column, found in zip(columns, zip(*some, strict=True), strict=True):
+                terms = mixed_terms(value for values in found for value in values)
+                yield column, MIXED, pl.LazyFrame({"term": list(terms)}, schema={"term": pl.String})
 
     def count(self) -> int:
         return sum(1 for _ in self.rows(()))

@@ -1,5 +1,20 @@
 """The subject index: which physical files of a store hold which identifiers, as keyed hashes."""
 
-from connectors.index.index import Hits, Indexed, Size, SubjectIndex
+from connectors.index.building import ParquetSource, Source, build, prune
+from connectors.index.index import Columns, Size, SubjectIndex, Terms
+from connectors.index.lookup import Hits, Indexed, Lookup, look_up
 
-__all__ = ["Hits", "Indexed", "Size", "SubjectIndex"]
+__all__ = [
+    "Columns",
+    "Hits",
+    "Indexed",
+    "Lookup",
+    "ParquetSource",
+    "Size",
+    "Source",
+    "SubjectIndex",
+    "Terms",
+    "build",
+    "look_up",
+    "prune",
+]

@@ -9,26 +9,23 @@ the key, which lies elsewhere.
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import polars as pl
 
 from connectors.adapters.base import Needles
 from connectors.folders import LocalFolder, locked_folder
 from connectors.index import segment
+from connectors.index.lookup import Lookup
 from connectors.index.segment import Segment
 from connectors.index.terms import (
     as_bytes,
     column_terms,
-    is_exact,
-    kind_of,
-    sought_terms,
+    sought_in,
     spelled,
 )
 from connectors.storage import FileEntry
@@ -37,19 +34,9 @@ _SLICE_ROWS = 1_048_576  # read at once; writers of Delta make row groups of as 
 _ENDING = ".segment"
 _BUILT = "built"
 
-Match = TypeVar("Match")
 Columns = Mapping[str, tuple[pl.Expr, pl.DataType]]
-
-
-@dataclass(frozen=True)
-class Hits:
-    """What the index says of one file. `columns`: those of the index that the file has; `found`:
-    needle's column → in how many rows it names the person, where it does; `exact`: these numbers
-    are what a search would count."""
-
-    columns: frozenset[str]
-    found: Mapping[str, int]
-    exact: bool
+# A column, its type as `terms.spelled` spells it, and the terms ("term") of some rows in it.
+Terms = tuple[str, str, pl.LazyFrame]
 
 
 @dataclass(frozen=True)
@@ -71,9 +58,13 @@ class SubjectIndex:
     def name_of(self, entry: FileEntry, columns: Mapping[str, Sequence[str]]) -> str:
         """The segment's name of a file as it is now. `columns`: each column that the index covers,
         with all names that it may have in files."""
-        facts = [entry.path, entry.bytes, entry.modified.isoformat(), sorted(columns.items())]
-        digest = hashlib.blake2b(json.dumps(facts).encode(), key=self.key, digest_size=16)
-        return digest.hexdigest()
+        return self.named([entry.path, entry.bytes, entry.modified.isoformat()], columns)
+
+    def named(self, facts: Sequence[object], columns: Mapping[str, Sequence[str]]) -> str:
+        """The same of anything that `facts`, of JSON's types, tell from all else and from what it
+        was before."""
+        text = json.dumps([*facts, sorted(columns.items())])
+        return hashlib.blake2b(text.encode(), key=self.key, digest_size=16).hexdigest()
 
     @property
     def built_at(self) -> datetime | None:
@@ -83,7 +74,7 @@ class SubjectIndex:
         except FileNotFoundError:
             return None
 
-    def lookup(self, needles: Needles) -> "Lookup":
+    def lookup(self, needles: Needles) -> Lookup:
         return Lookup(self, needles)
 
     def segment(self, name: str) -> AbstractContextManager[Segment | None]:
@@ -111,15 +102,25 @@ class SubjectIndex:
     def add(self, name: str, frame: pl.LazyFrame, columns: Columns) -> None:
         """Hash what stands in a file's identifier columns. Raises polars' errors."""
         rows = int(frame.select(pl.len()).collect().item())
-        runs = [
-            self._run(column, frame.slice(start, _SLICE_ROWS).select(column_terms(*read)))
-            for start in range(0, rows, _SLICE_ROWS)
-            for column, read in columns.items()
-        ]
+        self.write(
+            name,
+            (
+                (column, spelled(kind), part.select(column_terms(expression, kind)))
+                for start in range(0, max(rows, 1), _SLICE_ROWS)
+                for part in (frame.slice(start, _SLICE_ROWS),)
+                for column, (expression, kind) in columns.items()
+            ),
+        )
+
+    def write(self, name: str, parts: Iterable[Terms]) -> None:
+        """Hash a file's terms. Raises polars' errors, and what `parts` raises."""
+        columns, runs = {}, []
+        for column, kind, terms in parts:
+            columns[column] = kind
+            runs.append(self._run(column, terms))
         entries = pl.concat([_NO_ENTRIES, *runs])
         entries = entries.group_by("hash").agg(pl.col("rows").sum()).sort("hash")
-        kinds = {column: spelled(kind) for column, (_, kind) in columns.items()}
-        body = segment.written(kinds, entries)
+        body = segment.written(columns, entries)
         self._path(name).unlink(missing_ok=True)
         LocalFolder(self.folder).create(self._path(name).name, body)
 
@@ -156,7 +157,7 @@ class SubjectIndex:
     def hashes(self, column: str, kind: str, identifiers: Sequence[str]) -> frozenset[int]:
         """What stands in a segment for the values of such a column that name the person."""
         key = self._column_key(column)
-        return frozenset(_hash(t, key) for t in sought_terms(kind_of(kind), identifiers))
+        return frozenset(_hash(term, key) for term in sought_in(kind, identifiers))
 
     def _column_key(self, column: str) -> bytes:
         return hashlib.blake2b(column.encode(), key=self.key).digest()
@@ -170,61 +171,3 @@ _NO_ENTRIES = pl.DataFrame(schema={"hash": pl.UInt64, "rows": pl.UInt32})
 
 def _hash(term: bytes, key: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(term, digest_size=8, key=key).digest(), "little")
-
-
-class Indexed(Generic[Match]):
-    """What one search learned from an index, and how it tells of it. `matches`: path → what is
-    in the file, where the index alone says it."""
-
-    def __init__(self, built_at: datetime | None = None) -> None:
-        self.matches: dict[str, Match] = {}
-        self._built_at = built_at
-        self._known = 0
-        self._counted = 0
-
-    def note(self, path: str, match: Match | None, *, rows: int = 0) -> None:
-        """`match`: None for a file that has to be read."""
-        self._known += 1
-        if match is not None:
-            self.matches[path] = match
-            self._counted += bool(rows)
-
-    def how(self, files: int) -> str:
-        """For the record; empty where the index was of no use. `files`: that were searched."""
-        if not self._known:
-            return ""
-        built = f"built {self._built_at:%Y-%m-%d %H:%M} UTC" if self._built_at else "being built"
-        named = self._known - len(self.matches)
-        text = f"by index of {self._known} files {built}"
-        if self._counted:
-            text += f", by which rows were counted in {self._counted} files"
-        if named or not self._counted:
-            text += f", then rows counted in the {named} files it named"
-        others = files - self._known
-        return f"{text}; {others} files without an entry in it read once" if others else text
-
-
-class Lookup:
-    """One person, or many at once, in the segments of one index."""
-
-    def __init__(self, index: SubjectIndex, needles: Needles) -> None:
-        self.index = index
-        self.needles = {c: tuple(dict.fromkeys(v)) for c, v in needles.items() if v}
-        self._wanted = cache(self._hashes)  # for a column has one type in nearly all files
-
-    def hits(self, name: str) -> Hits | None:
-        """What the segment of this name says; None where there is none."""
-        with self.index.segment(name) as found:
-            if found is None:
-                return None
-            counts = {
-                column: found.rows_with(self._wanted(column, kind))
-                for column, kind in found.columns.items()
-                if column in self.needles
-            }
-        named = {column: rows for column, rows in counts.items() if rows}
-        exact = all(is_exact(found.columns[c], self.needles[c]) for c in named)
-        return Hits(frozenset(found.columns), named, exact)
-
-    def _hashes(self, column: str, kind: str) -> frozenset[int]:
-        return self.index.hashes(column, kind, self.needles[column])

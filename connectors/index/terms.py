@@ -7,15 +7,26 @@ itself, or, where another spelling is the same person (e-mail addresses, UUIDs),
 all of them.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
-from connectors.people import comparable, folded_spellings, folded_text, is_text, sought_values
+from connectors.people import (
+    as_integer,
+    comparable,
+    folded_spellings,
+    folded_text,
+    identifier_text,
+    is_text,
+    sought_values,
+)
 
 _UUID = r"^(?:[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$"
+_IS_UUID = re.compile(_UUID).match
 _DECIMAL = "Decimal:"
 _AS_TEXT = "Text"  # of another type, but compared as a text
+MIXED = "Mixed"  # of a format without types: texts, numbers, or both in one column
 
 
 def column_terms(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
@@ -30,6 +41,35 @@ def sought_terms(kind: pl.DataType, identifiers: Sequence[str]) -> set[bytes]:
         folded = pl.Series(sorted(folded_spellings(identifiers)), dtype=pl.String)
         values = pl.concat([values, folded])
     return set(as_bytes(pl.select(_terms(pl.lit(values), kind).alias("term"))["term"]))
+
+
+def mixed_terms(values: Iterable[object]) -> set[str]:
+    """The terms of values of a MIXED column, as `people.Wanted` compares them.
+
+    A text that looks like a number has that number's term as well: who searches for "00004" is told
+    of "4". So a value may have two terms, and how many there are of one says nothing.
+    """
+    return _mixed(identifier_text(v) for v in values if v is not None and not isinstance(v, bool))
+
+
+def sought_in(kind: str, identifiers: Sequence[str]) -> set[bytes]:
+    """As `sought_terms`, of a type as `spelled` spells it, or of MIXED values."""
+    if kind != MIXED:
+        return sought_terms(kind_of(kind), identifiers)
+    return {t.encode() for t in _mixed({*identifiers, *folded_spellings(identifiers)})}
+
+
+def _mixed(texts: Iterable[str]) -> set[str]:
+    terms = set()
+    for text in set(texts):
+        folded = text.strip().lower()  # as `Wanted` does, which is not quite as polars does
+        if _IS_UUID(folded):
+            terms.add(folded.replace("-", ""))
+        else:
+            terms.add(folded if "@" in folded else text)
+        if (number := as_integer(text)) is not None:
+            terms.add(str(number))
+    return terms
 
 
 def _terms(values: pl.Expr, kind: pl.DataType) -> pl.Expr:

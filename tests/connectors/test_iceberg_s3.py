@@ -17,6 +17,7 @@ from pyiceberg.types import LongType, NestedField, StringType
 from connectors.adapters.base import ErasePlan, PlanOutdatedError, StoreError
 from connectors.adapters.iceberg import IcebergStore
 from connectors.adapters.iceberg.files import FolderFiles
+from connectors.index import SubjectIndex
 from connectors.openers import LocationOutsideError
 from connectors.queries import open_location
 from connectors.s3 import S3Folder
@@ -40,6 +41,7 @@ from tests.connectors.iceberg_builders import (
 )
 from tests.connectors.iceberg_history import every_snapshot, others, rows
 from tests.connectors.iceberg_rest import TOKEN, served
+from tests.connectors.indexing import both_ways, build, index_at
 from tests.connectors.s3_builders import Bucket
 from tests.connectors.s3_server import KEY_ID, SECRET, S3Server
 
@@ -175,6 +177,26 @@ def test_history_is_kept_in_a_bucket_with_versions(bucket: Bucket, tmp_path: Pat
     assert clean(opened)
     left = [key for key, _ in bucket.held(f"{PREFIX}/")]
     assert len(left) == len(set(left)), "no older version and no delete marker of anything"
+
+
+def test_by_an_index_only_files_that_may_name_the_person_are_fetched(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    lake = table_with_person(lake_in(bucket, tmp_path / "lake"))
+    index = index_at(tmp_path)
+    assert build(store(bucket, location(lake)), index) == 4
+
+    def fetched(by: SubjectIndex | None, person: str) -> int:
+        opened = store(bucket, location(lake))
+        opened.index = by
+        bucket.server.fault()  # forgets the calls
+        opened.find_subject({"customer_id": [person]})
+        return sum(c.startswith("GET") and ".parquet" in c for c in bucket.server.calls())
+
+    assert fetched(None, "c-000301-northern-branch") == 4
+    assert fetched(index, "c-000301-northern-branch") == 1
+    assert fetched(index, "c-999999") == 0
+    both_ways(store(bucket, location(lake)), index, PERSON)
 
 
 def test_another_writer_makes_the_plan_outdated(

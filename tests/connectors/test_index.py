@@ -4,7 +4,7 @@ import os
 import random
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,9 +17,10 @@ from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.adapters.base import Findings, StoreError
+from connectors.adapters.base import StoreError
 from connectors.adapters.delta import DeltaStore
 from connectors.index import SubjectIndex, segment
+from connectors.index import build as build_index
 from connectors.index.terms import column_terms, is_exact, kind_of, sought_terms, spelled
 from connectors.people import identifier_text, person_rows
 from tests.connectors.builders import (
@@ -33,35 +34,17 @@ from tests.connectors.builders import (
     table_with_person,
     vectors_allowed,
 )
+from tests.connectors.indexing import (
+    KEY,
+    assert_forgets,
+    both_ways,
+    build,
+    bytes_in,
+    hashes_of,
+    index_at,
+)
 
-KEY = bytes(range(32))
 UUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
-
-
-def index_at(folder: Path) -> SubjectIndex:
-    return SubjectIndex(folder / "index", KEY)
-
-
-def build(opened: DeltaStore, index: SubjectIndex) -> int:
-    with index.building() as ours:
-        assert ours
-        hashed = opened.build_index(index)
-        index.finish()
-    return hashed
-
-
-def both_ways(
-    opened: DeltaStore, index: SubjectIndex, needles: Mapping[str, Sequence[str]]
-) -> tuple[Findings, Findings]:
-    """What is found without the index and with it; the same but for the method and the effort."""
-    opened.index = None
-    plain = opened.find_subject(needles)
-    opened.index = index
-    found = opened.find_subject(needles)
-    assert (found.objects, found.rows_by_version) == (plain.objects, plain.rows_by_version)
-    assert found.linked == plain.linked, needles
-    assert plain.method.startswith("each physical file read once")
-    return plain, found
 
 
 # What equals what: the rule of the search, value by value
@@ -313,7 +296,7 @@ def test_a_build_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
             raise KilledError
 
     with pytest.raises(KilledError), index.building():
-        opened.build_index(index, kill)
+        build_index(opened, index, kill)
     (index.folder / ".half.segment.tmp").write_bytes(b"what a killed process left")
     _, found = both_ways(opened, index, PERSON)
     assert found.method.startswith("by index of 2 files being built")
@@ -331,7 +314,7 @@ def test_a_file_that_goes_while_it_is_read_leaves_nothing(tmp_path: Path) -> Non
             (tmp_path / "t" / "part-left.parquet").unlink(missing_ok=True)
 
     with index.building():
-        hashed = opened.build_index(index, meanwhile)
+        hashed = build_index(opened, index, meanwhile)
     assert len(list(index.folder.glob("*.segment"))) == hashed - 1
 
 
@@ -384,29 +367,10 @@ def test_a_segment_knows_the_rows_of_its_hashes_and_of_no_others(
 # The index holds personal data
 
 
-def bytes_in(folder: Path) -> Iterator[bytes]:
-    return (p.read_bytes() for p in folder.rglob("*") if p.is_file())
-
-
-def hashes_of(index: SubjectIndex, needles: Mapping[str, Sequence[str]]) -> list[bytes]:
-    found = [index.hashes(column, "String", values) for column, values in needles.items()]
-    return [number.to_bytes(8, "little") for numbers in found for number in numbers]
-
-
 def test_after_an_erasure_nothing_of_the_person_is_left_in_it(tmp_path: Path) -> None:
     opened, index = plain_table(tmp_path / "t"), index_at(tmp_path)
-    build(opened, index)
-    theirs = hashes_of(index, PERSON)
-    others = hashes_of(index, {"customer_id": ["c-000120"]})
-    assert all(any(h in body for body in bytes_in(index.folder)) for h in [*theirs, *others])
-    opened.index = index
-    erase(opened)
-    opened.prune_index(index)
-    assert not any(h in body for body in bytes_in(index.folder) for h in theirs)
-    build(opened, index)
-    assert not any(h in body for body in bytes_in(index.folder) for h in theirs)
-    assert any(others[0] in body for body in bytes_in(index.folder))
-    both_ways(opened, index, PERSON)
+    somebody = {"customer_id": ["c-000120"]}
+    assert_forgets(opened, index, PERSON, somebody, lambda: erase(opened))
     assert opened.verify_erased([v for vs in PERSON.values() for v in vs], None).clean
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
+from pyiceberg.schema import Schema
+from pyiceberg.types import DoubleType, LongType, NestedField, StringType
 
 from accounts.models import User
 from audit.keys import named_key
@@ -19,6 +21,7 @@ from connectors.actions import build_index, disable_connector
 from connectors.adapters.base import TakesIndex
 from connectors.adapters.delta import DeltaStore
 from connectors.forms import OptionsField
+from connectors.index import SubjectIndex
 from connectors.models import Connector, StoreIndex
 from connectors.openers import OPENERS
 from connectors.queries import INDEX_LEASE, INDEXED_KINDS, index_of, open_store
@@ -36,6 +39,8 @@ from tests.compliance.builders import (
     work_off,
     write_table,
 )
+from tests.connectors import dvc_builders, iceberg_builders, lakefs_builders
+from tests.connectors.lakefs_server import SECRET, Shop, served
 
 pytestmark = pytest.mark.django_db
 
@@ -137,6 +142,117 @@ def test_an_erased_person_is_forgotten_by_it_with_the_purge(shop: Connector) -> 
     assert found.method.startswith("by index of 3 files")
 
 
+def in_iceberg(folder: Path) -> Connector:
+    iceberg_builders.make(folder, purchase_schema())
+    for month in (1, 2):
+        iceberg_builders.append(folder, purchases(month).to_dicts())
+    return connected(iceberg_builders.location(folder), kind="iceberg")
+
+
+def purchase_schema() -> Schema:
+    kinds = {"customer_id": StringType(), "email": StringType(), "month": LongType()}
+    fields = [NestedField(n, name, kind) for n, (name, kind) in enumerate(kinds.items(), 1)]
+    return Schema(*fields, NestedField(9, "amount", DoubleType()))
+
+
+def in_iceberg_with_history(folder: Path) -> Connector:
+    connector = in_iceberg(folder)
+    Connector.objects.filter(pk=connector.pk).update(options={"history": "keep"})
+    connector.refresh_from_db()
+    return connector
+
+
+def in_dvc(folder: Path) -> Connector:
+    shop = dvc_builders.begun(folder)
+    for month in (1, 2):
+        shop.write("purchases.csv", purchases(month).write_csv().encode())
+        shop.dvc("add", "-q", "purchases.csv")
+        shop.commit(f"month {month}")
+    return connected(shop.root, kind="dvc")
+
+
+@pytest.mark.parametrize("made", [in_iceberg, in_iceberg_with_history, in_dvc])
+def test_stores_of_other_kinds_are_indexed_and_forget_as_well(
+    tmp_path: Path, made: Any, browser: Client
+) -> None:
+    forgets(made(tmp_path / "store"), browser)
+
+
+@pytest.mark.enable_socket
+def test_a_repository_of_lakefs_is_indexed_and_forgets_as_well(
+    tmp_path: Path, browser: Client, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    monkeypatch.setenv(lakefs_builders.SECRET_VARIABLE, SECRET)
+    settings.VESTIGE_STORE_HOSTS = ["127.0.0.1"]
+    shop = Shop(tmp_path / "blocks")
+    for month in (1, 2):
+        shop.put("main", "purchases.csv", purchases(month).write_csv().encode())
+        shop.commit("main", f"month {month}")
+    with served(shop) as server:
+        options = lakefs_builders.options(server)
+        forgets(connected(server.location, kind="lakefs", options=options), browser)
+
+
+def forgets(store: Connector, browser: Client) -> None:
+    tasks.build_due_indexes()
+    index = index_of(store)
+    assert StoreIndex.objects.get().files == 2
+    kinds = [segment_kinds(index, path.stem) for path in index.folder.glob("*.segment")]
+    theirs = [
+        number.to_bytes(8, "little")
+        for column, value in (("customer_id", PERSON.value), ("email", EMAIL))
+        for kind in {kinds[column] for kinds in kinds}
+        for number in index.hashes(column, kind, [value])
+    ]
+
+    def kept() -> bool:
+        return any(n in p.read_bytes() for n in theirs for p in index.folder.iterdir())
+
+    assert kept()
+    people = team()
+    browser.force_login(people.data_owner)
+    page = browser.get(f"/stores/{store.pk}/").content.decode()
+    assert "Subject index" in page
+    assert "each once a file" in page
+    told = browser.get(f"/api/v1/connectors/{store.pk}").json()["subject_index"]
+    assert (told["files"], told["wanted"], told["fault"]) == (2, False, "")
+    request = approved(people)
+    plan = current_plan(request)
+    assert plan
+    (step,) = plan.body["steps"]
+    assert step["search"]["method"].startswith("by index of 2 files built ")
+    execute(request, by=people.analyst)
+    done = work_off(request)
+    assert done.state == State.RESPONDING, done.reason
+    assert not kept(), "before any worker builds it again"
+    tasks.build_due_indexes()
+    assert not kept()
+    found = open_store(store, role="reader").find_subject({"customer_id": [PERSON.value]})
+    assert not any(o.rows for o in found.objects)
+    assert found.method.startswith("by index of ")
+
+
+def segment_kinds(index: SubjectIndex, name: str) -> dict[str, str]:
+    with index.segment(name) as found:
+        assert found
+        return dict(found.columns)
+
+
+def test_what_free_texts_say_is_read_without_an_index(
+    tmp_path: Path, data_owner: User, browser: Client
+) -> None:
+    shop = dvc_builders.begun(tmp_path / "store")
+    shop.write("purchases.csv", purchases(1).write_csv().encode())
+    shop.dvc("add", "-q", "purchases.csv")
+    shop.commit("purchases")
+    store = connected(shop.root, kind="dvc", options={"text_columns": ["amount"]})
+    tasks.build_due_indexes()
+    assert not StoreIndex.objects.exists()
+    browser.force_login(data_owner)
+    page = browser.get(f"/stores/{store.pk}/").content.decode()
+    assert "text_columns</span>: a search reads every file, for what its free texts say" in page
+
+
 def test_a_worker_that_died_is_followed_by_another(
     shop: Connector, at_once: list[str], data_owner: User
 ) -> None:
@@ -225,4 +341,4 @@ def test_its_key_lies_with_the_keys_and_is_each_stores_own(shop: Connector, sett
 
 def test_the_kinds_that_take_one_are_named(shop: Connector) -> None:
     assert isinstance(open_store(shop, role="reader"), TakesIndex)
-    assert set(INDEXED_KINDS) <= set(OPENERS)
+    assert set(INDEXED_KINDS) == set(OPENERS) - {"files", "sql"}

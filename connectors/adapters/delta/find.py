@@ -15,7 +15,7 @@ from connectors.adapters.delta.search import FileMatch, Finding, Search, Target
 from connectors.adapters.delta.snapshot import History, is_absolute
 from connectors.engines import Engine
 from connectors.folders import hive_values, masked
-from connectors.index import Indexed, SubjectIndex
+from connectors.index import Indexed, SubjectIndex, look_up
 from connectors.people import other_identifiers
 from connectors.scan.content import scan_content
 from connectors.scan.hidden import hidden_findings
@@ -73,7 +73,8 @@ def find_rows(
     entries = folder.entries()
     check_head(folder, history, entries)
     targets = physical_targets(history, entries)
-    indexed = _indexed(search, targets, entries, subject_columns, index)
+    columns = search.names_of(subject_columns)
+    indexed = look_up(index, search.needles, columns, targets, entries, search.by_hits)
     total = len(targets)
     matches = _matches(engine, search, targets, indexed, progress)
     objects = []
@@ -113,28 +114,6 @@ def find_rows(
         ),
         seconds=time.monotonic() - started,
     )
-
-
-def _indexed(
-    search: Search,
-    targets: Sequence[Target],
-    entries: Sequence[FileEntry],
-    subject_columns: Iterable[str],
-    index: SubjectIndex | None,
-) -> Indexed[FileMatch]:
-    """What the index says of each file; nothing of columns that it does not cover."""
-    columns = search.names_of(subject_columns)
-    if index is None or not search.needles.keys() <= columns.keys():
-        return Indexed()
-    present = {entry.path: entry for entry in entries}
-    lookup = index.lookup(search.needles)
-    indexed = Indexed[FileMatch](index.built_at)
-    for target in targets:
-        hits = lookup.hits(index.name_of(present[target.path], columns))
-        if hits is not None:
-            match = search.by_hits(target, hits)
-            indexed.note(target.path, match, rows=match.rows if match else 0)
-    return indexed
 
 
 def _matches(

@@ -124,19 +124,13 @@ class Search:
 
     def by_hits(self, target: Target, hits: Hits) -> FileMatch | None:
         """What `file` would find, by the index alone; None when it takes a look at the file."""
-        if any(
-            name not in hits.columns
-            and self._partition_matches(name, identifiers, target.partition_values)
-            for name, identifiers in self.needles.items()
-        ):
-            return None
-        if not hits.found:
-            return FileMatch(0, {})
-        if not hits.exact or len(hits.columns) > 1:
-            return None  # other columns of these rows may hold other identifiers
-        return FileMatch(
-            sum(hits.found.values()), self._linked(pl.DataFrame(), {}, target.partition_values)
+        values = target.partition_values
+        rows = hits.rows(
+            [c for c, i in self.needles.items() if self._partition_matches(c, i, values)]
         )
+        if rows is None:
+            return None
+        return FileMatch(rows, self._linked(pl.DataFrame(), {}, values) if rows else {})
 
     def rows(
         self, schema: Mapping[str, pl.DataType], partition_values: Mapping[str, str | None]

@@ -27,7 +27,7 @@ from connectors.adapters.base import (
 )
 from connectors.adapters.delta.erase import erase_rows
 from connectors.adapters.delta.find import check_head, find_rows
-from connectors.adapters.delta.indexing import build_index, prune_index
+from connectors.adapters.delta.indexing import index_sources
 from connectors.adapters.delta.keep import rewrite_history
 from connectors.adapters.delta.log import LOG, read_history
 from connectors.adapters.delta.plan import plan_for
@@ -41,7 +41,7 @@ from connectors.adapters.delta.verify import scan_table
 from connectors.clustering import Range
 from connectors.engines import Engine, Local
 from connectors.folders import folder_of, masked
-from connectors.index import SubjectIndex
+from connectors.index import Source, SubjectIndex
 from connectors.people import column_expression, identifier_text, names_one_of
 from connectors.storage import FileEntry, Folder
 
@@ -216,13 +216,9 @@ class DeltaStore:
             index=self.index,
         )
 
-    def build_index(self, index: SubjectIndex, progress: Progress | None = None) -> int:
-        """Bring an index up to date with the files there are. Raises StoreError."""
-        return build_index(self.folder, self.subject_columns, index, progress or silent)
-
-    def prune_index(self, index: SubjectIndex) -> None:
-        """Have an index forget files that are gone. Raises StoreError."""
-        prune_index(self.folder, self.subject_columns, index)
+    @contextmanager
+    def index_sources(self, index: SubjectIndex) -> Iterator[Mapping[str, Source]]:
+        yield index_sources(self.folder, self.subject_columns, index)
 
     def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
         """Modes: see `MODES`. Raises PlanOutdatedError when the table has gone on since the

@@ -18,9 +18,11 @@ from connectors.adapters.dvc.places import Place
 from connectors.adapters.dvc.repository import Repository, Uses
 from connectors.clock import now
 from connectors.formats.delimited import Dialect
+from connectors.formats.indexing import StoredObject
 from connectors.formats.objects import ObjectSearch
 from connectors.formats.person import Columns, Person
 from connectors.formats.staging import Staging
+from connectors.index import SubjectIndex
 from connectors.people import other_identifiers
 from connectors.scan.hidden import UPLOAD_GRACE
 from connectors.scan.record import Record
@@ -56,14 +58,17 @@ class Search:
         self._findings: dict[tuple[str, str], ObjectFinding] = {}  # by path and kind
         self.bytes = 0
 
-    def run(self, progress: Progress) -> Findings:
-        """Raises StoreError when an object is damaged, or has no column that names people."""
+    def run(self, progress: Progress, index: SubjectIndex | None = None) -> Findings:
+        """With an `index`, objects that it rules out are not read. Raises StoreError when an object
+        is damaged, or has no column that names people."""
         started = time.monotonic()
         contents = self.repository.contents
+        self.objects.look_up(index, stored_objects(self.repository))
         for number, name in enumerate(sorted(contents.objects)):
             progress("find", number, len(contents.objects), self.bytes)
             self._object(name)
-            self.bytes += contents.entries[name].bytes
+            ruled_out = self.objects.is_ruled_out(name.path)
+            self.bytes += 0 if ruled_out else contents.entries[name].bytes
         progress("find", len(contents.objects), len(contents.objects), self.bytes)
         self._run_cache()
         for piece in self._pieces():
@@ -306,7 +311,8 @@ class Search:
         contents = self.repository.contents
         kinds = Counter("folders" if n.is_folder else "files" for n in contents.objects)
         return (
-            f"each object read once (columns {', '.join(self.person.columns.searched)}): "
+            f"{self.objects.indexed.how(len(contents.objects)) or 'each object read once'} "
+            f"(columns {', '.join(self.person.columns.searched)}): "
             f"{kinds['files']} files, {kinds['folders']} folders in {len(contents.places)} places; "
             "run cache, temporary files, work tree and every git object searched as bytes; clones, "
             "forks and what a host keeps of them are out of reach"
@@ -320,3 +326,13 @@ def committed(repository: Repository) -> dict[str, ObjectName]:
         return {}
     outputs = repository.outputs(repository.history.commits[head])
     return {f.path: f.name for o in outputs for f in repository.files(o) or ()}
+
+
+def stored_objects(repository: Repository) -> list[StoredObject]:
+    """The files that outputs in scope point to and that are still there."""
+    contents = repository.contents
+    return [
+        StoredObject(name.path, name.md5, contents.entries[name].bytes, tuple(uses.paths))
+        for name, uses in repository.uses.items()
+        if name in contents.objects and not name.is_folder
+    ]

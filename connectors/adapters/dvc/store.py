@@ -23,7 +23,7 @@ from connectors.adapters.base import (
 )
 from connectors.adapters.dvc.blockers import blockers_of, hindrances, kept, unreachable
 from connectors.adapters.dvc.erase import Erasure, planned_objects, snapshot
-from connectors.adapters.dvc.find import Search
+from connectors.adapters.dvc.find import Search, stored_objects
 from connectors.adapters.dvc.history import Commit
 from connectors.adapters.dvc.locks import locked
 from connectors.adapters.dvc.pipelines import stage_runs
@@ -40,11 +40,14 @@ from connectors.adapters.dvc.verify import Verification
 from connectors.adapters.dvc.versions import Versions
 from connectors.folders import LocationError, local_path, masked
 from connectors.formats.delimited import Dialect
+from connectors.formats.indexing import sources_of
 from connectors.formats.objects import is_unrelated
 from connectors.formats.person import Columns, Person, names_in
 from connectors.formats.profiles import profile_of, somebody_else
 from connectors.formats.reading import Reader
+from connectors.formats.staging import Staging
 from connectors.formats.versions import FileVersions, identifiers_in, searchable_schema
+from connectors.index import Source, SubjectIndex
 from connectors.scan.identifiers import Identifiers
 
 _ERASED = ("data", "orphan", "log", "past", "upload")
@@ -78,6 +81,7 @@ class DvcStore:
     """
 
     kind = "dvc"
+    index: SubjectIndex | None = None
 
     def __init__(
         self,
@@ -129,8 +133,11 @@ class DvcStore:
     @contextmanager
     def _versions(self, repository: Repository, *, check: bool = True) -> Iterator[Versions]:
         with staging(repository.contents, check=check) as staged:
-            reader = Reader(staged, self.dialect, self.subject_columns)
-            yield Versions(repository, FileVersions(staged, reader, self.unrelated_files))
+            files = FileVersions(staged, self._reader(staged), self.unrelated_files)
+            yield Versions(repository, files)
+
+    def _reader(self, staged: Staging) -> Reader:
+        return Reader(staged, self.dialect, self.subject_columns)
 
     def _commit(self, repository: Repository, version: str | None) -> Commit:
         """A version, by default what is checked out. Raises StoreError."""
@@ -172,14 +179,22 @@ class DvcStore:
                 self.exclusive,
             )  # fmt: skip
 
+    @contextmanager
+    def index_sources(self, index: SubjectIndex) -> Iterator[Mapping[str, Source]]:
+        repository = self._read()
+        with staging(repository.contents) as staged:
+            objects = stored_objects(repository)
+            yield sources_of(objects, staged, self._reader(staged), index)
+
     def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings:
-        """Search every object once, and everything else that the repository keeps.
+        """Search every object once, or those that the index leaves, and everything else that the
+        repository keeps.
 
         Raises StoreError for objects that are damaged or cannot be searched.
         """
         with self._search(self._read(), needles) as search:
             try:
-                return search.run(progress or silent)
+                return search.run(progress or silent, self.index)
             except OSError as exc:
                 raise StoreError(
                     f"A file of the repository {self.root}, its cache or a remote cannot be read: "

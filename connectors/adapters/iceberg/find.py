@@ -18,6 +18,7 @@ from connectors.adapters.iceberg.person import DAMAGE, Constants, FileMatch, Per
 from connectors.adapters.iceberg.table import DataEntry, TableView
 from connectors.engines import Engine
 from connectors.folders import hive_values
+from connectors.index import SubjectIndex, look_up
 from connectors.people import other_identifiers
 from connectors.scan.content import scan_content
 from connectors.scan.hidden import hidden_findings
@@ -162,13 +163,28 @@ class Search:
         self.bytes = 0
         self.unread = 0
 
-    def run(self, progress: Progress) -> TableFindings:
-        """Raises StoreError when a file cannot be read."""
+    def run(
+        self,
+        progress: Progress,
+        subject_columns: Sequence[str] = (),
+        index: SubjectIndex | None = None,
+    ) -> TableFindings:
+        """With an `index` of the subject columns, only files that it names or does not know are
+        read. Raises StoreError when a file cannot be read."""
         started = time.monotonic()
         entries = self.view.folder.entries()
         targets = physical_targets(self.view, entries)
-        matches: dict[str, FileMatch | None] = {}
-        looked = self.engine.map_files(Looking(self.person), targets)
+        indexed = look_up(
+            index,
+            self.person.needles,
+            self.person.marks_of(subject_columns),
+            targets,
+            entries,
+            lambda target, hits: self.person.by_hits(hits, target.constants),
+        )
+        matches: dict[str, FileMatch | None] = dict(indexed.matches)
+        rest = [target for target in targets if target.path not in matches]
+        looked = self.engine.map_files(Looking(self.person), rest)
         with contextlib.closing(looked):
             for target, match in looked:
                 progress("find", len(matches), len(targets), self.bytes)
@@ -182,7 +198,7 @@ class Search:
             objects=tuple(self.objects),
             rows_by_version=self.by_version,
             linked=other_identifiers(self.linked, self.person.needles),
-            method=self._method(targets),
+            method=self._method(targets, indexed.how(len(targets))),
             files_searched=len(targets) - self.unread,
             bytes_searched=self.bytes,
             seconds=time.monotonic() - started,
@@ -241,10 +257,11 @@ class Search:
         shown = self.person.shown(path)
         self.objects.append(ObjectFinding(shown, size, rows, tuple(versions), kind))
 
-    def _method(self, targets: Sequence[Target]) -> str:
+    def _method(self, targets: Sequence[Target], by_index: str) -> str:
         kinds = {k: sum(t.kind == k for t in targets) for k in ("data", "deletes", "orphan")}
         text = (
-            f"each physical file read once (columns {', '.join(self.person.columns)}): "
+            f"{by_index or 'each physical file read once'} "
+            f"(columns {', '.join(self.person.columns)}): "
             f"{kinds['data']} data files of {len(self.by_version)} snapshots, {kinds['deletes']} "
             f"delete files, {kinds['orphan']} outside any snapshot; the metadata decoded"
         )

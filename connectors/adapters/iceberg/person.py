@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from connectors.adapters.base import Needles, StoreError
 from connectors.adapters.iceberg.table import TableView, schema_rows
 from connectors.folders import masked
+from connectors.index import Columns, Hits
 from connectors.people import Wanted, as_uuid, column_expression, identifier_text, person_rows
 
 FIELD_ID = b"PARQUET:field_id"
@@ -66,22 +67,28 @@ class Person:
     def match_in(self, location: Path, path: str, constants: Constants) -> FileMatch:
         """The same in a local file; `path`: what messages call it. Raises StoreError."""
         try:
-            paths = self.paths(pq.read_schema(location))
-            schema = dict(pl.read_parquet_schema(location))
+            columns = self.columns_in(location)
             frame = pl.scan_parquet(location, glob=False, hive_partitioning=False)
-            rows = self.rows(paths, schema, constants)
+            rows = self.rows(columns, constants)
             if rows is None:
                 return FileMatch(0, {})
             theirs = frame.filter(rows)
-            values = {c: column_expression(p, schema)[0] for c, p in paths.items()}
             found = theirs.select(
-                pl.len().alias("_rows"), *(_listed(v, c) for c, v in values.items())
+                pl.len().alias("_rows"), *(_listed(v, c) for c, (v, _) in columns.items())
             )
             (row,) = found.collect().to_dicts()
         except DAMAGE as exc:
             raise self.unreadable(path, exc) from None
         count = int(row.pop("_rows"))
         return FileMatch(count, self._linked(row, constants) if count else {})
+
+    def by_hits(self, hits: Hits, constants: Constants) -> FileMatch | None:
+        """What `match` would find, by the index alone; None when it takes a look at the file."""
+        rows = hits.rows([c for c in self.needles if self._is_constant(c, constants)])
+        if rows is None:
+            return None
+        there = dict.fromkeys(hits.columns)  # with the person's own identifiers alone
+        return FileMatch(rows, self._linked(there, constants) if rows else {})
 
     def unreadable(self, path: str, exc: BaseException) -> StoreError:
         return StoreError(
@@ -103,14 +110,21 @@ class Person:
                 paths[column] = found[0]
         return paths
 
-    def rows(
-        self, paths: Mapping[str, str], schema: Mapping[str, pl.DataType], constants: Constants
-    ) -> pl.Expr | None:
+    def columns_in(self, location: Path) -> Columns:
+        """The subject columns that a local file has, and their types. Raises `DAMAGE`."""
+        paths = self.paths(pq.read_schema(location))
+        return located(paths, dict(pl.read_parquet_schema(location)))
+
+    def marks_of(self, subject_columns: Iterable[str]) -> dict[str, list[str]]:
+        """Each of the columns with all by which it is found in files: numbers and names."""
+        return {c: [*map(str, sorted(self.ids[c])), *self.names[c]] for c in subject_columns}
+
+    def rows(self, columns: Columns, constants: Constants) -> pl.Expr | None:
         """What is true for the person's rows; None when no row of the file can be theirs."""
         rows: pl.Expr | None = None
         for column, identifiers in self.needles.items():
-            if column in paths:
-                expression, kind = column_expression(paths[column], schema)
+            if column in columns:
+                expression, kind = columns[column]
                 matched = person_rows(expression, kind, identifiers)
             elif self._is_constant(column, constants):
                 matched = pl.lit(value=True)
@@ -131,6 +145,11 @@ class Person:
                 values = [constants[i] for i in self.ids[column] if constants.get(i) is not None]
             linked[column] = frozenset(text for v in values if (text := shown_value(v)))
         return linked
+
+
+def located(paths: Mapping[str, str], schema: Mapping[str, pl.DataType]) -> Columns:
+    """Columns by where they are in a file or frame with this schema."""
+    return {column: column_expression(path, schema) for column, path in paths.items()}
 
 
 def _listed(expression: pl.Expr, name: str) -> pl.Expr:

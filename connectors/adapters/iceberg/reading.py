@@ -22,7 +22,6 @@ from connectors.adapters.iceberg.table import (
     schema_rows,
 )
 from connectors.folders import masked
-from connectors.people import column_expression
 from connectors.storage import FileEntry
 
 Digests = dict[tuple[str, int, datetime], str]
@@ -166,11 +165,10 @@ def values_of(view: TableView, person: Person, live: DataEntry, column: str) -> 
 def _values(
     view: TableView, person: Person, live: DataEntry, column: str, location: Path
 ) -> list[Any]:
-    paths = person.paths(pq.read_schema(location))
-    if column not in paths:
+    columns = person.columns_in(location)
+    if column not in columns:
         constants = view.identity_constants(live.file)
         return [constants[i] for i in person.ids[column] if constants.get(i) is not None]
-    schema = dict(pl.read_parquet_schema(location))
-    expression, _ = column_expression(paths[column], schema)
     frame = pl.scan_parquet(location, glob=False, hive_partitioning=False)
-    return frame.select(expression.alias("v").drop_nulls().unique()).collect()["v"].to_list()
+    values = columns[column][0].alias("v").drop_nulls().unique()
+    return frame.select(values).collect()["v"].to_list()

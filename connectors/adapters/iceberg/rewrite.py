@@ -24,7 +24,7 @@ from pyiceberg.io.pyarrow import (
 from pyiceberg.manifest import DataFile
 
 from connectors.adapters.base import ResidueError, StoreError
-from connectors.adapters.iceberg.person import DAMAGE, Constants, Person
+from connectors.adapters.iceberg.person import DAMAGE, Constants, Person, located
 from connectors.adapters.iceberg.table import TableView
 
 _ROW = "_vestige_row"
@@ -99,7 +99,7 @@ def _others(
         rows = table.select(tops).append_column(_ROW, pa.array(range(table.num_rows), pa.int64()))
         frame = pl.from_arrow(rows)
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 (a table becomes a frame)
-        theirs = person.rows(paths, dict(frame.schema), constants)
+        theirs = person.rows(located(paths, dict(frame.schema)), constants)
         if theirs is None:
             yield table, table
             continue

@@ -27,6 +27,7 @@ from connectors.adapters.base import (
 from connectors.adapters.iceberg.catalog import CommitLostError, opened
 from connectors.adapters.iceberg.erase import Erasure
 from connectors.adapters.iceberg.find import Search
+from connectors.adapters.iceberg.indexing import index_sources
 from connectors.adapters.iceberg.keep import KeepingErasure
 from connectors.adapters.iceberg.location import Reach, ThisMachine, parse_place
 from connectors.adapters.iceberg.person import Person
@@ -41,6 +42,7 @@ from connectors.adapters.iceberg.table import (
 from connectors.adapters.iceberg.verify import scan_table
 from connectors.engines import OPTIONS as ENGINE_OPTIONS
 from connectors.engines import Engine, Local
+from connectors.index import Source, SubjectIndex
 from connectors.people import names_one_of
 from connectors.references import CREDENTIAL_OPTIONS, Role, for_roles
 from connectors.s3 import OPTIONS as S3_OPTIONS
@@ -54,6 +56,7 @@ _OPTIONS = frozenset(
         "warehouse",
         "history",
         "orphan_grace_minutes",
+        "subject_index",
         "unrelated_columns",
         *for_roles(*CREDENTIAL_OPTIONS, "token_env", "token_file"),
         *S3_OPTIONS,
@@ -80,6 +83,7 @@ class IcebergStore:
     """
 
     kind = "iceberg"
+    index: SubjectIndex | None = None
 
     def __init__(
         self,
@@ -145,10 +149,17 @@ class IcebergStore:
             return view.folder, path
 
     def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings:
-        """Search every physical file once. Raises StoreError for files that cannot be searched."""
+        """Search every physical file once, or those that the index leaves. Raises StoreError for
+        files that cannot be searched."""
         with self._view() as view:
             person = Person(view, self.subject_columns, needles)
-            return Search(view, person, self.engine).run(progress or silent)
+            search = Search(view, person, self.engine)
+            return search.run(progress or silent, self.subject_columns, self.index)
+
+    @contextmanager
+    def index_sources(self, index: SubjectIndex) -> Iterator[Mapping[str, Source]]:
+        with self._view() as view:
+            yield index_sources(view, self.subject_columns, index)
 
     def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
         """Raises PlanOutdatedError when the table has gone on since the findings were made."""

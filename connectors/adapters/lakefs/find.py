@@ -12,9 +12,11 @@ from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress
 from connectors.adapters.lakefs.blocks import OWN
 from connectors.adapters.lakefs.repository import Repository, Uses
 from connectors.formats.delimited import Dialect
+from connectors.formats.indexing import StoredObject
 from connectors.formats.objects import ObjectSearch, named_by_content
 from connectors.formats.person import Columns, Person
 from connectors.formats.staging import Staging
+from connectors.index import SubjectIndex
 from connectors.people import other_identifiers
 
 
@@ -42,15 +44,17 @@ class Search:
         self._findings: dict[tuple[str, str], ObjectFinding] = {}  # by path and kind
         self.bytes = 0
 
-    def run(self, progress: Progress) -> Findings:
-        """Raises StoreError when an object is damaged, or has no column that names people."""
+    def run(self, progress: Progress, index: SubjectIndex | None = None) -> Findings:
+        """With an `index`, objects that it rules out are not read. Raises StoreError when an object
+        is damaged, or has no column that names people."""
         started = time.monotonic()
-        keys = [key for key in sorted(self.repository.uses) if self.repository.is_there(key)]
-        for number, key in enumerate(keys):
-            progress("find", number, len(keys), self.bytes)
-            self._object(key, self.repository.uses[key])
-            self.bytes += self.repository.objects[key][1].bytes
-        progress("find", len(keys), len(keys), self.bytes)
+        objects = stored_objects(self.repository)
+        self.objects.look_up(index, objects)
+        for number, found in enumerate(objects):
+            progress("find", number, len(objects), self.bytes)
+            self._object(found.stored, self.repository.uses[found.stored])
+            self.bytes += 0 if self.objects.is_ruled_out(found.stored) else found.bytes
+        progress("find", len(objects), len(objects), self.bytes)
         self._unlisted()
         self._names()
         self._open_changes()
@@ -58,8 +62,8 @@ class Search:
             objects=tuple(self._findings.values()),
             rows_by_version=self._rows_by_version(),
             linked=other_identifiers(self.linked, self.person.needles),
-            method=self._method(len(keys)),
-            files_searched=len(keys),
+            method=self._method(len(objects)),
+            files_searched=len(objects),
             bytes_searched=self.bytes,
             seconds=time.monotonic() - started,
         )
@@ -169,9 +173,20 @@ class Search:
         if not self.repository.blocks.folder:
             folder = "nothing else of the object storage, which cannot be reached,"
         return (
-            f"each object read once (columns {', '.join(self.person.columns.searched)}): {objects} "
-            f"objects; {folder} searched as bytes; the names, notes and messages of "
+            f"{self.objects.indexed.how(objects) or 'each object read once'} "
+            f"(columns {', '.join(self.person.columns.searched)}): {objects} objects; "
+            f"{folder} searched as bytes; the names, notes and messages of "
             f"{len(self.repository.commits)} commits. Commits that held the person stay in lakeFS "
             "after the purge, and what they list of the deleted objects cannot be read any more "
             "(410 Gone)"
         )
+
+
+def stored_objects(repository: Repository) -> list[StoredObject]:
+    """What is listed in scope and still there, by key."""
+    return [
+        StoredObject(key, entry.checksum, entry.bytes, tuple(repository.uses[key].paths))
+        for key in sorted(repository.uses)
+        for _, entry in (repository.objects[key],)
+        if repository.is_there(key)
+    ]

@@ -25,7 +25,7 @@ from connectors.adapters.lakefs.blockers import blockers_of, hindrances
 from connectors.adapters.lakefs.blocks import Blocks, blocks_at
 from connectors.adapters.lakefs.client import Lakefs
 from connectors.adapters.lakefs.erase import Erasure, drop_unfinished, planned_objects, snapshot
-from connectors.adapters.lakefs.find import Search
+from connectors.adapters.lakefs.find import Search, stored_objects
 from connectors.adapters.lakefs.location import parse_place
 from connectors.adapters.lakefs.merging import Merge, branch_line
 from connectors.adapters.lakefs.purge import Purge
@@ -34,12 +34,14 @@ from connectors.adapters.lakefs.staging import staging
 from connectors.adapters.lakefs.verify import Verification
 from connectors.adapters.lakefs.versions import Versions
 from connectors.formats.delimited import Dialect
+from connectors.formats.indexing import sources_of
 from connectors.formats.objects import is_unrelated
 from connectors.formats.person import Columns, Person, names_in
 from connectors.formats.profiles import profile_of, somebody_else
 from connectors.formats.reading import Reader
 from connectors.formats.staging import Staging
 from connectors.formats.versions import FileVersions, identifiers_in, searchable_schema
+from connectors.index import Source, SubjectIndex
 from connectors.references import Role, credential
 from connectors.scan.identifiers import Identifiers
 
@@ -59,6 +61,7 @@ class LakefsStore:
     """
 
     kind = "lakefs"
+    index: SubjectIndex | None = None
 
     def __init__(
         self,
@@ -108,8 +111,10 @@ class LakefsStore:
             yield Versions(repository, self._files(staged))
 
     def _files(self, staged: Staging) -> FileVersions:
-        reader = Reader(staged, self.dialect, self.subject_columns)
-        return FileVersions(staged, reader, self.unrelated_files)
+        return FileVersions(staged, self._reader(staged), self.unrelated_files)
+
+    def _reader(self, staged: Staging) -> Reader:
+        return Reader(staged, self.dialect, self.subject_columns)
 
     def versions(self, *, digests: bool = True) -> Sequence[StoreVersion]:
         """One for each commit that lists other objects than its parents do, and whose data is all
@@ -156,14 +161,21 @@ class LakefsStore:
                 repository, staged, self.columns, needles, self.dialect, self.unrelated_files
             )
 
+    @contextmanager
+    def index_sources(self, index: SubjectIndex) -> Iterator[Mapping[str, Source]]:
+        with self._read() as repository, _staged(repository) as staged:
+            objects = stored_objects(repository)
+            yield sources_of(objects, staged, self._reader(staged), index)
+
     def find_subject(self, needles: Needles, progress: Progress | None = None) -> Findings:
-        """Search every object once, and everything else that the repository keeps.
+        """Search every object once, or those that the index leaves, and everything else that the
+        repository keeps.
 
         Raises StoreError for objects that are damaged or cannot be searched.
         """
         with self._read() as repository, self._search(repository, needles) as search:
             try:
-                return search.run(progress or silent)
+                return search.run(progress or silent, self.index)
             except OSError as exc:
                 raise StoreError(
                     f"A file of the block store of {self.place.shown} cannot be read: "
