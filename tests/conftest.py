@@ -30,9 +30,12 @@ ONCE = (
         f"connectors/test_{kind}_connected"
         for kind in ("dvc", "engines", "files", "iceberg", "index", "lakefs", "s3")
     ),
+    "compliance/test_guide_examples",
     "compliance/test_merge_gate",
+    "reports/test_certificate",
     "reports/test_compliance_report",
     "reports/test_tails",
+    "sample/test_after_erasure",
     "sample/test_load",
 )
 
