@@ -57,6 +57,13 @@ def test_what_is_carried_on_is_what_the_stored_log_holds(pipeline: User) -> None
 
 
 @pytest.mark.django_db
+def test_an_edge_is_carried_on_past_a_round_that_found_nothing_to_place(pipeline: User) -> None:
+    append([event(number) for number in range(300)], by=pipeline)
+    assert sequencer.drain(MAIN_LOG) == 0
+    assert sequencer._ends.edges(storage.lock_head(MAIN_LOG)) == proofs.edges(MAIN_LOG, 300)
+
+
+@pytest.mark.django_db
 def test_an_edge_is_not_carried_on_behind_what_another_process_appended(
     pipeline: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
