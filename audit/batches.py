@@ -83,7 +83,7 @@ class Ends:
                 note_at=signed.signed_at,
             ),
             newest,
-            batch.edges if batch.rows else end and end.edges,
+            batch.edges if last else self.edges(head),
         )
 
     def _left_at(self, head: Head) -> End | None:
