@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from connectors.adapters.base import ResidueError, StoreError
 from connectors.formats.formats import Values
 from connectors.formats.person import FileMatch, Person
-from connectors.people import column_expression
-from connectors.scan.parquet import leaves
+from connectors.people import column_expression, person_rows
+from connectors.scan.parquet import Leaf, leaves
 
 _BATCH_ROWS = 131_072
 _ARROW_NOTE = b"ARROW:schema"
@@ -76,6 +76,7 @@ class ParquetFile:
             wanted = _present(file, person.columns.searched)
             for batch in file.iter_batches(_BATCH_ROWS, columns=wanted) if wanted else ():
                 _note(match, person, _frame(batch))
+            match.remnant = not match.person and _is_in_a_dictionary(file, person)
         return match
 
     def rows(self, columns: Sequence[str]) -> Iterator[Values]:
@@ -100,8 +101,9 @@ class ParquetFile:
                     writer.write_table(rest, row_group_size=rest.num_rows)
         for unit in ("us", "ns") if _has_int96(self.location) else ("us",):
             self._check(target, person, unit)
-        if left := ParquetFile(target, self.name).search(person).person:
-            raise ResidueError(f"{left} rows were still found after rewriting {self.name}.")
+        left = ParquetFile(target, self.name).search(person)
+        if left.holds_person:
+            raise ResidueError(f"{left.person} rows were still found after rewriting {self.name}.")
         return match
 
     def _check(self, target: Path, person: Person, unit: str) -> None:
@@ -187,6 +189,28 @@ def _note(match: FileMatch, person: Person, frame: pl.DataFrame) -> pl.Series:
         for column in person.columns.subject:
             match.link(column, (v for values in _values(theirs, column) for v in values))
     return mine
+
+
+def _is_in_a_dictionary(file: pq.ParquetFile, person: Person) -> bool:
+    """Whether a category (of pandas or Arrow) is the person, although no row may have it."""
+    fields = [file.schema_arrow.field(name) for name in _present(file, tuple(person.needles))]
+    columns = [f.name for f in fields if _plain_type(f.type) != f.type]
+    for group in range(file.num_row_groups if columns else 0):
+        for batch in itertools.islice(file.iter_batches(1, [group], columns), 1):
+            for name, values in zip(batch.schema.names, batch.columns, strict=True):
+                for leaf in leaves((name,), values):
+                    if _has_category(leaf, person):
+                        return True
+    return False
+
+
+def _has_category(leaf: Leaf, person: Person) -> bool:
+    sought = person.needles.get(".".join(leaf.path))
+    if not sought or not pa.types.is_dictionary(leaf.values.type):
+        return False
+    categories = _frame(pa.table({"v": leaf.values.dictionary}))
+    named = person_rows(pl.col("v"), categories.schema["v"], sought)
+    return not categories.filter(named).is_empty()
 
 
 def _values(frame: pl.DataFrame, column: str) -> list[tuple[Any, ...]]:

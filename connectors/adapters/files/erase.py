@@ -85,7 +85,7 @@ class Erasure:
 
     def _file(self, entry: FileEntry, match: FileMatch, was: str) -> None:
         doomed = self.search.is_doomed(entry.path, match)
-        if not match.person and not (doomed and self.search.names.names_person(entry.path)):
+        if not match.holds_person and not (doomed and self.search.names.names_person(entry.path)):
             return
         shown = self.search.names.shown(entry.path)
         if shown not in self.plan.objects:

@@ -79,7 +79,7 @@ class Search:
         for kind, rows in counts.items():
             if rows:
                 self._note(key, rows, kind)
-        if match.person or match.mentions:
+        if match.holds_person or match.mentions:
             self._doom(key, match.person)
 
     def _bytes(self, key: str, uses: Uses) -> None:
