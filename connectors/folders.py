@@ -255,7 +255,7 @@ class LocalFolder:
                 "under the others. Remove them first."
             )
 
-    def locks(self, shown: Mapping[str, str]) -> Iterator[str]:
+    def locks(self, shown: Mapping[str, str], *, replaces: bool = True) -> Iterator[str]:
         if self.is_there() and not os.access(self.root, os.W_OK):
             yield (
                 f"The folder {self.root} may not be written by this process. Its owner has to "

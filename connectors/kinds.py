@@ -82,6 +82,14 @@ _S3_REMOTES = (
     ),
     *_S3_KEYS,
 )
+_S3_BLOCKS = (
+    (
+        "region = eu-central-1",
+        "of the bucket, where the server keeps its data in S3; or endpoint_url of a store not "
+        "Amazon's",
+    ),
+    *_S3_KEYS,
+)
 
 KINDS: dict[str, KindHelp] = {
     "delta": KindHelp(
@@ -129,6 +137,7 @@ KINDS: dict[str, KindHelp] = {
                 "secret, or password_file; the same with writer_ and verifier_ before them",
             ),
             ("block_folder = /data/lakefs", "the server's blockstore.local.path, as seen here"),
+            *_S3_BLOCKS,
             *_DIALECT,
             _UNRELATED,
         ),

@@ -166,6 +166,8 @@ class Folder(Protocol):
         """Why a file cannot be replaced, in sentences; `shown`: how they may call it."""
         ...
 
-    def locks(self, shown: Mapping[str, str]) -> Iterable[str]:
-        """Why what these paths mean, or once meant, cannot be removed for good; path → shown."""
+    def locks(self, shown: Mapping[str, str], *, replaces: bool = True) -> Iterable[str]:
+        """Why what these paths mean, or once meant, cannot be removed for good; path → shown.
+
+        `replaces`: whether new content is to be written here, too."""
         ...

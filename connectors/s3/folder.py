@@ -314,8 +314,8 @@ class S3Folder(S3Bucket):
     def hindrances(self, path: str, shown: str) -> Iterable[str]:
         return ()
 
-    def locks(self, shown: Mapping[str, str]) -> Iterable[str]:
-        return locks(self, self._writer, shown)
+    def locks(self, shown: Mapping[str, str], *, replaces: bool = True) -> Iterable[str]:
+        return locks(self, self._writer, shown, replaces=replaces)
 
 
 def _is_folder(entry: FileEntry) -> bool:

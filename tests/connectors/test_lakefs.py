@@ -210,13 +210,17 @@ def read_only(server: Server) -> None:
 
 
 def in_the_cloud(server: Server) -> None:
+    server.shop.namespace = "gs://bucket/shop"
+
+
+def in_a_bucket(server: Server) -> None:
     server.shop.namespace = "s3://bucket/shop"
 
 
 def imported(server: Server) -> None:
     shop = server.shop
     body = WITH + OTHERS[2]
-    elsewhere = shop.block_folder / "elsewhere" / "theirs.csv"
+    elsewhere = shop.disk.folder / "elsewhere" / "theirs.csv"
     elsewhere.parent.mkdir()
     elsewhere.write_bytes(body)
     stored = shop.put("side", "data/theirs.csv", body)
@@ -251,7 +255,8 @@ def free_text(server: Server) -> None:
         (said, "names the person, and lakeFS cannot change a commit"),
         (branch_name, "The branch or tag * is named after the person"),
         (read_only, "The repository is read-only in lakeFS"),
-        (in_the_cloud, "lies in an object storage (s3://)"),
+        (in_the_cloud, "lies in an object storage (gs://)"),
+        (in_a_bucket, "lies in a bucket (s3://bucket/shop), and the connector does not say how"),
         (imported, "was imported: its data lies outside"),
         (written_by_hand, "was not written by lakeFS"),
         (action_log, "_lakefs/actions/log/run.log, a file that the lakeFS server keeps"),
