@@ -36,7 +36,7 @@ _ENGINE = (
     (
         "engine = spark",
         "the workers of a Spark-Connect cluster (Sail, Apache Spark) search its files, one a task, "
-        "and rewrite those of a Delta table; local, the default: the worker of the queue does",
+        "and rewrite those of a table; local, the default: the worker of the queue does",
     ),
     (
         "engine_address = sc://spark.example:15002",

@@ -32,7 +32,6 @@ from connectors.engines.seal import Seal
 from connectors.folders import LocalFolder
 from connectors.storage import FileEntry
 from tests.connectors import folders as on_disk
-from tests.connectors import iceberg_builders as ice
 from tests.connectors import s3_builders
 from tests.connectors.builders import (
     COLUMNS,
@@ -407,25 +406,6 @@ def test_a_folder_of_files_is_searched_by_a_cluster_and_erased_byte_for_byte(
     assert files == sorted(p.relative_to(there) for p in there.rglob("*") if p.is_file())
     assert all((here / f).read_bytes() == (there / f).read_bytes() for f in files)
     assert theirs.verify_erased(on_disk.EVERY_NEEDLE, None).clean
-
-
-def test_an_iceberg_table_is_searched_by_a_cluster_on_all_branches(
-    engine: Engine, tmp_path: Path
-) -> None:
-    root = ice.table_with_person(tmp_path / "lake")
-    before = {branch: ice.rows_of(root, branch) for branch in ("main", "audit", "clean")}
-    ours, theirs = ice.store(root), ice.store(root)
-    theirs.engine = engine
-    found = theirs.find_subject(ice.PERSON)
-    assert apart_from_how(found) == apart_from_how(ours.find_subject(ice.PERSON))
-    assert "by tasks of the Spark cluster at" in found.method
-    witness = theirs.witness()
-    assert witness is not None
-    engine.require_sight(*witness)
-    ice.erase(theirs)
-    for branch, frame in before.items():
-        assert ice.rows_of(root, branch).equals(ice.without_person(frame)), branch
-    assert ice.clean(theirs)
 
 
 @pytest.mark.parametrize("cluster", [False, True])

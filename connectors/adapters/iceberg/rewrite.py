@@ -15,17 +15,9 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.io.pyarrow import (
-    compute_statistics_plan,
-    data_file_statistics_from_parquet_metadata,
-    parquet_path_to_id_mapping,
-    pyarrow_to_schema,
-)
-from pyiceberg.manifest import DataFile
 
 from connectors.adapters.base import ResidueError, StoreError
 from connectors.adapters.iceberg.person import DAMAGE, Constants, Person
-from connectors.adapters.iceberg.table import TableView
 
 _ROW = "_vestige_row"
 _ARROW_NOTE = b"ARROW:schema"
@@ -178,39 +170,3 @@ def _same(left: pa.Table, right: pa.Table) -> bool:
     assert isinstance(first, pl.DataFrame)  # noqa: S101 (tables become frames)
     assert isinstance(second, pl.DataFrame)  # noqa: S101
     return first.equals(second, null_equal=True)
-
-
-def described(target: Path, location: str, old: DataFile, view: TableView) -> DataFile:
-    """What a manifest says of a rewritten file, in place of the old one. Raises StoreError."""
-    metadata = view.metadata
-    try:
-        footer = pq.read_metadata(target)
-        schema = pyarrow_to_schema(
-            footer.schema.to_arrow_schema(),
-            metadata.name_mapping(),
-            format_version=metadata.format_version,
-        )
-        statistics = data_file_statistics_from_parquet_metadata(
-            footer,
-            compute_statistics_plan(schema, metadata.properties),
-            parquet_path_to_id_mapping(schema),
-        )
-    except (*DAMAGE, KeyError, ValueError, TypeError) as exc:
-        raise StoreError(
-            f"The columns of the table {view.name} cannot be described "
-            f"({type(exc).__name__}): a file names them in a way that is not known here. Nothing "
-            "was changed; erase with the engine that wrote it."
-        ) from None
-    file = DataFile.from_args(
-        content=old.content,
-        file_path=location,
-        file_format=old.file_format,
-        partition=old.partition,
-        file_size_in_bytes=target.stat().st_size,
-        sort_order_id=old.sort_order_id,
-        equality_ids=None,
-        key_metadata=None,
-        **statistics.to_serialized_dict(),
-    )
-    file.spec_id = old.spec_id
-    return file
