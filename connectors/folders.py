@@ -150,6 +150,10 @@ class LocalFolder:
             partial.unlink(missing_ok=True)
         sync_folder(target.parent)
 
+    @property
+    def shares_drafts(self) -> bool:
+        return True
+
     def draft(self, path: str) -> Path:
         """The place itself: nobody knows the name yet."""
         target = self.root / path

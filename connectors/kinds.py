@@ -36,7 +36,8 @@ _ENGINE = (
     (
         "engine = spark",
         "the workers of a Spark-Connect cluster (Sail, Apache Spark) search its files, one a task, "
-        "and rewrite those of a table; local, the default: the worker of the queue does",
+        "and rewrite them (plain ones on a disk only); local, the default: the worker of the queue "
+        "does",
     ),
     (
         "engine_address = sc://spark.example:15002",
