@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from connectors.adapters.base import (
@@ -133,6 +135,23 @@ def test_the_naive_recipe_leaves_traces(server: Server) -> None:
     # What no branch needs any more is all there is to be purged, and it is.
     erase(store(server))
     assert traces(store(server, role="verifier")) == []
+
+
+def test_a_category_that_no_row_of_an_object_has_any_more_is_found_and_erased(
+    server: Server,
+) -> None:
+    erase(store(server))
+    emails = pa.array(["b@x.example", "ann.archer@mail.example"]).dictionary_encode()
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"email": emails}).slice(0, 1), sink)
+    server.shop.put("side", "data/categories.parquet", bytes(sink.getvalue()))
+    server.shop.commit("side", "a table that was filtered")
+    assert traces(store(server, role="verifier")) != []
+    plan = erase(store(server))
+    assert (plan.rows, len(plan.objects)) == (0, 1)
+    assert traces(store(server, role="verifier")) == []
+    left = pq.read_table(pa.BufferReader(contents(server.shop, "side")["data/categories.parquet"]))
+    assert left.to_pylist() == [{"email": "b@x.example"}]
 
 
 def test_files_that_nothing_leads_to_are_found_and_deleted(server: Server) -> None:

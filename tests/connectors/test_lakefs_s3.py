@@ -151,6 +151,18 @@ def test_each_object_is_fetched_once_for_a_search(server: Server, bucket: Bucket
     assert len(data) == len(set(data)) == findings.files_searched
 
 
+def test_what_a_merge_would_bring_is_read_in_the_bucket(server: Server, bucket: Bucket) -> None:
+    shop = server.shop
+    shop.begin("more", "main")
+    shop.put("more", "data/more.csv", b"customer_id,email\nc-000777,\nc-000778,\n")
+    source = shop.commit("more", "two more").id
+    bucket.server.fault()
+    with opened(server, "reader").incoming("main", source) as incoming:
+        assert (incoming.rows_added, incoming.rows_removed) == (2, 0)
+        assert set(incoming.identifiers("customer_id")) == {"c-000777", "c-000778"}
+    assert any(f"/{PREFIX}/data/" in call for call in bucket.server.calls())
+
+
 def test_a_short_identifier_in_a_hidden_object_without_a_name_is_found(
     server: Server, bucket: Bucket
 ) -> None:
