@@ -51,8 +51,8 @@ def delete_by_hand(folder: Path) -> None:
     events[events.email != EMAIL].to_json(folder / "events.jsonl.gz", orient="records", lines=True)
 
     part = folder / "parts" / "part-0.parquet"
-    part.rename(part.with_name("_part-0.parquet.old"))
-    table = pq.read_table(part.with_name("_part-0.parquet.old"))
+    part.rename(part.with_name("_part-0.parquet"))  # what readers of folders leave out
+    table = pq.read_table(part.with_name("_part-0.parquet"))
     pq.write_table(table.filter(pc.field("email") != EMAIL), part)
 
 
@@ -79,11 +79,11 @@ def test_the_naive_recipe_leaves_traces_that_no_reader_sees_and_the_scan_finds(
         "categories.parquet",
         "customers.csv.bak",
         "events.jsonl.gz~!",
-        "parts/_part-0.parquet.old",
+        "parts/_part-0.parquet",
     }
     assert ("categories.parquet", "dictionary page of column email") in decoded
     assert ("categories.parquet", "dictionary page of column customer_id") in decoded
-    assert ("parts/_part-0.parquet.old", "column email") in decoded
+    assert ("parts/_part-0.parquet", "column email") in decoded
 
 
 def test_vestige_leaves_nothing_in_the_same_folder(folder: Path) -> None:
@@ -100,8 +100,8 @@ def test_vestige_finishes_what_was_deleted_by_hand(folder: Path) -> None:
     delete_by_hand(folder)
     opened = store(folder)
     plan = planned(opened)
-    assert (plan.objects, plan.rows) == (("categories.parquet",), 0)
-    copies = ("customers.csv.bak", "events.jsonl.gz~", "parts/_part-0.parquet.old")
+    assert (plan.objects, plan.rows) == (("categories.parquet", "parts/_part-0.parquet"), 1)
+    copies = ("customers.csv.bak", "events.jsonl.gz~")
     assert [b.partition(" names")[0] for b in plan.blockers] == list(copies)
     before = pd.read_parquet(folder / "categories.parquet")
     for copy in copies:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from connectors.adapters.base import ErasePlan, ObjectFinding
-from connectors.adapters.lakefs.plan import planned_objects, planned_paths
+from connectors.adapters.lakefs.plan import doomed_paths, planned_objects
 from connectors.adapters.lakefs.repository import Repository, affected
 
 BLOCKING = {
@@ -97,4 +97,4 @@ def _kept(repository: Repository, plan: ErasePlan) -> Iterator[str]:
     if blocks.folder is None:
         yield blocks.fault
     else:
-        yield from blocks.folder.locks(planned_paths(plan, blocks.hidden()), replaces=False)
+        yield from blocks.folder.locks(doomed_paths(plan, blocks.hidden()), replaces=False)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from connectors.adapters.base import ErasePlan
-from connectors.scan.hidden import planned_items
+from connectors.scan.hidden import planned_paths
 from connectors.storage import Hidden
 
 
@@ -26,8 +26,6 @@ def planned_objects(plan: ErasePlan) -> dict[str, str]:
     return {key: path for path, key, rest in named if not rest or rest.startswith("(")}
 
 
-def planned_paths(plan: ErasePlan, hidden: Sequence[Hidden]) -> dict[str, str]:
+def doomed_paths(plan: ErasePlan, hidden: Sequence[Hidden]) -> dict[str, str]:
     """As `planned_objects`, also of what the plan names among what a bucket hides."""
-    by_mark = {f"{path.partition('/')[0]}/": path for path in plan.objects}
-    past = {item.path: by_mark[item.mark] for item in planned_items(hidden, plan.objects)}
-    return past | planned_objects(plan)
+    return planned_paths(hidden, plan.objects) | planned_objects(plan)

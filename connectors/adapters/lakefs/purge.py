@@ -10,7 +10,7 @@ versions keeps what is deleted: of each object that held the person all of it go
 from collections.abc import Sequence
 
 from connectors.adapters.base import Erased, ErasePlan, Progress, StoreError
-from connectors.adapters.lakefs.plan import planned_objects, planned_paths
+from connectors.adapters.lakefs.plan import doomed_paths, planned_objects
 from connectors.adapters.lakefs.repository import Repository
 from connectors.storage import Folder, Hidden
 
@@ -69,5 +69,5 @@ class Purge:
     def _past(self, folder: Folder) -> list[Hidden]:
         """Behind the names of objects that a purge which was killed has removed, too."""
         hidden = folder.hidden()
-        paths = planned_paths(self.plan, hidden)
+        paths = doomed_paths(self.plan, hidden)
         return [item for item in hidden if item.path in paths]
