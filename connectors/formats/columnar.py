@@ -194,7 +194,7 @@ def _note(match: FileMatch, person: Person, frame: pl.DataFrame) -> pl.Series:
 def _is_in_a_dictionary(file: pq.ParquetFile, person: Person) -> bool:
     """Whether a category (of pandas or Arrow) is the person, although no row may have it."""
     fields = [file.schema_arrow.field(name) for name in _present(file, tuple(person.needles))]
-    columns = [f.name for f in fields if _plain_type(f.type) != f.type]
+    columns = [f.name for f in fields if "dictionary<" in str(f.type)]
     for group in range(file.num_row_groups if columns else 0):
         for batch in itertools.islice(file.iter_batches(1, [group], columns), 1):
             for name, values in zip(batch.schema.names, batch.columns, strict=True):
