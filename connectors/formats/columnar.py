@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from connectors.adapters.base import ResidueError, StoreError
+from connectors.formats.dictionaries import is_in_a_dictionary, plain_schema, plain_type
 from connectors.formats.formats import Values
 from connectors.formats.person import FileMatch, Person
-from connectors.people import column_expression, person_rows
-from connectors.scan.parquet import Leaf, leaves
+from connectors.people import column_expression
+from connectors.scan.parquet import leaves
 
 _BATCH_ROWS = 131_072
 _ARROW_NOTE = b"ARROW:schema"
@@ -76,7 +77,7 @@ class ParquetFile:
             wanted = _present(file, person.columns.searched)
             for batch in file.iter_batches(_BATCH_ROWS, columns=wanted) if wanted else ():
                 _note(match, person, _frame(batch))
-            match.remnant = not match.person and _is_in_a_dictionary(file, person)
+            match.remnant = not match.person and is_in_a_dictionary(self.location, person.needles)
         return match
 
     def rows(self, columns: Sequence[str]) -> Iterator[Values]:
@@ -95,7 +96,7 @@ class ParquetFile:
         match = FileMatch()
         with _whole(self.location, "us") as source:
             match.rows = source.metadata.num_rows
-            schema = _plain_schema(source.schema_arrow)
+            schema = plain_schema(source.schema_arrow)
             with _writer(source, target, schema, person) as writer:
                 for rest in _others(source, person, match):
                     writer.write_table(rest, row_group_size=rest.num_rows)
@@ -154,7 +155,7 @@ def _others(file: pq.ParquetFile, person: Person, match: FileMatch) -> Iterator[
 
 def _groups(file: pq.ParquetFile) -> Iterator[pa.Table]:
     # Plain first: not everything can be done with views and dictionaries.
-    schema = _plain_schema(file.schema_arrow)
+    schema = plain_schema(file.schema_arrow)
     for number in range(file.num_row_groups):
         yield file.read_row_group(number).cast(schema)
 
@@ -168,7 +169,7 @@ def _present(file: pq.ParquetFile, columns: Sequence[str]) -> list[str]:
 
 def _frame(data: "pa.Table | pa.RecordBatch") -> pl.DataFrame:
     table = pa.table(data) if isinstance(data, pa.RecordBatch) else data
-    fields = [f.with_type(_plain_type(_storage(f.type))) for f in table.schema]
+    fields = [f.with_type(plain_type(_storage(f.type))) for f in table.schema]
     frame = pl.from_arrow(table.cast(pa.schema(fields)))
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 (a table becomes a frame)
     return frame
@@ -189,28 +190,6 @@ def _note(match: FileMatch, person: Person, frame: pl.DataFrame) -> pl.Series:
         for column in person.columns.subject:
             match.link(column, (v for values in _values(theirs, column) for v in values))
     return mine
-
-
-def _is_in_a_dictionary(file: pq.ParquetFile, person: Person) -> bool:
-    """Whether a category (of pandas or Arrow) is the person, although no row may have it."""
-    fields = [file.schema_arrow.field(name) for name in _present(file, tuple(person.needles))]
-    columns = [f.name for f in fields if "dictionary<" in str(f.type)]
-    for group in range(file.num_row_groups if columns else 0):
-        for batch in itertools.islice(file.iter_batches(1, [group], columns), 1):
-            for name, values in zip(batch.schema.names, batch.columns, strict=True):
-                for leaf in leaves((name,), values):
-                    if _has_category(leaf, person):
-                        return True
-    return False
-
-
-def _has_category(leaf: Leaf, person: Person) -> bool:
-    sought = person.needles.get(".".join(leaf.path))
-    if not sought or not pa.types.is_dictionary(leaf.values.type):
-        return False
-    categories = _frame(pa.table({"v": leaf.values.dictionary}))
-    named = person_rows(pl.col("v"), categories.schema["v"], sought)
-    return not categories.filter(named).is_empty()
 
 
 def _values(frame: pl.DataFrame, column: str) -> list[tuple[Any, ...]]:
@@ -289,35 +268,6 @@ def _settings(source: pq.ParquetFile) -> Mapping[str, Any]:
     return settings
 
 
-def _plain_schema(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([f.with_type(_plain_type(f.type)) for f in schema])
-
-
-def _plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type without dictionaries, which would bring values along that no row has any more."""
-    if isinstance(kind, pa.ExtensionType):
-        return _plain_type(kind.storage_type)
-    if pa.types.is_dictionary(kind):
-        return _plain_type(kind.value_type)
-    if pa.types.is_string_view(kind):
-        return pa.string()
-    if pa.types.is_binary_view(kind):
-        return pa.binary()
-    return _plain_nested(kind) if pa.types.is_nested(kind) else kind
-
-
-def _plain_nested(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_struct(kind):
-        return pa.struct([f.with_type(_plain_type(f.type)) for f in kind])
-    if pa.types.is_map(kind):
-        key = kind.key_field.with_type(_plain_type(kind.key_type))
-        return pa.map_(key, kind.item_field.with_type(_plain_type(kind.item_type)))
-    inner = kind.value_field.with_type(_plain_type(kind.value_type))
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(inner, kind.list_size)
-    return pa.large_list(inner) if pa.types.is_large_list(kind) else pa.list_(inner)
-
-
 def _same(left: pa.Table, right: "pa.Table | None") -> bool:
     """Equal values in equal places, where NaN is NaN."""
     if right is None or left.num_rows != right.num_rows:
@@ -331,7 +281,7 @@ def _same(left: pa.Table, right: "pa.Table | None") -> bool:
 
 
 def _same_column(left: pa.ChunkedArray, right: pa.ChunkedArray, field: pa.Field) -> bool:
-    kind = _plain_type(field.type)
+    kind = plain_type(field.type)
     first, second = left.cast(kind), right.cast(kind)
     if first.equals(second):
         return True

@@ -19,7 +19,7 @@ from pyiceberg.table.update import SetPropertiesUpdate
 from connectors.adapters.base import Erased, ErasePlan, PlanOutdatedError, Progress, StoreError
 from connectors.adapters.iceberg.catalog import UnknownOutcomeError, commit
 from connectors.adapters.iceberg.find import Looking, Target
-from connectors.adapters.iceberg.person import Person
+from connectors.adapters.iceberg.person import FileMatch, Person
 from connectors.adapters.iceberg.replace import Job, Replacement, Rewriting, replacement
 from connectors.adapters.iceberg.snapshots import Drafts
 from connectors.adapters.iceberg.table import DataEntry, TableView
@@ -155,16 +155,17 @@ class Erasure:
         )
 
     def _rows(self, entries: Mapping[str, DataEntry]) -> dict[str, int]:
-        """In the order of the entries, for those that hold any. Raises PlanOutdatedError for one
-        that the plan does not name."""
+        """In the order of the entries, for those that name the person: none where no row does any
+        more. Raises PlanOutdatedError for one that the plan does not name."""
         targets = [self._target(entry) for entry in entries.values()]
-        found = {}
+        found: dict[str, FileMatch] = {}
         looked = self.engine.map_files(Looking(self.person), targets)
         with contextlib.closing(looked):
             for number, (target, match) in enumerate(looked):
                 self.progress("find", number, len(targets), 0)
-                found[target.path] = match.rows if match else 0
-        rows = {path: found[path] for path in entries if found[path]}
+                if match and match.holds_person:
+                    found[target.path] = match
+        rows = {path: found[path].rows for path in entries if path in found}
         for path in rows:
             if self.person.shown(path) not in self.plan.objects:
                 raise self._unplanned(path, "which the plan does not name")

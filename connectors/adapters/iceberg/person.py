@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from connectors.adapters.base import Needles, StoreError
 from connectors.adapters.iceberg.table import TableView, schema_rows
 from connectors.folders import masked
+from connectors.formats.dictionaries import is_in_a_dictionary
 from connectors.people import Wanted, as_uuid, column_expression, identifier_text, person_rows
 
 FIELD_ID = b"PARQUET:field_id"
@@ -27,8 +28,15 @@ Constants = Mapping[int, Any]
 
 @dataclass(frozen=True)
 class FileMatch:
+    """`remnant`: whether the file names the person where no row does."""
+
     rows: int
     linked: Mapping[str, frozenset[str]]
+    remnant: bool = False
+
+    @property
+    def holds_person(self) -> bool:
+        return bool(self.rows or self.remnant)
 
 
 class Person:
@@ -72,16 +80,19 @@ class Person:
             rows = self.rows(paths, schema, constants)
             if rows is None:
                 return FileMatch(0, {})
+            sought = {path: self.needles.get(column, ()) for column, path in paths.items()}
             theirs = frame.filter(rows)
             values = {c: column_expression(p, schema)[0] for c, p in paths.items()}
             found = theirs.select(
                 pl.len().alias("_rows"), *(_listed(v, c) for c, v in values.items())
             )
             (row,) = found.collect().to_dicts()
+            count = int(row.pop("_rows"))
+            if not count:
+                return FileMatch(0, {}, is_in_a_dictionary(location, sought))
         except DAMAGE as exc:
             raise self.unreadable(path, exc) from None
-        count = int(row.pop("_rows"))
-        return FileMatch(count, self._linked(row, constants) if count else {})
+        return FileMatch(count, self._linked(row, constants))
 
     def unreadable(self, path: str, exc: BaseException) -> StoreError:
         return StoreError(
