@@ -150,6 +150,10 @@ class LocalFolder:
             partial.unlink(missing_ok=True)
         sync_folder(target.parent)
 
+    @property
+    def shares_drafts(self) -> bool:
+        return True
+
     def draft(self, path: str) -> Path:
         """The place itself: nobody knows the name yet."""
         target = self.root / path
@@ -255,7 +259,7 @@ class LocalFolder:
                 "under the others. Remove them first."
             )
 
-    def locks(self, shown: Mapping[str, str]) -> Iterator[str]:
+    def locks(self, shown: Mapping[str, str], *, replaces: bool = True) -> Iterator[str]:
         if self.is_there() and not os.access(self.root, os.W_OK):
             yield (
                 f"The folder {self.root} may not be written by this process. Its owner has to "

@@ -36,7 +36,8 @@ _ENGINE = (
     (
         "engine = spark",
         "the workers of a Spark-Connect cluster (Sail, Apache Spark) search its files, one a task, "
-        "and rewrite those of a Delta table; local, the default: the worker of the queue does",
+        "and rewrite them (plain ones on a disk only); local, the default: the worker of the queue "
+        "does",
     ),
     (
         "engine_address = sc://spark.example:15002",
@@ -79,6 +80,14 @@ _S3_REMOTES = (
         "endpoint_url = https://minio.example",
         "the only store that remotes in S3 may name; without, and without region, the repository's "
         "configuration tells",
+    ),
+    *_S3_KEYS,
+)
+_S3_BLOCKS = (
+    (
+        "region = eu-central-1",
+        "of the bucket, where the server keeps its data in S3; or endpoint_url of a store not "
+        "Amazon's",
     ),
     *_S3_KEYS,
 )
@@ -132,6 +141,7 @@ KINDS: dict[str, KindHelp] = {
             ),
             ("block_folder = /data/lakefs", "the server's blockstore.local.path, as seen here"),
             _INDEX,
+            *_S3_BLOCKS,
             *_DIALECT,
             _UNRELATED,
         ),

@@ -204,7 +204,7 @@ def _open_lakefs(
         subject_columns,
         options,
         role=role,
-        permit=lambda folder: allowed_path(str(folder)),
+        reach=lambda where: _allowed_folder(where, options, role)[0],
     )
     return Opened(store, place.location, place.name)
 

@@ -112,9 +112,14 @@ class Folder(Protocol):
         `aside`: a name beside it for half a copy. Raises FileExistsError when it is taken."""
         ...
 
+    @property
+    def shares_drafts(self) -> bool:
+        """Whether every process that reaches this place sees a draft, or its writer alone does."""
+        ...
+
     def draft(self, path: str) -> Path:
-        """Where a new file is written before `publish` or `swap`; there is none yet. `path`: a name
-        for it that nobody else uses. Who wrote it unlinks it when it is not wanted."""
+        """Where a new file is written before `publish` or `swap`; there is none at first. `path`: a
+        name for it that nobody else uses. Who wrote it unlinks it when it is not wanted."""
         ...
 
     def publish(self, draft: Path, path: str) -> FileEntry:
@@ -166,6 +171,8 @@ class Folder(Protocol):
         """Why a file cannot be replaced, in sentences; `shown`: how they may call it."""
         ...
 
-    def locks(self, shown: Mapping[str, str]) -> Iterable[str]:
-        """Why what these paths mean, or once meant, cannot be removed for good; path → shown."""
+    def locks(self, shown: Mapping[str, str], *, replaces: bool = True) -> Iterable[str]:
+        """Why what these paths mean, or once meant, cannot be removed for good; path → shown.
+
+        `replaces`: whether new content is to be written here, too."""
         ...

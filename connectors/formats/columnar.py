@@ -18,6 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from connectors.adapters.base import ResidueError, StoreError
+from connectors.formats.dictionaries import (
+    dictionaries,
+    is_in_a_dictionary,
+    plain_schema,
+    plain_type,
+)
 from connectors.formats.formats import Values
 from connectors.formats.person import FileMatch, Person
 from connectors.index import Terms
@@ -77,9 +83,13 @@ class ParquetFile:
             match.rows = file.metadata.num_rows
             for frame in _frames(file, person.columns.searched):
                 _note(match, person, frame)
+            match.remnant = not match.person and is_in_a_dictionary(self.location, person.needles)
         return match
 
     def terms(self, columns: Sequence[str]) -> Iterator[Terms]:
+        for column, values in dictionaries(self.location, columns):
+            named = pl.LazyFrame({"v": values}).select(column_terms(pl.col("v"), values.dtype))
+            yield column, spelled(values.dtype), named
         with self._open() as file:
             for frame in _frames(file, columns):
                 schema = dict(frame.schema)
@@ -104,14 +114,15 @@ class ParquetFile:
         match = FileMatch()
         with _whole(self.location, "us") as source:
             match.rows = source.metadata.num_rows
-            schema = _plain_schema(source.schema_arrow)
+            schema = plain_schema(source.schema_arrow)
             with _writer(source, target, schema, person) as writer:
                 for rest in _others(source, person, match):
                     writer.write_table(rest, row_group_size=rest.num_rows)
         for unit in ("us", "ns") if _has_int96(self.location) else ("us",):
             self._check(target, person, unit)
-        if left := ParquetFile(target, self.name).search(person).person:
-            raise ResidueError(f"{left} rows were still found after rewriting {self.name}.")
+        left = ParquetFile(target, self.name).search(person)
+        if left.holds_person:
+            raise ResidueError(f"{left.person} rows were still found after rewriting {self.name}.")
         return match
 
     def _check(self, target: Path, person: Person, unit: str) -> None:
@@ -162,7 +173,7 @@ def _others(file: pq.ParquetFile, person: Person, match: FileMatch) -> Iterator[
 
 def _groups(file: pq.ParquetFile) -> Iterator[pa.Table]:
     # Plain first: not everything can be done with views and dictionaries.
-    schema = _plain_schema(file.schema_arrow)
+    schema = plain_schema(file.schema_arrow)
     for number in range(file.num_row_groups):
         yield file.read_row_group(number).cast(schema)
 
@@ -182,7 +193,7 @@ def _frames(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[pl.DataFra
 
 def _frame(data: "pa.Table | pa.RecordBatch") -> pl.DataFrame:
     table = pa.table(data) if isinstance(data, pa.RecordBatch) else data
-    fields = [f.with_type(_plain_type(_storage(f.type))) for f in table.schema]
+    fields = [f.with_type(plain_type(_storage(f.type))) for f in table.schema]
     frame = pl.from_arrow(table.cast(pa.schema(fields)))
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 (a table becomes a frame)
     return frame
@@ -281,35 +292,6 @@ def _settings(source: pq.ParquetFile) -> Mapping[str, Any]:
     return settings
 
 
-def _plain_schema(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([f.with_type(_plain_type(f.type)) for f in schema])
-
-
-def _plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type without dictionaries, which would bring values along that no row has any more."""
-    if isinstance(kind, pa.ExtensionType):
-        return _plain_type(kind.storage_type)
-    if pa.types.is_dictionary(kind):
-        return _plain_type(kind.value_type)
-    if pa.types.is_string_view(kind):
-        return pa.string()
-    if pa.types.is_binary_view(kind):
-        return pa.binary()
-    return _plain_nested(kind) if pa.types.is_nested(kind) else kind
-
-
-def _plain_nested(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_struct(kind):
-        return pa.struct([f.with_type(_plain_type(f.type)) for f in kind])
-    if pa.types.is_map(kind):
-        key = kind.key_field.with_type(_plain_type(kind.key_type))
-        return pa.map_(key, kind.item_field.with_type(_plain_type(kind.item_type)))
-    inner = kind.value_field.with_type(_plain_type(kind.value_type))
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(inner, kind.list_size)
-    return pa.large_list(inner) if pa.types.is_large_list(kind) else pa.list_(inner)
-
-
 def _same(left: pa.Table, right: "pa.Table | None") -> bool:
     """Equal values in equal places, where NaN is NaN."""
     if right is None or left.num_rows != right.num_rows:
@@ -323,7 +305,7 @@ def _same(left: pa.Table, right: "pa.Table | None") -> bool:
 
 
 def _same_column(left: pa.ChunkedArray, right: pa.ChunkedArray, field: pa.Field) -> bool:
-    kind = _plain_type(field.type)
+    kind = plain_type(field.type)
     first, second = left.cast(kind), right.cast(kind)
     if first.equals(second):
         return True

@@ -34,14 +34,20 @@ Compare = Callable[[object], Verdict]
 @dataclass
 class FileMatch:
     """What one file holds. `rows`: all; `person`: theirs; `mentions`: others' that name them;
-    `alike`: whose identifier is the same number in another spelling, as text ("4" for "00004")."""
+    `alike`: whose identifier is the same number in another spelling, as text ("4" for "00004");
+    `remnant`: whether it names them where no row does, as somebody else's deletion leaves it."""
 
     rows: int = 0
     person: int = 0
     mentions: int = 0
     alike: int = 0
+    remnant: bool = False
     linked: dict[str, set[str]] = field(default_factory=dict)
     filled: set[str] = field(default_factory=set)  # identifier columns with a value in some row
+
+    @property
+    def holds_person(self) -> bool:
+        return bool(self.person or self.remnant)
 
     def link(self, column: str, values: Iterable[object]) -> None:
         """Note identifiers that stand in the person's rows."""

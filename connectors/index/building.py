@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from connectors.adapters.base import Progress, TakesIndex, silent
+from connectors.formats.dictionaries import has_unused_values
 from connectors.index.index import Columns, SubjectIndex
 from connectors.storage import FileEntry, Folder
 
@@ -69,10 +70,16 @@ class ParquetSource:
         return self.entry.bytes
 
     def hash_into(self, index: SubjectIndex, name: str) -> bool:
+        """Nothing is kept of a file that may name somebody whom no row names: rows are what an
+        index counts, so such a file is read."""
         try:
             with self.folder.opened(self.entry.path) as location:
+                columns = self.columns_in(location)
+                tops = {top for column, _ in columns.values() for top in column.meta.root_names()}
+                if has_unused_values(location, tops):
+                    return False
                 frame = pl.scan_parquet(location, glob=False, hive_partitioning=False)
-                index.add(name, frame, self.columns_in(location))
+                index.add(name, frame, columns)
         # A panic of polars, on a type that it does not know, is no Exception.
         except (
             OSError,

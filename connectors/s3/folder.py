@@ -48,6 +48,7 @@ class S3Folder(S3Bucket):
         self._writer = writer
         self._scratch = Scratch()
         self._digests: dict[tuple[str, str], str] = {}  # (path, ETag) → SHA-256
+        self._drafts: dict[str, Path] = {}
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -213,8 +214,15 @@ class S3Folder(S3Bucket):
         except TakenError:
             raise FileExistsError(17, "the object is there already") from None
 
+    @property
+    def shares_drafts(self) -> bool:
+        return False
+
     def draft(self, path: str) -> Path:
-        return self._scratch.new(suffix_of(path))
+        with self._lock:
+            if path not in self._drafts:
+                self._drafts[path] = self._scratch.new(suffix_of(path))
+            return self._drafts[path]
 
     def publish(self, draft: Path, path: str) -> FileEntry:
         """Upload a draft under a new key."""
@@ -314,8 +322,8 @@ class S3Folder(S3Bucket):
     def hindrances(self, path: str, shown: str) -> Iterable[str]:
         return ()
 
-    def locks(self, shown: Mapping[str, str]) -> Iterable[str]:
-        return locks(self, self._writer, shown)
+    def locks(self, shown: Mapping[str, str], *, replaces: bool = True) -> Iterable[str]:
+        return locks(self, self._writer, shown, replaces=replaces)
 
 
 def _is_folder(entry: FileEntry) -> bool:

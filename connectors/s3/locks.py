@@ -14,14 +14,20 @@ _PROBE = ".vestige-probe"  # never written
 
 
 def locks(
-    bucket: S3Bucket, writer: Callable[[], Access] | None, shown: Mapping[str, str]
+    bucket: S3Bucket,
+    writer: Callable[[], Access] | None,
+    shown: Mapping[str, str],
+    *,
+    replaces: bool,
 ) -> Iterator[str]:
-    """Each a sentence with what to do; `shown`: the paths that go, and how to call them."""
-    yield from _missing_permissions(bucket, writer)
+    """Each a sentence with what to do; `shown`: the paths that go, and how to call them.
+
+    `replaces`: whether the erasure writes objects itself."""
+    yield from _missing_permissions(bucket, writer, replaces=replaces)
     configured = _object_lock(bucket)
     if configured is None:
         return
-    if configured.get("Rule"):
+    if configured.get("Rule") and replaces:
         yield (
             f"The bucket {bucket.root.bucket} locks every new object by default, those too that an "
             "erasure writes and removes again. Have its default retention lifted for the erasure."
@@ -39,7 +45,9 @@ def locks(
         yield f"Object Lock keeps {len(locked) - _MOST_LOCKS} more versions."
 
 
-def _missing_permissions(bucket: S3Bucket, writer: Callable[[], Access] | None) -> Iterator[str]:
+def _missing_permissions(
+    bucket: S3Bucket, writer: Callable[[], Access] | None, *, replaces: bool
+) -> Iterator[str]:
     """Asks for what changes nothing: a version that does not exist is removed, and an object
     that does not exist is replaced on the condition that it is what it is not."""
     try:
@@ -47,10 +55,11 @@ def _missing_permissions(bucket: S3Bucket, writer: Callable[[], Access] | None) 
     except OptionError:
         return  # the key is with the worker alone, so nobody here can say what it may do
     probe = bucket.at(_PROBE)
-    for action, call, more in (
-        ("s3:DeleteObjectVersion", client.delete_object, {"VersionId": "null"}),
-        ("s3:PutObject", client.put_object, {"Body": b"", "IfMatch": '"0"'}),
-    ):
+    probes: list[tuple[str, Any, dict[str, Any]]]
+    probes = [("s3:DeleteObjectVersion", client.delete_object, {"VersionId": "null"})]
+    if replaces:
+        probes.append(("s3:PutObject", client.put_object, {"Body": b"", "IfMatch": '"0"'}))
+    for action, call, more in probes:
         try:
             with bucket.told():
                 call(**probe, **more)

@@ -121,11 +121,13 @@ def _own_folder() -> tuple[Path, int]:
     _sweep(Path(tempfile.gettempdir()))
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        handle = os.open(folder, os.O_RDONLY)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        if folder.is_dir():  # nobody took it for a dead process's before it was locked
-            return folder, handle
-        os.close(handle)
+        # Before it is locked another process may take it for a dead one's, and remove it.
+        with contextlib.suppress(FileNotFoundError):
+            handle = os.open(folder, os.O_RDONLY)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if folder.is_dir():
+                return folder, handle
+            os.close(handle)
 
 
 def _sweep(parent: Path) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import mmap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
@@ -20,7 +21,7 @@ from connectors.scan.content import (
     scan_path,
 )
 from connectors.scan.identifiers import Identifiers
-from connectors.scan.parquet import prefixes_in_use
+from connectors.scan.parquet import is_parquet, prefixes_in_use
 from connectors.scan.record import Record
 from connectors.storage import FileEntry, Folder, Hidden
 
@@ -32,6 +33,7 @@ METHOD = (
 )
 
 _AT_ONCE = 2  # files
+_HEAD = 8  # bytes, by which formats are known
 OPEN_UPLOAD = (
     "it is an upload in progress, whose parts nobody can read. Have it completed or aborted"
 )
@@ -39,8 +41,9 @@ OPEN_UPLOAD = (
 
 class _Scanned(NamedTuple):
     record: Record
-    digest: str  # empty for a file that could not be opened
-    bytes: int
+    digest: str = ""  # of a file that could be opened
+    bytes: int = 0
+    is_parquet: bool = False
 
 
 class FolderScan:
@@ -52,32 +55,36 @@ class FolderScan:
         identifiers: Identifiers,
         metadata_folders: tuple[str, ...] = (),
         *,
-        called: Callable[[str], str | None] = str,
+        belongs: Callable[[str], bool] = lambda _: True,
+        named: Callable[[str, Path], str] = lambda path, _: path,
         opaque: Callable[[str], bool] = lambda _: False,
     ) -> None:
         """`metadata_folders`: where finding the control person would prove nothing about data.
 
-        `called`: a file's name in reports, ending as its format's names do, for a store that names
-        its files otherwise; None for a file that is not this store's. `opaque`: files that may be
+        `belongs`: whether a file is this store's. `named`: how reports call a file, given where its
+        bytes are: a name that ends as its format's names do, for a store that names its files
+        otherwise. `opaque`: files that may be
         in formats that nobody decodes, since they are known to name nobody or are read elsewhere.
         """
         self.folder = folder
         self.record = Record(identifiers)
         self.metadata_folders = metadata_folders
-        self.called = called
+        self.belongs = belongs
+        self.named = named
         self.opaque = opaque
         self.digests: dict[str, str] = {}
+        self.parquet: list[str] = []  # paths of what readers see
         self.bytes = 0
 
     def run(self, progress: Progress, *, with_control: bool) -> ScanReport:
         """Raises StoreError when the place does not answer: half a scan says nothing."""
         started = now()
-        entries = [e for e in self.folder.entries() if self.called(e.path) is not None]
-        hidden = [item for item in self.folder.hidden() if self.called(item.path) is not None]
+        entries = [e for e in self.folder.entries() if self.belongs(e.path)]
+        hidden = [item for item in self.folder.hidden() if self.belongs(item.path)]
         for name in self.folder.folders():
             scan_name(name, self.record)
         self._scan_all([*entries, *hidden], progress)
-        explained = self._explained(entries)
+        explained = self._explained()
         lines = "".join(f"{path}\n{digest}\n" for path, digest in sorted(self.digests.items()))
         unreadable = sorted(self.record.unreadable.items())
         return ScanReport(
@@ -101,14 +108,16 @@ class FolderScan:
                     self.bytes += file.bytes
                     if file.digest:
                         self.digests[_label(items[number])] = file.digest
+                    if file.is_parquet:
+                        self.parquet.append(items[number].path)
                     progress("scan", number + 1, len(items), self.bytes)
             except BaseException:
                 pool.shutdown(cancel_futures=True)  # nobody waits for the rest
                 raise
 
     def _scan(self, item: "FileEntry | Hidden") -> "_Scanned":
-        record, digest, size = Record(self.record.identifiers), "", 0
-        label = _label(item)
+        record, label = Record(self.record.identifiers), _label(item)
+        scanned = _Scanned(record)
         if isinstance(item, Hidden):
             scan_path(item.path, record, item.mark)  # its folders may be there no more
         else:
@@ -118,16 +127,14 @@ class FolderScan:
         elif isinstance(item, Hidden) and item.kind == "upload":
             record.fail(label, OPEN_UPLOAD)
         elif not (isinstance(item, Hidden) and item.kind == "marker"):
-            digest, size = self._scan_bytes(item, label, record)
+            scanned = self._scan_bytes(item, label, record)
         if isinstance(item, Hidden) or self._is_metadata(item.path):
             record.control_found = False
-        return _Scanned(record, digest, size)
+            scanned = scanned._replace(is_parquet=False)  # it is no survivor's data
+        return scanned
 
-    def _scan_bytes(
-        self, item: "FileEntry | Hidden", label: str, record: Record
-    ) -> tuple[str, int]:
-        """The digest and size of what was read; both empty where nothing could be."""
-        digest, size = "", 0
+    def _scan_bytes(self, item: "FileEntry | Hidden", label: str, record: Record) -> "_Scanned":
+        scanned = _Scanned(record)
         try:
             version = item.id if isinstance(item, Hidden) else ""
             with (
@@ -137,41 +144,38 @@ class FolderScan:
                 data: Bytes = b""
                 if item.bytes:
                     data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                digest, size = hashlib.sha256(data).hexdigest(), len(data)
-                self._content(data, item, record)
+                digest = hashlib.sha256(data).hexdigest()
+                scanned = _Scanned(record, digest, len(data), is_parquet(data[:_HEAD]))
+                self._content(data, item, location, record)
         except StoreError:
             raise
         # Whatever damage raises, a panic inside polars too: the file was not read.
         except (Exception, pl.exceptions.PanicException) as exc:  # noqa: BLE001
             record.fail(label, reason(exc))
-        return digest, size
+        return scanned
 
-    def _content(self, data: Bytes, item: "FileEntry | Hidden", record: Record) -> None:
-        name = item.label if isinstance(item, Hidden) else self._called(item.path)
+    def _content(
+        self, data: Bytes, item: "FileEntry | Hidden", location: Path, record: Record
+    ) -> None:
+        name = self.named(item.path, location)
         try:
-            scan_content(data, name, record)
+            scan_content(data, f"{item.mark}{name}" if isinstance(item, Hidden) else name, record)
         except UnknownFormatError:
             if not self.opaque(item.path):
                 raise
 
-    def _called(self, path: str) -> str:
-        return self.called(path) or path
-
     def _is_metadata(self, path: str) -> bool:
         return path.startswith(self.metadata_folders) if self.metadata_folders else False
 
-    def _explained(self, entries: list[FileEntry]) -> set[str]:
+    def _explained(self) -> set[str]:
         """Prefixes of suspects with which a survivor's value in the data begins, too."""
         prefixes = set(self.record.suspects)
         explained: set[str] = set()
-        for entry in entries:
+        for path in self.parquet:
             if not prefixes - explained:
                 break
-            parquet = self._called(entry.path).endswith(".parquet")
-            if entry.link or self._is_metadata(entry.path) or not parquet:
-                continue
             with contextlib.suppress(Exception):  # named as unreadable already
-                data = self.folder.read(entry.path)
+                data = self.folder.read(path)
                 explained |= prefixes_in_use(data, prefixes - explained, self.record.identifiers)
         return explained
 

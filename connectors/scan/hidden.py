@@ -46,6 +46,12 @@ def planned_items(hidden: Sequence[Hidden], objects: Sequence[str]) -> Iterator[
     return (item for item in hidden if item.mark in marks)
 
 
+def planned_paths(hidden: Sequence[Hidden], objects: Sequence[str]) -> dict[str, str]:
+    """The same by their paths: path → what the plan calls it."""
+    called = {f"{planned.partition('/')[0]}/": planned for planned in objects}
+    return {item.path: called[item.mark] for item in planned_items(hidden, objects)}
+
+
 def _is_named(folder: Folder, item: Hidden, identifiers: Identifiers) -> bool:
     record = Record(identifiers)
     scan_path(item.path, record)

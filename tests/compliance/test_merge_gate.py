@@ -24,6 +24,7 @@ from tests.connectors.lakefs_server import (
     REPOSITORY,
     SECRET,
     Commit,
+    LocalBlocks,
     RefusedError,
     Server,
     Shop,
@@ -44,7 +45,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings) 
     """A protected branch with 22 purchases of others and four of the person."""
     monkeypatch.setenv(SECRET_VARIABLE, SECRET)
     settings.VESTIGE_STORE_HOSTS = ["127.0.0.1"]
-    shop = Shop(tmp_path / "blocks")
+    shop = Shop(LocalBlocks(tmp_path / "blocks"))
     shop.put("main", "purchases.csv", purchases(1).write_csv().encode())
     others = b"".join(b"%05d,c@customers.example,1,2.5\n" % n for n in range(100, 120))
     shop.put("main", "more.csv", b"customer_id,email,month,amount\n" + others + THEIRS * 3)

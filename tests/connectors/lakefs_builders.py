@@ -8,12 +8,19 @@ from typing import Any
 from connectors.adapters.base import ErasePlan
 from connectors.adapters.lakefs import LakefsStore
 from tests.connectors.dvc_builders import COLUMNS, OTHERS, PERSON, UNRELATED, WITH, parquet
-from tests.connectors.lakefs_server import KEY, Server, Shop, served
+from tests.connectors.lakefs_server import (
+    KEY,
+    BlockStore,
+    LocalBlocks,
+    Server,
+    Shop,
+    served,
+)
 
 SECRET_VARIABLE = "TEST_LAKEFS_PASSWORD"
 
 
-def shop_with_person(folder: Path) -> Shop:
+def shop_with_person(blocks: BlockStore, scratch: Path) -> Shop:
     """Three commits on main, a tag, three branches, an unrelated old version.
 
     1 (tag v1): orders.csv without the person, prices.csv, which no later commit changes, an image
@@ -22,15 +29,15 @@ def shop_with_person(folder: Path) -> Shop:
     side (from 2): parts/ has one more file with the person
     3: orders.csv has one more row; main is protected from now on
     """
-    shop = Shop(folder)
+    shop = Shop(blocks)
     shop.put("main", "data/orders.csv", UNRELATED)
     shop.put("main", "data/prices.csv", b"customer_id,price\nc-000900,1\n")
     shop.put("main", "logo.png", b"\x89PNG\r\n\x1a\n\x00\x01\x02")
     shop.tags["v1"] = shop.commit("main", "first orders").id
     shop.put("main", "data/orders.csv", WITH, {"origin": "till"})
-    parquet(folder / "a.parquet", person=True)
-    shop.put("main", "data/parts/a.parquet", (folder / "a.parquet").read_bytes())
-    (folder / "a.parquet").unlink()
+    parquet(scratch / "a.parquet", person=True)
+    shop.put("main", "data/parts/a.parquet", (scratch / "a.parquet").read_bytes())
+    (scratch / "a.parquet").unlink()
     lines = b'{"customer_id": "c-000042"}\n{"customer_id": "c-000005"}\n'
     shop.put("main", "data/parts/b.jsonl", lines)
     second = shop.commit("main", "orders and parts").id
@@ -46,7 +53,7 @@ def shop_with_person(folder: Path) -> Shop:
 
 @contextmanager
 def opened_shop(folder: Path) -> Iterator[Server]:
-    with served(shop_with_person(folder)) as server:
+    with served(shop_with_person(LocalBlocks(folder), folder)) as server:
         yield server
 
 
@@ -54,8 +61,8 @@ def options(server: Server, **more: Any) -> dict[str, Any]:
     return {
         "user": KEY,
         "password_env": SECRET_VARIABLE,
-        "block_folder": str(server.shop.block_folder),
         "unrelated_files": ["*.png"],
+        **server.shop.blocks.options,
         **more,
     }
 
@@ -91,4 +98,4 @@ def traces(opened: LakefsStore, needles: Mapping[str, Sequence[str]] = PERSON) -
 
 def contents(shop: Shop, ref: str) -> dict[str, bytes]:
     """Path → what the ref shows there."""
-    return {path: shop.path_of(o).read_bytes() for path, o in shop.resolve(ref)[1].items()}
+    return {path: shop.body(o) for path, o in shop.resolve(ref)[1].items()}

@@ -1,4 +1,4 @@
-"""A stand-in for a lakeFS server: one repository in memory, its objects in a folder on disk.
+"""A stand-in for a lakeFS server: one repository in memory, its objects in a folder or a bucket.
 
 No lakeFS server runs where these tests do. This one keeps state as the real one does (branches with
 changes that are not committed, commits, tags, protected branches, merges with three sides, hooks
@@ -21,10 +21,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import yaml
+
+if TYPE_CHECKING:
+    from tests.connectors.s3_builders import Bucket
 
 models: Any = importlib.import_module("lakefs_sdk.models")  # it exports them, and does not say so
 
@@ -76,12 +79,77 @@ def digest(*parts: str) -> str:
 Webhook = Callable[[str, Mapping[str, str], dict[str, Any]], int]
 
 
-class Shop:
-    """The state: the repository `shop` below the block store's folder."""
+class BlockStore(Protocol):
+    """The server's block adapter: keeps what it is given under an address below the namespace."""
 
-    def __init__(self, block_folder: Path) -> None:
-        self.block_folder = block_folder
-        self.namespace = NAMESPACE
+    @property
+    def namespace(self) -> str: ...
+
+    @property
+    def options(self) -> dict[str, str]:
+        """By which a connector reaches it."""
+        ...
+
+    def write(self, address: str, body: bytes) -> None: ...
+
+    def read(self, address: str) -> bytes | None:
+        """None where nothing is there."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalBlocks:
+    folder: Path
+    namespace: str = NAMESPACE
+
+    @property
+    def options(self) -> dict[str, str]:
+        return {"block_folder": str(self.folder)}
+
+    def at(self, address: str) -> Path:
+        return self.folder / address.removeprefix("local://")
+
+    def write(self, address: str, body: bytes) -> None:
+        location = self.at(address)
+        location.parent.mkdir(parents=True, exist_ok=True)
+        location.write_bytes(body)
+
+    def read(self, address: str) -> bytes | None:
+        return self.at(address).read_bytes() if self.at(address).exists() else None
+
+
+@dataclass(frozen=True)
+class S3Blocks:
+    bucket: "Bucket"
+    prefix: str
+
+    @property
+    def namespace(self) -> str:
+        return f"s3://{self.bucket.name}/{self.prefix}"
+
+    @property
+    def options(self) -> dict[str, str]:
+        return self.bucket.server.options
+
+    def key(self, address: str) -> str:
+        return address.removeprefix(f"s3://{self.bucket.name}/")
+
+    def write(self, address: str, body: bytes) -> None:
+        self.bucket.put(self.key(address), body)
+
+    def read(self, address: str) -> bytes | None:
+        try:
+            return self.bucket.body(self.key(address))
+        except self.bucket.client.exceptions.NoSuchKey:
+            return None
+
+
+class Shop:
+    """The state: the repository `shop`, its bytes in a block store."""
+
+    def __init__(self, blocks: BlockStore) -> None:
+        self.blocks = blocks
+        self.namespace = blocks.namespace
         self.users = {KEY: SECRET}
         self.commits: dict[str, Commit] = {}
         self.branches: dict[str, Branch] = {}
@@ -96,16 +164,27 @@ class Shop:
         self.redirect = ""  # to which everything is sent on
         self.before: Callable[[str, str], None] = lambda _method, _path: None
         self.requests: list[str] = []
-        self.folder.mkdir(parents=True)
         first = self._add((), "Repository created", {}, {})
         self.branches["main"] = Branch(first.id)
 
     @property
+    def disk(self) -> LocalBlocks:
+        assert isinstance(self.blocks, LocalBlocks)
+        return self.blocks
+
+    @property
     def folder(self) -> Path:
-        return self.block_folder / NAMESPACE.removeprefix("local://")
+        return self.disk.at(self.disk.namespace)
 
     def path_of(self, stored: Stored) -> Path:
-        return self.block_folder / stored.address.removeprefix("local://")
+        return self.disk.at(stored.address)
+
+    def body(self, stored: Stored) -> bytes:
+        """Raises RefusedError 410 where the data is gone."""
+        found = self.blocks.read(stored.address)
+        if found is None:
+            raise RefusedError(410, "no data")
+        return found
 
     def _add(
         self, parents: tuple[str, ...], message: str, tree: Mapping[str, Stored],
@@ -115,10 +194,9 @@ class Shop:
         name = digest(*parents, message, str(date), *(f"{p}{o}" for p, o in sorted(tree.items())))
         commit = Commit(name, parents, message, "dana", date, dict(tree), dict(metadata))
         self.commits[name] = commit
-        listing = self.folder / "_lakefs" / commit.meta_range
-        listing.parent.mkdir(exist_ok=True)
         text = json.dumps({path: stored.address for path, stored in tree.items()})
-        listing.write_bytes(b"\x00\x01range" + zlib.compress(text.encode()))
+        listing = b"\x00\x01range" + zlib.compress(text.encode())
+        self.blocks.write(f"{self.blocks.namespace}/_lakefs/{commit.meta_range}", listing)
         return commit
 
     def resolve(self, ref: str) -> tuple[Commit, dict[str, Stored]]:
@@ -161,12 +239,10 @@ class Shop:
         self, branch: str, path: str, body: bytes, metadata: Mapping[str, str] | None = None
     ) -> Stored:
         target = self.writable(branch)
-        address = f"{NAMESPACE}/data/{uuid.uuid4().hex[:20]}/{uuid.uuid4().hex[:20]}"
+        address = f"{self.blocks.namespace}/data/{uuid.uuid4().hex[:20]}/{uuid.uuid4().hex[:20]}"
         checksum = hashlib.md5(body, usedforsecurity=False).hexdigest()
         stored = Stored(address, checksum, len(body), dict(metadata or {}))
-        location = self.path_of(stored)
-        location.parent.mkdir(parents=True)
-        location.write_bytes(body)
+        self.blocks.write(address, body)
         target.staged[path] = stored
         return stored
 
@@ -233,7 +309,7 @@ class Shop:
         for path, stored in theirs.tree.items():
             if not path.startswith("_lakefs_actions/"):
                 continue
-            action = yaml.safe_load(self.path_of(stored).read_text())
+            action = yaml.safe_load(self.body(stored))
             on = action.get("on", action.get(True))["pre-merge"]
             if not any(fnmatch.fnmatchcase(branch, pattern) for pattern in on["branches"]):
                 continue
@@ -416,12 +492,10 @@ def _stat(asked: Asked) -> Answer:
 
 
 def _get_object(asked: Asked) -> Answer:
-    location = asked.shop.path_of(_at(asked)[1])
-    if not location.exists():
-        raise RefusedError(410, "no data")
+    body = asked.shop.body(_at(asked)[1])
     if "Range" in asked.headers:
-        return Answer(206, location.read_bytes()[:1], "application/octet-stream")
-    return Answer(200, location.read_bytes(), "application/octet-stream")
+        return Answer(206, body[:1], "application/octet-stream")
+    return Answer(200, body, "application/octet-stream")
 
 
 def _upload(asked: Asked) -> Answer:

@@ -7,6 +7,8 @@ import uuid
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from connectors.adapters.base import PlanOutdatedError, StoreError, StoreNotFoundError
@@ -216,7 +218,8 @@ def test_the_usual_recipes_leave_traces_that_the_scan_finds(
 def test_who_is_the_same_person_and_files_with_nobody_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Numbers, floats beside NULLs, UUIDs, addresses in another case, no rows, only theirs."""
+    """Numbers, floats beside NULLs, UUIDs, addresses in another case, no rows, only theirs, and a
+    category that no row has any more."""
     shop = begun(tmp_path / "shop")
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(shop.site))
     person = str(uuid.UUID(int=7))
@@ -232,6 +235,8 @@ def test_who_is_the_same_person_and_files_with_nobody_else(
     (folder / "only.csv").write_text("who,n\n00004,1\n00004,2\n")
     pl.DataFrame({"who": [4, 4]}).write_parquet(folder / "only.parquet")
     (folder / "only.jsonl").write_text(json_line(who=4))
+    categories = pa.array(["b@x.example", "ann@x.example"]).dictionary_encode()
+    pq.write_table(pa.table({"who": categories}).slice(0, 1), folder / "categories.parquet")
     shop.dvc("add", "-q", "people")
     shop.commit("people")
     needles = {"who": ["00004", person, "ann@x.example"]}
@@ -244,6 +249,7 @@ def test_who_is_the_same_person_and_files_with_nobody_else(
     assert (folder / "none.csv").read_text() == (folder / "only.csv").read_text() == "who,n\n"
     assert pl.read_parquet(folder / "only.parquet").height == 0
     assert (folder / "only.jsonl").read_bytes() == b""
+    assert pl.read_parquet(folder / "categories.parquet")["who"].to_list() == ["b@x.example"]
     assert "up to date" in shop.dvc("status")
     assert traces(store(shop, ["who"]), needles) == []
 

@@ -31,8 +31,6 @@ from connectors.engines import Engine, EngineError, Local, engine_of, spark
 from connectors.engines.seal import Seal
 from connectors.folders import LocalFolder
 from connectors.storage import FileEntry
-from tests.connectors import folders as on_disk
-from tests.connectors import iceberg_builders as ice
 from tests.connectors import s3_builders
 from tests.connectors.builders import (
     COLUMNS,
@@ -386,62 +384,6 @@ def test_a_rewritten_file_that_is_not_there_as_told_is_never_committed(
     require_written(task, job, true)
     with pytest.raises(EngineError, match="Nothing was committed"):
         require_written(task, job, replace(true, **lie))
-
-
-def test_a_folder_of_files_is_searched_by_a_cluster_and_erased_byte_for_byte(
-    engine: Engine, tmp_path: Path
-) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    on_disk.folder_with_person(here)
-    shutil.copytree(here, there)
-    ours, theirs = on_disk.store(here), on_disk.store(there)
-    theirs.engine = engine
-    found = theirs.find_subject(on_disk.PERSON)
-    assert apart_from_how(found) == apart_from_how(ours.find_subject(on_disk.PERSON))
-    assert "by tasks of the Spark cluster at" in found.method
-    for opened in (ours, theirs):
-        plan = opened.plan_erase(opened.find_subject(on_disk.PERSON), mode="purge")
-        opened.erase(plan, on_disk.PERSON)
-        opened.purge_history(plan)
-    files = sorted(p.relative_to(here) for p in here.rglob("*") if p.is_file())
-    assert files == sorted(p.relative_to(there) for p in there.rglob("*") if p.is_file())
-    assert all((here / f).read_bytes() == (there / f).read_bytes() for f in files)
-    assert theirs.verify_erased(on_disk.EVERY_NEEDLE, None).clean
-
-
-def test_an_iceberg_table_is_searched_by_a_cluster_on_all_branches(
-    engine: Engine, tmp_path: Path
-) -> None:
-    root = ice.table_with_person(tmp_path / "lake")
-    before = {branch: ice.rows_of(root, branch) for branch in ("main", "audit", "clean")}
-    ours, theirs = ice.store(root), ice.store(root)
-    theirs.engine = engine
-    found = theirs.find_subject(ice.PERSON)
-    assert apart_from_how(found) == apart_from_how(ours.find_subject(ice.PERSON))
-    assert "by tasks of the Spark cluster at" in found.method
-    witness = theirs.witness()
-    assert witness is not None
-    engine.require_sight(*witness)
-    ice.erase(theirs)
-    for branch, frame in before.items():
-        assert ice.rows_of(root, branch).equals(ice.without_person(frame)), branch
-    assert ice.clean(theirs)
-
-
-@pytest.mark.parametrize("cluster", [False, True])
-def test_a_broken_row_is_told_by_its_file_and_line_by_both_engines(
-    engine: Engine, tmp_path: Path, *, cluster: bool
-) -> None:
-    (tmp_path / "orders.csv").write_bytes(b"customer_id,email\nc-1,a@b.example\nc-2\n")
-    opened = on_disk.store(tmp_path)
-    if cluster:
-        opened.engine = engine
-    with pytest.raises(StoreError, match=r"orders\.csv has a broken row at line 3"):
-        opened.find_subject(on_disk.PERSON)
-
-
-def test_a_folder_without_files_has_nothing_that_a_worker_could_show(tmp_path: Path) -> None:
-    assert on_disk.store(tmp_path).witness() is None
 
 
 @pytest.mark.allow_hosts(["127.0.0.1"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.manifest import (
@@ -462,3 +463,45 @@ def test_files_outside_the_tables_folder_are_refused(tmp_path: Path) -> None:
         opened.add_files([f"file://{outside}"])
     with pytest.raises(StoreError, match="files outside its folder"):
         store(tmp_path, COLUMNS).find_subject(PERSON)
+
+
+def with_categories(opened: Table) -> pa.Table:
+    """The table's rows, with categories for the columns that name people."""
+    rows = opened.scan().to_arrow()
+    for place, name in enumerate(("customer_id", "email")):
+        rows = rows.set_column(place, name, rows[name].combine_chunks().dictionary_encode())
+    return rows
+
+
+def test_a_category_that_no_row_has_any_more_is_found_and_erased(tmp_path: Path) -> None:
+    """The naive recipe: read, filter, overwrite, expire. pyiceberg writes the categories that a
+    filtered table still has into the new file."""
+    root = make(tmp_path / "lake")
+    append(root, customers(100, 120, person()))
+    with table(root) as opened:
+        old = opened.current_snapshot()
+        assert old is not None
+        opened.overwrite(with_categories(opened).filter(pc.field("email") != person()["email"]))
+        opened.maintenance.expire_snapshots().by_id(old.snapshot_id).commit()
+    before = rows_of(root)
+    assert before.equals(without_person(before)), "no reader finds the person"
+    opened_store = store(root)
+    current = opened_store.versions()[-1].objects[0].path
+    found = opened_store.find_subject(PERSON)
+    assert (current, 0) in {(o.path, o.rows) for o in found.objects if o.kind == "data"}
+    assert not clean(opened_store)
+    erase(opened_store)
+    assert clean(opened_store)
+    assert rows_of(root).equals(before)
+    assert planned(opened_store).objects == ()
+
+
+def test_a_file_with_categories_is_written_anew_with_texts(tmp_path: Path) -> None:
+    root = make(tmp_path / "lake")
+    append(root, customers(100, 120, person()))
+    with table(root) as opened:
+        opened.overwrite(with_categories(opened))
+    before = rows_of(root)
+    erase(store(root))
+    assert rows_of(root).equals(without_person(before))
+    assert clean(store(root))

@@ -40,7 +40,7 @@ from tests.compliance.builders import (
     write_table,
 )
 from tests.connectors import dvc_builders, iceberg_builders, lakefs_builders
-from tests.connectors.lakefs_server import SECRET, Shop, served
+from tests.connectors.lakefs_server import SECRET, LocalBlocks, Shop, served
 
 pytestmark = pytest.mark.django_db
 
@@ -184,7 +184,7 @@ def test_a_repository_of_lakefs_is_indexed_and_forgets_as_well(
 ) -> None:
     monkeypatch.setenv(lakefs_builders.SECRET_VARIABLE, SECRET)
     settings.VESTIGE_STORE_HOSTS = ["127.0.0.1"]
-    shop = Shop(tmp_path / "blocks")
+    shop = Shop(LocalBlocks(tmp_path / "blocks"))
     for month in (1, 2):
         shop.put("main", "purchases.csv", purchases(month).write_csv().encode())
         shop.commit("main", f"month {month}")

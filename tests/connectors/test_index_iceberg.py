@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.manifest import DataFileContent
@@ -31,7 +32,7 @@ from tests.connectors.iceberg_builders import (
     table_with_person,
 )
 from tests.connectors.indexing import assert_forgets, both_ways, build, index_at
-from tests.connectors.test_iceberg_shapes import hide, partitioned
+from tests.connectors.test_iceberg_shapes import hide, partitioned, with_categories
 
 DEVICE = uuid.UUID("6f1c2d3e-4b5a-4978-8a9b-0c1d2e3f4a5b")
 
@@ -114,10 +115,22 @@ def hiding_table(lake: Path) -> IcebergStore:
     return store(lake)
 
 
+def filtered_table(lake: Path) -> IcebergStore:
+    """With the person among the categories of a file, but in none of its rows."""
+    make(lake)
+    append(lake, customers(1, 5, person()))
+    append(lake, customers(5, 8))
+    with table(lake) as opened:
+        rows = with_categories(opened)
+        opened.overwrite(rows.filter(pc.field("email") != person()["email"]))
+    append(lake, customers(8, 12))
+    return store(lake)
+
+
 PERSON_ID = PERSON["customer_id"][0]
 TABLES = [
     plain_table, partitioned_table, renamed_table, numberless_table, typed_table, nested_table,
-    hiding_table,
+    hiding_table, filtered_table,
 ]  # fmt: skip
 ASKED = [
     PERSON_ID, PERSON_ID.upper(), "c-000004-northern-branch", "nobody", "ann.archer@mail.example",
@@ -137,6 +150,15 @@ def test_every_table_is_searched_alike_with_an_index(tmp_path: Path, made: Any) 
         assert found.method.startswith("by index of "), found.method
     for column in columns:
         both_ways(opened, index, {column: ASKED})
+
+
+def test_a_file_with_a_category_that_no_row_has_is_read_whatever_the_index_says(
+    tmp_path: Path,
+) -> None:
+    opened, index = filtered_table(tmp_path), index_at(tmp_path)
+    assert build(opened, index) == 3, "all but the filtered one, of four"
+    _, found = both_ways(opened, index, PERSON)
+    assert (opened.versions()[-2].objects[0].path, 0) in {(o.path, o.rows) for o in found.objects}
 
 
 @pytest.mark.parametrize("made", [plain_table, partitioned_table, renamed_table])

@@ -9,6 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -114,6 +116,20 @@ def test_a_value_without_a_type_has_a_term_that_is_sought_where_it_names_the_per
         if person.verdict([[value]]) is not Verdict.NOBODY:
             terms = {term.encode() for term in mixed_terms([value])}
             assert terms & sought_in(MIXED, wanted), wanted
+
+
+def test_an_object_with_a_category_that_no_row_has_is_not_ruled_out(tmp_path: Path) -> None:
+    people = pa.table({"person": pa.array(["ann", "bob"]).dictionary_encode()})
+    account = pa.StructArray.from_arrays([people["person"].chunk(0)], ["id"])
+    nested = pa.table({"account": account})
+    for name, table in (("flat.parquet", people), ("nested.parquet", nested)):
+        pq.write_table(table.slice(1), tmp_path / name)
+        found = written(tmp_path, name, (tmp_path / name).read_bytes())
+        column = "person" if name == "flat.parquet" else "account.id"
+        match, ruled_out = looked_up(tmp_path, found, {column: ["ann"]})
+        assert match is not None
+        assert (match.person, match.remnant, ruled_out) == (0, True, False)
+        assert looked_up(tmp_path, found, {column: ["cid"]})[1]
 
 
 @settings(max_examples=60, deadline=None)

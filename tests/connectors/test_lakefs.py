@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from connectors.adapters.base import (
@@ -135,6 +137,23 @@ def test_the_naive_recipe_leaves_traces(server: Server) -> None:
     assert traces(store(server, role="verifier")) == []
 
 
+def test_a_category_that_no_row_of_an_object_has_any_more_is_found_and_erased(
+    server: Server,
+) -> None:
+    erase(store(server))
+    emails = pa.array(["b@x.example", "ann.archer@mail.example"]).dictionary_encode()
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"email": emails}).slice(0, 1), sink)
+    server.shop.put("side", "data/categories.parquet", bytes(sink.getvalue()))
+    server.shop.commit("side", "a table that was filtered")
+    assert traces(store(server, role="verifier")) != []
+    plan = erase(store(server))
+    assert (plan.rows, len(plan.objects)) == (0, 1)
+    assert traces(store(server, role="verifier")) == []
+    left = pq.read_table(pa.BufferReader(contents(server.shop, "side")["data/categories.parquet"]))
+    assert left.to_pylist() == [{"email": "b@x.example"}]
+
+
 def test_files_that_nothing_leads_to_are_found_and_deleted(server: Server) -> None:
     shop = server.shop
     dropped = shop.put("side", "data/late.csv", WITH)
@@ -210,13 +229,17 @@ def read_only(server: Server) -> None:
 
 
 def in_the_cloud(server: Server) -> None:
+    server.shop.namespace = "gs://bucket/shop"
+
+
+def in_a_bucket(server: Server) -> None:
     server.shop.namespace = "s3://bucket/shop"
 
 
 def imported(server: Server) -> None:
     shop = server.shop
     body = WITH + OTHERS[2]
-    elsewhere = shop.block_folder / "elsewhere" / "theirs.csv"
+    elsewhere = shop.disk.folder / "elsewhere" / "theirs.csv"
     elsewhere.parent.mkdir()
     elsewhere.write_bytes(body)
     stored = shop.put("side", "data/theirs.csv", body)
@@ -251,7 +274,8 @@ def free_text(server: Server) -> None:
         (said, "names the person, and lakeFS cannot change a commit"),
         (branch_name, "The branch or tag * is named after the person"),
         (read_only, "The repository is read-only in lakeFS"),
-        (in_the_cloud, "lies in an object storage (s3://)"),
+        (in_the_cloud, "lies in an object storage (gs://)"),
+        (in_a_bucket, "lies in a bucket (s3://bucket/shop), and the connector does not say how"),
         (imported, "was imported: its data lies outside"),
         (written_by_hand, "was not written by lakeFS"),
         (action_log, "_lakefs/actions/log/run.log, a file that the lakeFS server keeps"),

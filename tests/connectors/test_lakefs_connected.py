@@ -18,7 +18,7 @@ from lineage.models import Version
 from tests.builders import Api
 from tests.compliance.builders import approved, connected, purchases, team, tell_training, work_off
 from tests.connectors.lakefs_builders import SECRET_VARIABLE, contents, opened_shop, options
-from tests.connectors.lakefs_server import SECRET, Server, Shop, served
+from tests.connectors.lakefs_server import SECRET, LocalBlocks, Server, Shop, served
 
 pytestmark = [pytest.mark.django_db, pytest.mark.enable_socket]
 SUBJECT_COLUMNS = {"customer_id": "customer", "email": "email"}
@@ -114,7 +114,7 @@ def test_a_connection_test_says_what_is_wrong(
 
 
 def test_a_person_is_erased_in_lakefs_by_the_workflow(tmp_path: Path) -> None:
-    shop = Shop(tmp_path / "blocks")
+    shop = Shop(LocalBlocks(tmp_path / "blocks"))
     commits = []
     for month in (1, 2):
         shop.put("main", "purchases.csv", purchases(month).write_csv().encode())

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from connectors.adapters.base import ErasePlan, PlanOutdatedError, StoreError
-from connectors.adapters.lakefs.blocks import Blocks
 from connectors.adapters.lakefs.client import Lakefs
+from connectors.folders import LocalFolder
 from tests.connectors.builders import KilledError, killed_at
 from tests.connectors.dvc_builders import OTHERS, PERSON, WITH, WITHOUT
 from tests.connectors.lakefs_builders import (
@@ -42,7 +42,7 @@ def hooked(hook: Hook) -> Iterator[None]:
     """Call the hook before everything that changes the repository or its bytes."""
     names = ("begin_branch", "drop_branch", "upload", "delete", "record", "merge")
     with pytest.MonkeyPatch.context() as patch:
-        for owner, name in (*((Lakefs, n) for n in names), (Blocks, "remove")):
+        for owner, name in (*((Lakefs, n) for n in names), (LocalFolder, "remove")):
             patch.setattr(owner, name, _hooked(getattr(owner, name), name, hook))
         yield
 

@@ -215,6 +215,26 @@ def test_copies_that_a_killed_worker_left_are_removed_by_the_next(
     assert len(list(tmp_path.glob("*/*"))) == 2, "the copies of the living stay"
 
 
+def test_a_folder_for_copies_that_another_process_took_for_a_dead_ones_is_made_anew(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Many tasks of a cluster begin at once, and each looks for what the dead have left."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made: list[str] = []
+    real = tempfile.mkdtemp
+
+    def swept_at_once(prefix: str) -> str:
+        made.append(real(prefix=prefix))
+        if len(made) == 1:
+            scratch._sweep(tmp_path)
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", swept_at_once)
+    bucket.put("lake/a.csv", b"0123456789")
+    assert bucket.folder().read("a.csv") == b"0123456789"
+    assert len(made) == 2
+
+
 @pytest.mark.parametrize(
     ("location", "place"),
     [

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.connectors.lakefs_builders import contents
-from tests.connectors.lakefs_server import KEY, Server, Shop, served
+from tests.connectors.lakefs_server import KEY, LocalBlocks, Server, Shop, served
 from tests.journeys.conftest import Installation
 from tests.journeys.erasing import Erasure
 from tests.journeys.test_erasure_in_files import CUSTOMER, EMAIL, purchases
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.journey, pytest.mark.enable_socket]
 @pytest.fixture
 def lakefs(tmp_path: Path) -> Iterator[Server]:
     """Purchases of two years in three commits on a protected branch, and by year on another."""
-    shop = Shop(tmp_path / "blocks")
+    shop = Shop(LocalBlocks(tmp_path / "blocks"))
     everything = purchases().sort("bought_on", maintain_order=True)
     for end, name in (("19970630", "half"), ("19971231", "1997"), ("19981231", "1998")):
         until_then = everything.filter(everything["bought_on"] <= end)
@@ -50,7 +50,7 @@ def test_a_person_is_erased_in_a_lakefs_repository(
     options = {
         "user": KEY,
         "password_env": "SHOP_LAKEFS_PASSWORD",
-        "block_folder": str(shop.block_folder),
+        **shop.blocks.options,
     }
     step = case.planned(case.connect("lakefs", lakefs.location, "purchases", **options))
     assert step["rows_by_version"][heads["main"]] == len(theirs)

@@ -1,7 +1,8 @@
-"""Real purchases in a bucket with versions: as files, as a Delta table, as an Iceberg table and as
-what a DVC repository has pushed, erased in by REST alone, and every byte that the bucket keeps read
-afterwards."""
+"""Real purchases in a bucket with versions: as files, as a Delta table, as an Iceberg table, as
+what a DVC repository has pushed and as the objects of a lakeFS repository, erased in by REST alone,
+and every byte that the bucket keeps read afterwards."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +10,8 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
 from tests.connectors.dvc_builders import Workshop, begun
+from tests.connectors.lakefs_builders import contents
+from tests.connectors.lakefs_server import KEY, S3Blocks, Server, Shop, served
 from tests.connectors.s3_builders import Bucket, append, rows_of
 from tests.connectors.s3_server import KEY_ID, SECRET, S3Server
 from tests.journeys.conftest import Installation
@@ -75,6 +78,27 @@ def repository(bucket: Bucket, folder: Path, everything: pl.DataFrame) -> Worksh
     return shop
 
 
+@pytest.fixture
+def bucket(s3_server: S3Server) -> Bucket:
+    return Bucket.new(s3_server, versioned=True)
+
+
+@pytest.fixture
+def lakefs(bucket: Bucket) -> Iterator[Server]:
+    """A repository in the bucket, without data."""
+    with served(Shop(S3Blocks(bucket, "lakefs"))) as server:
+        yield server
+
+
+def commit(shop: Shop, everything: pl.DataFrame) -> None:
+    """Two versions on main, and the older one on another branch too."""
+    for rows in (everything.head(everything.height // 2), everything):
+        shop.put("main", "purchases.csv", rows.write_csv().encode())
+        shop.commit("main", f"{rows.height} purchases")
+        if "before" not in shop.branches:
+            shop.begin("before", "main")
+
+
 def fetched(bucket: Bucket, folder: Path) -> None:
     """What the bucket holds of the exports, older versions too, in place of what the folder had."""
     for file in [p for p in folder.rglob("*") if p.is_file()]:
@@ -86,9 +110,13 @@ def fetched(bucket: Bucket, folder: Path) -> None:
 
 
 def test_a_person_is_erased_in_a_bucket(
-    bare_installation: Installation, s3_server: S3Server, tmp_path: Path
+    bare_installation: Installation,
+    s3_server: S3Server,
+    bucket: Bucket,
+    lakefs: Server,
+    tmp_path: Path,
 ) -> None:
-    bucket, folder = Bucket.new(s3_server, versioned=True), tmp_path / "exports"
+    folder = tmp_path / "exports"
     everything = filled(bucket, folder)
     others = everything.filter(pl.col("customer_id") != CUSTOMER)
     text = (folder / "year=1997" / "purchases.csv").read_text()
@@ -96,18 +124,23 @@ def test_a_person_is_erased_in_a_bucket(
     table = lake(bucket, tmp_path, everything)
     shop = repository(bucket, tmp_path / "shop", everything)
 
+    commit(lakefs.shop, everything)
+
     case = Erasure(bare_installation, CUSTOMER)
+    signed_in = {"user": KEY, "password_env": "SHOP_LAKEFS_PASSWORD", **s3_server.options}
     nodes = [
         case.connect("files", f"s3://{bucket.name}/exports", "exports", **s3_server.options),
         case.connect("delta", f"s3://{bucket.name}/bought", "bought", **s3_server.options),
         case.connect("iceberg", table, "lake", **s3_server.options),
         case.connect("dvc", str(shop.root), "shop", exclusive=["cloud"], **s3_server.options),
+        case.connect("lakefs", lakefs.location, "lakefs", **signed_in),
     ]
     steps = {step["kind"]: step for step in case.planned_steps(nodes)}
     assert steps["files"]["rows"] == everything.height - others.height
     assert len(steps["delta"]["rows_by_version"]) == 2
     assert len(steps["iceberg"]["rows_by_version"]) == 2
     assert len(steps["dvc"]["rows_by_version"]) == 2
+    assert len(steps["lakefs"]["rows_by_version"]) == 2
     case.carry_out()
 
     fetched(bucket, folder)
@@ -119,6 +152,8 @@ def test_a_person_is_erased_in_a_bucket(
         assert left.sort(pl.all()).equals(others.sort(pl.all()))
     shop.dvc("fetch", "-q", "--all-branches")
     assert pl.read_csv(shop.root / "purchases.csv").height == others.height
+    left = pl.read_csv(contents(lakefs.shop, "main")["purchases.csv"])
+    assert left.height == others.height
     for (key, _), body in bucket.bodies().items():
         if key.startswith("beside/"):
             continue

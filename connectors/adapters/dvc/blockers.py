@@ -8,7 +8,7 @@ from connectors.adapters.dvc.history import Commit
 from connectors.adapters.dvc.names import ObjectName
 from connectors.adapters.dvc.pointers import Output
 from connectors.adapters.dvc.repository import Repository
-from connectors.scan.hidden import planned_items
+from connectors.scan.hidden import planned_paths
 
 BLOCKING = {
     "mention": (
@@ -96,11 +96,10 @@ def require_reachable(repository: Repository) -> None:
 
 def kept(repository: Repository, doomed: Collection[ObjectName], plan: ErasePlan) -> Iterator[str]:
     """Why what the plan names cannot be removed for good from the places where it is."""
-    past = {f"{path.partition('/')[0]}/": path for path in plan.objects}
     for place in repository.contents.places:
         shown = {name.path: f"{name.path} in the {place.label}" for name in doomed}
-        for item in planned_items(place.hidden(), plan.objects):
-            shown.setdefault(item.path, f"{past[item.mark]} in the {place.label}")
+        for path, planned in planned_paths(place.hidden(), plan.objects).items():
+            shown.setdefault(path, f"{planned} in the {place.label}")
         if shown:
             with place.named():
                 yield from place.folder.locks(shown)

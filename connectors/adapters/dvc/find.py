@@ -122,7 +122,7 @@ class Search:
         for kind, rows in counts.items():
             if rows:
                 self._note(name, rows, kind, shown)
-        if match.person or match.mentions:
+        if match.holds_person or match.mentions:
             self._doom(name, match.person, uses)
 
     def _bytes(self, name: ObjectName, uses: Uses) -> None:

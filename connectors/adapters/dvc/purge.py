@@ -15,7 +15,7 @@ from connectors.adapters.dvc.erase import SCRATCH, planned_objects
 from connectors.adapters.dvc.names import ObjectName, is_run
 from connectors.adapters.dvc.places import Place
 from connectors.adapters.dvc.repository import Repository
-from connectors.scan.hidden import planned_items
+from connectors.scan.hidden import planned_paths
 from connectors.storage import Hidden
 
 
@@ -74,7 +74,7 @@ class Purge:
         """What a bucket keeps behind the names of erased objects: of those that were removed long
         ago too, and of those that a purge which was killed had begun to remove."""
         hidden = place.hidden()
-        paths = paths | {item.path for item in planned_items(hidden, self.plan.objects)}
+        paths = paths | planned_paths(hidden, self.plan.objects).keys()
         doomed = [item for item in hidden if item.path in paths]
         with place.named():
             place.folder.remove_hidden(doomed)

@@ -2,7 +2,8 @@
 
 What a reader sees is always a whole file, the old one or the new one. Before a swap the journal
 says what it replaces; after a crash the same plan is taken up where it ended. A lock on the folder
-keeps our own workers apart, so that whatever else lies there of ours is a dead attempt's.
+keeps our own workers apart, so that whatever else lies there of ours is a dead attempt's. The new
+files may come from an engine (see `replace`).
 
 Other writers know no lock of ours. A file that changed since the plan is noticed by its digest
 right before the swap; and as the swap exchanges the two files, what was really replaced is looked
@@ -10,9 +11,8 @@ at afterwards, and put back if it is not what we read.
 """
 
 import contextlib
-import uuid
-
-import pyarrow as pa
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from connectors.adapters.base import (
     Erased,
@@ -24,24 +24,23 @@ from connectors.adapters.base import (
 from connectors.adapters.files.find import Search
 from connectors.adapters.files.journal import Entry, Journal
 from connectors.adapters.files.layout import (
-    OURS,
     Role,
     checked_file,
     leaf,
     read_layout,
     version_id,
 )
+from connectors.adapters.files.replace import (
+    Rewriting,
+    Written,
+    fault,
+    outdated,
+    require_written,
+)
+from connectors.engines import Local
 from connectors.folders import file_digest
-from connectors.formats.formats import suffix_of
 from connectors.formats.person import FileMatch
-from connectors.storage import ChangedMeanwhileError, FileEntry, Folder
-
-
-def outdated(folder: Folder) -> PlanOutdatedError:
-    return PlanOutdatedError(
-        f"Files in the folder {folder.root} changed since the plan was made. Nothing of that "
-        "change was touched: plan again."
-    )
+from connectors.storage import ChangedMeanwhileError, FileEntry
 
 
 class Erasure:
@@ -54,7 +53,7 @@ class Erasure:
         self.progress = progress
         self.journal = Journal(self.folder, plan.id)
         self.applied: list[Entry] = []
-        self.done_bytes = 0
+        self.task = Rewriting(self.folder, search.reader, search.person, plan.id)
 
     def run(self) -> Erased:
         """Raises PlanOutdatedError, ResidueError, StoreError; unrelated rows are never lost."""
@@ -72,67 +71,87 @@ class Erasure:
         self.applied = self.journal.applied(leaves)
         replaced = {e.now for e in self.applied}
         waiting = [e for e in layout.of(Role.DATA) if leaves[e.path] not in replaced]
-        looked = self.search.look(waiting, digests=False)
-        with contextlib.closing(looked):
-            for number, (entry, found) in enumerate(looked):
-                self.progress("rewrite", number, len(waiting), self.done_bytes)
-                self._file(entry, found.match, digests[entry.path])
-                self.done_bytes += entry.bytes
-        self.progress("rewrite", len(waiting), len(waiting), self.done_bytes)
+        affected = self._affected(waiting)
+        doomed = {e.path for e, match in affected if self.search.is_doomed(e.path, match)}
+        self._rewrite([e for e, _ in affected if e.path not in doomed], digests)
+        for entry, match in affected:
+            if entry.path in doomed:
+                self._take_away(entry, match.rows, digests[entry.path])
         self._drop_checksums()
         self._drop_named_folders()
         return self._finish()
 
-    def _file(self, entry: FileEntry, match: FileMatch, was: str) -> None:
-        doomed = self.search.is_doomed(entry.path, match)
-        if not match.person and not (doomed and self.search.names.names_person(entry.path)):
-            return
-        shown = self.search.names.shown(entry.path)
+    def _affected(self, waiting: Sequence[FileEntry]) -> list[tuple[FileEntry, FileMatch]]:
+        """Files that hold the person, in order. Raises before anything was changed."""
+        found: dict[str, FileMatch] = {}
+        looked = self.search.look(waiting, digests=False)
+        with contextlib.closing(looked):
+            for entry, seen in looked:
+                self.progress("find", len(found), len(waiting), 0)
+                found[entry.path] = seen.match
+        affected = [(e, found[e.path]) for e in waiting if self._holds(e.path, found[e.path])]
+        for entry, _ in affected:
+            self._require_erasable(entry.path)
+        return affected
+
+    def _holds(self, path: str, match: FileMatch) -> bool:
+        named = self.search.names.names_person(path) and self.search.is_doomed(path, match)
+        return match.holds_person or named
+
+    def _require_erasable(self, path: str) -> None:
+        shown = self.search.names.shown(path)
         if shown not in self.plan.objects:
             raise PlanOutdatedError(
                 f"Rows were found in {shown}, which the plan does not name. Search and plan again."
             )
-        if reasons := list(self.folder.hindrances(entry.path, shown)):
+        if reasons := list(self.folder.hindrances(path, shown)):
             raise StoreError(f"{' '.join(reasons)} Then run the erasure again.")
-        leaf_of_it = leaf(entry.path, entry.bytes, was)
-        try:
-            if doomed:
-                done = Entry(leaf_of_it, "", shown, match.rows, entry.bytes)
-                self.journal.add(done)
-                self.folder.take_away(entry.path, was, self._beside(entry.path))
-            else:
-                done = self._replaced(entry, was, shown, leaf_of_it)
-        except ChangedMeanwhileError:
-            raise outdated(self.folder) from None
-        except (OSError, pa.ArrowException) as exc:
-            if isinstance(exc, FileNotFoundError) and not self.folder.exists(entry.path):
-                raise outdated(self.folder) from exc
-            raise StoreError(
-                f"The file {shown} could not be rewritten: {_reason(exc)}. It was left as it "
-                "is. Check the file, free space and access, then run the erasure again."
-            ) from exc
+
+    def _take_away(self, entry: FileEntry, rows: int, was: str) -> None:
+        """A file that goes as a whole."""
+        shown = self.search.names.shown(entry.path)
+        done = Entry(leaf(entry.path, entry.bytes, was), "", shown, rows, entry.bytes)
+        with self._explained(entry):
+            self.journal.add(done)
+            self.folder.take_away(entry.path, was, self.task.aside(entry.path))
         self.applied.append(done)
 
-    def _replaced(self, entry: FileEntry, was: str, shown: str, leaf_of_it: str) -> Entry:
-        draft = self.folder.draft(self._beside(entry.path))
+    def _rewrite(self, entries: Sequence[FileEntry], digests: Mapping[str, str]) -> None:
+        """Drafts come from an engine, if it can put them where they are seen from here."""
+        engine = self.search.engine if self.folder.shares_drafts else Local()
+        size = 0
+        self.progress("rewrite", 0, len(entries), size)
+        rewritten = engine.map_files(self.task, entries)
+        with contextlib.closing(rewritten):
+            for number, (entry, written) in enumerate(rewritten, 1):
+                require_written(self.task, entry, written)
+                self._exchange(entry, written, digests[entry.path])
+                size += entry.bytes
+                self.progress("rewrite", number, len(entries), size)
+
+    def _exchange(self, entry: FileEntry, written: Written, was: str) -> None:
+        draft = self.folder.draft(written.aside)
+        shown = self.search.names.shown(entry.path)
+        now = leaf(entry.path, written.bytes, file_digest(draft))
+        done = Entry(leaf(entry.path, entry.bytes, was), now, shown, written.rows, entry.bytes)
         try:
-            draft.touch(mode=0o600, exist_ok=False)
-            file = self.search.reader.open(entry.path, shown=shown)
-            match = file.rewrite(draft, self.search.person)
-            now = leaf(entry.path, draft.stat().st_size, file_digest(draft))
-            done = Entry(leaf_of_it, now, shown, match.person, entry.bytes)
-            self.journal.add(done)
-            self.folder.swap(draft, entry.path, was)
+            with self._explained(entry):
+                self.journal.add(done)
+                self.folder.swap(draft, entry.path, was)
         except Exception:
             draft.unlink(missing_ok=True)
             raise
-        return done
+        self.applied.append(done)
 
-    def _beside(self, path: str) -> str:
-        """A name of ours in the same folder, which says nothing of the file's own name."""
-        parent, slash, name = path.rpartition("/")
-        mark = f"{self.plan.id}-{uuid.uuid4().hex[:8]}"
-        return f"{parent}{slash}{OURS}{mark}{suffix_of(name)}"
+    @contextmanager
+    def _explained(self, entry: FileEntry) -> Iterator[None]:
+        try:
+            yield
+        except ChangedMeanwhileError:
+            raise outdated(self.folder) from None
+        except OSError as exc:
+            shown = self.search.names.shown(entry.path)
+            raise fault(self.folder, entry.path, shown, exc) from exc
 
     def _drop_checksums(self) -> None:
         """Hadoop's checksums of what was rewritten: readers would take the new file for damaged."""
@@ -159,7 +178,3 @@ class Erasure:
             objects_added=tuple(sorted(e.path for e in self.applied if e.now)),
             detail={"bytes_rewritten": sum(e.bytes for e in self.applied)},
         )
-
-
-def _reason(exc: BaseException) -> str:
-    return exc.strerror or type(exc).__name__ if isinstance(exc, OSError) else type(exc).__name__

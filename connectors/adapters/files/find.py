@@ -172,7 +172,7 @@ class Search:
             self._note(entry, match.alike, "alike")
         if named and match.person < match.rows:
             self._note(entry, match.person, "named")
-        if match.person or (named and match.person == match.rows):
+        if match.holds_person or (named and match.person == match.rows):
             self._note(entry, match.person, "data")
 
     def _others(self) -> None:

@@ -11,7 +11,7 @@ from connectors.adapters.base import Erased, ErasePlan, Progress, StoreError
 from connectors.adapters.files.journal import Journal
 from connectors.adapters.files.layout import Layout, Role, checked_file, leaf, version_id
 from connectors.folders import file_digest, masked
-from connectors.scan.hidden import planned_items
+from connectors.scan.hidden import planned_paths
 from connectors.storage import FileEntry, Hidden
 
 
@@ -73,7 +73,7 @@ class Purge:
         of the erasure's.
         """
         hidden = self.folder.hidden()
-        keys = {item.path for item in planned_items(hidden, self.plan.objects)}
+        keys = set(planned_paths(hidden, self.plan.objects))
         keys |= {item.path for item in hidden if self._is_planned(item.path)}
         replaced = {entry.was for entry in journal.entries}
         sizes = {entry.bytes for entry in journal.entries}

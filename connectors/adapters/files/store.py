@@ -37,7 +37,7 @@ from connectors.formats.person import Columns, Person, names_in
 from connectors.formats.profiles import DataFile, profile_of, schema_of, somebody_else
 from connectors.formats.reading import Reader, require_columns
 from connectors.scan.folder import FolderScan
-from connectors.scan.hidden import planned_items
+from connectors.scan.hidden import planned_paths
 from connectors.scan.identifiers import Identifiers
 from connectors.storage import FileEntry, Folder
 
@@ -206,8 +206,8 @@ class FilesStore:
             if shown in planned:
                 doomed[entry.path] = shown
                 yield from self.folder.hindrances(entry.path, shown)
-        for item in planned_items(self.folder.hidden(), tuple(planned)):
-            doomed[item.path] = masked(item.path, self.subject_columns)
+        for path in planned_paths(self.folder.hidden(), tuple(planned)):
+            doomed[path] = masked(path, self.subject_columns)
         yield from self.folder.locks(doomed)
 
     @contextmanager

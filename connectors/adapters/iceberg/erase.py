@@ -2,18 +2,16 @@
 
 Resumable: until the commit nothing that a reader sees has changed, and the commit leaves the plan's
 mark in the table's properties, so running the same plan again after a crash at any point either
-finishes or finds itself done. Output files have fresh names in every attempt.
+finishes or finds itself done. Output files have fresh names in every attempt, so that it may be an
+engine that has them written (see `replace`).
 """
 
 import contextlib
 import json
-import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-from pyiceberg.manifest import DataFile
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import SetPropertiesUpdate
@@ -21,8 +19,8 @@ from pyiceberg.table.update import SetPropertiesUpdate
 from connectors.adapters.base import Erased, ErasePlan, PlanOutdatedError, Progress, StoreError
 from connectors.adapters.iceberg.catalog import UnknownOutcomeError, commit
 from connectors.adapters.iceberg.find import Looking, Target
-from connectors.adapters.iceberg.person import Person
-from connectors.adapters.iceberg.rewrite import described, rewrite_without
+from connectors.adapters.iceberg.person import FileMatch, Person
+from connectors.adapters.iceberg.replace import Job, Replacement, Rewriting, replacement
 from connectors.adapters.iceberg.snapshots import Drafts
 from connectors.adapters.iceberg.table import DataEntry, TableView
 from connectors.engines import Engine
@@ -76,17 +74,6 @@ def kept_metadata(view: TableView, lost: Collection[str]) -> set[str]:
     return lists | {view.relative(m.manifest_path) for s in kept for m in view.manifests(s)}
 
 
-@dataclass(frozen=True)
-class Replacement:
-    """What stands for a file that held the person: `file` at `path`, or nothing."""
-
-    entry: DataEntry
-    rows: int
-    kept: int
-    path: str | None
-    file: DataFile | None
-
-
 class Erasure:
     """One run of one plan."""
 
@@ -114,18 +101,14 @@ class Erasure:
         affected = self._affected()
         if not affected:
             return self._nothing()
-        done: list[Replacement] = []
+        done: dict[str, Replacement] = {}
         try:
-            for number, (entry, rows) in enumerate(affected.values()):
-                written = sum(r.entry.file.file_size_in_bytes for r in done)
-                self.progress("rewrite", number, len(affected), written)
-                done.append(self._replace(entry, rows))
-            self.progress("rewrite", len(affected), len(affected), 0)
-            return self._commit(done)
+            self._rewrite(affected, done)
+            return self._commit([done[path] for path in affected])
         except UnknownOutcomeError:
             raise
         except BaseException:
-            for path in [r.path for r in done if r.path]:
+            for path in [r.path for r in done.values() if r.path]:
                 self.view.folder.remove(path)
             raise
 
@@ -172,16 +155,17 @@ class Erasure:
         )
 
     def _rows(self, entries: Mapping[str, DataEntry]) -> dict[str, int]:
-        """In the order of the entries, for those that hold any. Raises PlanOutdatedError for one
-        that the plan does not name."""
+        """In the order of the entries, for those that name the person: none where no row does any
+        more. Raises PlanOutdatedError for one that the plan does not name."""
         targets = [self._target(entry) for entry in entries.values()]
-        found = {}
+        found: dict[str, FileMatch] = {}
         looked = self.engine.map_files(Looking(self.person), targets)
         with contextlib.closing(looked):
             for number, (target, match) in enumerate(looked):
                 self.progress("find", number, len(targets), 0)
-                found[target.path] = match.rows if match else 0
-        rows = {path: found[path] for path in entries if found[path]}
+                if match and match.holds_person:
+                    found[target.path] = match
+        rows = {path: found[path].rows for path in entries if path in found}
         for path in rows:
             if self.person.shown(path) not in self.plan.objects:
                 raise self._unplanned(path, "which the plan does not name")
@@ -191,42 +175,25 @@ class Erasure:
         constants = self.view.identity_constants(entry.file)
         return Target(entry.path, "data", [], constants, entry.file.file_size_in_bytes)
 
-    def _replace(self, entry: DataEntry, rows: int) -> Replacement:
-        parent, slash, _ = entry.path.rpartition("/")
-        name = f"{output_mark(self.plan)}{uuid.uuid4()}.parquet"
-        path = f"{parent}{slash}{name}"
-        location = f"{entry.file.file_path.rpartition('/')[0]}/{name}"
-        folder = self.view.folder
-        draft = folder.draft(path)
-        try:
-            kept = self._rewritten(entry, rows, draft)
-            if not kept:
-                return Replacement(entry, rows, 0, None, None)
-            file = described(draft, location, entry.file, self.view)
-            folder.publish(draft, path)
-        except OSError as exc:
-            draft.unlink(missing_ok=True)
-            raise StoreError(
-                f"The file {self.person.shown(entry.path)} of the table {self.view.name} could not "
-                f"be rewritten: {type(exc).__name__}. Check free space and the file."
-            ) from None
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-        return Replacement(entry, rows, kept, path, file)
+    def _rewrite(
+        self, affected: Mapping[str, tuple[DataEntry, int]], done: dict[str, Replacement]
+    ) -> None:
+        """`done`: takes what was written, by the paths of the old files, as it comes."""
+        task = Rewriting(self.person, output_mark(self.plan))
+        jobs = [self._job(entry, rows) for entry, rows in affected.values()]
+        size = 0
+        self.progress("rewrite", 0, len(jobs), size)
+        rewritten = self.engine.map_files(task, jobs)
+        with contextlib.closing(rewritten):
+            for job, written in rewritten:
+                entry, _ = affected[job.path]
+                done[job.path] = replacement(task, job, written, entry, self.view)
+                size += entry.file.file_size_in_bytes
+                self.progress("rewrite", len(done), len(jobs), size)
 
-    def _rewritten(self, entry: DataEntry, rows: int, draft: Path) -> int:
-        """Write the draft and return the rows in it; there is none where none is left."""
+    def _job(self, entry: DataEntry, rows: int) -> Job:
         constants = self.view.identity_constants(entry.file)
-        with self.view.folder.opened(entry.path) as source:
-            found = rewrite_without(source, draft, entry.path, self.person, constants)
-        kept = entry.file.record_count - rows
-        if found.rows_removed != rows or found.rows_kept != kept:
-            raise StoreError(
-                f"The file {self.person.shown(entry.path)} holds another number of rows than its "
-                f"manifest says ({entry.file.record_count}). Nothing was changed; repair the table."
-            )
-        return kept
+        return Job(entry.path, constants, rows, entry.file.record_count - rows)
 
     def _commit(self, done: list[Replacement]) -> Erased:
         drafts = Drafts(self.view, output_mark(self.plan))

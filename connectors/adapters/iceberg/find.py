@@ -211,7 +211,7 @@ class Search:
             return
         for name, values in match.linked.items():
             self.linked.setdefault(name, set()).update(values)
-        if match.rows:
+        if match.holds_person:
             self.affected.add(target.path)
             self._note(target.path, target.bytes, match.rows, target.versions, target.kind)
         if target.kind == "data":

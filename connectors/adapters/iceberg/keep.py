@@ -17,8 +17,9 @@ from pyiceberg.table.snapshots import Snapshot
 
 from connectors.adapters.base import Erased, StoreError
 from connectors.adapters.iceberg.catalog import commit
-from connectors.adapters.iceberg.erase import Erasure, Replacement
+from connectors.adapters.iceberg.erase import Erasure
 from connectors.adapters.iceberg.plan import history_blockers
+from connectors.adapters.iceberg.replace import Replacement
 from connectors.adapters.iceberg.restate import Restating
 from connectors.adapters.iceberg.snapshots import Drafts
 from connectors.adapters.iceberg.table import DataEntry

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from connectors.adapters.base import Needles, StoreError
 from connectors.adapters.iceberg.table import TableView, schema_rows
 from connectors.folders import masked
+from connectors.formats.dictionaries import is_in_a_dictionary
 from connectors.index import Columns, Hits
 from connectors.people import Wanted, as_uuid, column_expression, identifier_text, person_rows
 
@@ -28,8 +29,15 @@ Constants = Mapping[int, Any]
 
 @dataclass(frozen=True)
 class FileMatch:
+    """`remnant`: whether the file names the person where no row does."""
+
     rows: int
     linked: Mapping[str, frozenset[str]]
+    remnant: bool = False
+
+    @property
+    def holds_person(self) -> bool:
+        return bool(self.rows or self.remnant)
 
 
 class Person:
@@ -67,20 +75,24 @@ class Person:
     def match_in(self, location: Path, path: str, constants: Constants) -> FileMatch:
         """The same in a local file; `path`: what messages call it. Raises StoreError."""
         try:
-            columns = self.columns_in(location)
+            paths = self.paths(pq.read_schema(location))
+            columns = located(paths, dict(pl.read_parquet_schema(location)))
             frame = pl.scan_parquet(location, glob=False, hive_partitioning=False)
             rows = self.rows(columns, constants)
             if rows is None:
                 return FileMatch(0, {})
+            sought = {path: self.needles.get(column, ()) for column, path in paths.items()}
             theirs = frame.filter(rows)
             found = theirs.select(
                 pl.len().alias("_rows"), *(_listed(v, c) for c, (v, _) in columns.items())
             )
             (row,) = found.collect().to_dicts()
+            count = int(row.pop("_rows"))
+            if not count:
+                return FileMatch(0, {}, is_in_a_dictionary(location, sought))
         except DAMAGE as exc:
             raise self.unreadable(path, exc) from None
-        count = int(row.pop("_rows"))
-        return FileMatch(count, self._linked(row, constants) if count else {})
+        return FileMatch(count, self._linked(row, constants))
 
     def by_hits(self, hits: Hits, constants: Constants) -> FileMatch | None:
         """What `match` would find, by the index alone; None when it takes a look at the file."""

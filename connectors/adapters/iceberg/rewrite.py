@@ -15,17 +15,10 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.io.pyarrow import (
-    compute_statistics_plan,
-    data_file_statistics_from_parquet_metadata,
-    parquet_path_to_id_mapping,
-    pyarrow_to_schema,
-)
-from pyiceberg.manifest import DataFile
 
 from connectors.adapters.base import ResidueError, StoreError
 from connectors.adapters.iceberg.person import DAMAGE, Constants, Person, located
-from connectors.adapters.iceberg.table import TableView
+from connectors.formats.dictionaries import plain_type
 
 _ROW = "_vestige_row"
 _ARROW_NOTE = b"ARROW:schema"
@@ -65,26 +58,24 @@ def _write(
     source: Path, target: Path, path: str, person: Person, constants: Constants
 ) -> Rewritten:
     kept = removed = 0
-    with pq.ParquetFile(source) as file:
-        _refuse_dictionaries(file.schema_arrow, path, person)
-        with _writer(file, target) as writer:
-            for table, rest in _others(file, person, constants):
-                removed += table.num_rows - rest.num_rows
-                kept += rest.num_rows
-                if rest.num_rows:
-                    writer.write_table(rest, row_group_size=rest.num_rows)
+    with pq.ParquetFile(source) as file, _writer(file, target) as writer:
+        for table, rest in _others(file, person, constants):
+            removed += table.num_rows - rest.num_rows
+            kept += rest.num_rows
+            if rest.num_rows:
+                writer.write_table(rest, row_group_size=rest.num_rows)
     if not kept:
         target.unlink()
     return Rewritten(kept, removed)
 
 
-def _refuse_dictionaries(schema: pa.Schema, path: str, person: Person) -> None:
-    if any("dictionary<" in str(field.type) for field in schema):
-        raise StoreError(
-            f"The file {person.shown(path)} of the table {person.table} cannot be rewritten: "
-            "it asks for dictionaries, which would keep values that no row has any more. Rewrite "
-            "it with the engine that wrote it."
-        )
+def _schema(file: pq.ParquetFile) -> pa.Schema:
+    """Without notes, and without the dictionaries that Arrow's own note may ask for."""
+    fields = [
+        f.with_type(plain_type(f.type)) if "dictionary<" in str(f.type) else f
+        for f in file.schema_arrow
+    ]
+    return pa.schema(fields)
 
 
 def _others(
@@ -93,8 +84,11 @@ def _others(
     """Each row group, whole and without the person's rows."""
     paths = person.paths(file.schema_arrow)
     tops = sorted({_top(path, file.schema_arrow.names) for path in paths.values()})
+    schema = _schema(file)
     for number in range(file.num_row_groups):
         table = file.read_row_group(number)
+        if not table.schema.equals(schema):
+            table = table.cast(schema)
         # A column of row numbers gives the frame its height where no subject column is present.
         rows = table.select(tops).append_column(_ROW, pa.array(range(table.num_rows), pa.int64()))
         frame = pl.from_arrow(rows)
@@ -114,9 +108,8 @@ def _top(path: str, names: list[str]) -> str:
 @contextmanager
 def _writer(file: pq.ParquetFile, target: Path) -> Iterator[pq.ParquetWriter]:
     notes = file.metadata.metadata or {}
-    schema = file.schema_arrow.remove_metadata()
     with pq.ParquetWriter(
-        target, schema, store_schema=_ARROW_NOTE in notes, **_settings(file)
+        target, _schema(file), store_schema=_ARROW_NOTE in notes, **_settings(file)
     ) as writer:
         yield writer
         if kept := {k: v for k, v in notes.items() if k.startswith(_KEPT_NOTES)}:
@@ -145,7 +138,7 @@ def _prove(source: Path, target: Path, path: str, person: Person, constants: Con
     """Read what was written beside the source: the same columns, every other row, in order."""
     with pq.ParquetFile(source) as old, pq.ParquetFile(target) as new:
         same_columns = _stored(old) == _stored(new) and new.schema_arrow.equals(
-            old.schema_arrow.remove_metadata(), check_metadata=True
+            _schema(old), check_metadata=True
         )
         others = (rest for _, rest in _others(old, person, constants) if rest.num_rows)
         groups = (new.read_row_group(number) for number in range(new.num_row_groups))
@@ -158,9 +151,10 @@ def _prove(source: Path, target: Path, path: str, person: Person, constants: Con
                 "rewritten: its columns or its other rows would not be what they were. Nothing "
                 "was changed; erase in it with the engine that wrote it."
             )
-    if left := person.match_in(target, path, constants).rows:
+    left = person.match_in(target, path, constants)
+    if left.holds_person:
         raise ResidueError(
-            f"{left} rows were still found after rewriting {person.shown(path)}. Nothing was "
+            f"{left.rows} rows were still found after rewriting {person.shown(path)}. Nothing was "
             "committed."
         )
 
@@ -178,39 +172,3 @@ def _same(left: pa.Table, right: pa.Table) -> bool:
     assert isinstance(first, pl.DataFrame)  # noqa: S101 (tables become frames)
     assert isinstance(second, pl.DataFrame)  # noqa: S101
     return first.equals(second, null_equal=True)
-
-
-def described(target: Path, location: str, old: DataFile, view: TableView) -> DataFile:
-    """What a manifest says of a rewritten file, in place of the old one. Raises StoreError."""
-    metadata = view.metadata
-    try:
-        footer = pq.read_metadata(target)
-        schema = pyarrow_to_schema(
-            footer.schema.to_arrow_schema(),
-            metadata.name_mapping(),
-            format_version=metadata.format_version,
-        )
-        statistics = data_file_statistics_from_parquet_metadata(
-            footer,
-            compute_statistics_plan(schema, metadata.properties),
-            parquet_path_to_id_mapping(schema),
-        )
-    except (*DAMAGE, KeyError, ValueError, TypeError) as exc:
-        raise StoreError(
-            f"The columns of the table {view.name} cannot be described "
-            f"({type(exc).__name__}): a file names them in a way that is not known here. Nothing "
-            "was changed; erase with the engine that wrote it."
-        ) from None
-    file = DataFile.from_args(
-        content=old.content,
-        file_path=location,
-        file_format=old.file_format,
-        partition=old.partition,
-        file_size_in_bytes=target.stat().st_size,
-        sort_order_id=old.sort_order_id,
-        equality_ids=None,
-        key_metadata=None,
-        **statistics.to_serialized_dict(),
-    )
-    file.spec_id = old.spec_id
-    return file

@@ -1,9 +1,9 @@
 """What stands in the way of an erasure, each with what to do, said before anybody approves."""
 
-import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from connectors.adapters.base import ObjectFinding
+from connectors.adapters.base import ErasePlan, ObjectFinding
+from connectors.adapters.lakefs.plan import doomed_paths, planned_objects
 from connectors.adapters.lakefs.repository import Repository, affected
 
 BLOCKING = {
@@ -68,11 +68,14 @@ def blockers_of(objects: Sequence[ObjectFinding]) -> Iterator[str]:
             yield f"The same is true of {more} more, the last of them {paths[-1]}."
 
 
-def hindrances(repository: Repository, doomed: Collection[str]) -> Iterator[str]:
-    """Why these objects cannot be erased now. Nothing hinders if there is nothing to erase."""
-    if not doomed:
+def hindrances(repository: Repository, plan: ErasePlan) -> Iterator[str]:
+    """Why the plan cannot be carried out now. Nothing hinders if there is nothing to erase."""
+    if not plan.objects:
         return
-    yield from _unwritable(repository)
+    if repository.read_only:
+        yield "The repository is read-only in lakeFS. Its owner must let it be written to."
+    yield from _kept(repository, plan)
+    doomed = planned_objects(plan).keys()
     for tag, keys in repository.tagged_keys().items():
         if not keys.isdisjoint(doomed):
             yield (
@@ -88,13 +91,10 @@ def hindrances(repository: Repository, doomed: Collection[str]) -> Iterator[str]
             )
 
 
-def _unwritable(repository: Repository) -> Iterator[str]:
-    if repository.read_only:
-        yield "The repository is read-only in lakeFS. Its owner must let it be written to."
-    if repository.blocks.folder is None:
-        yield repository.blocks.fault
-    elif not os.access(repository.blocks.folder.root, os.W_OK):
-        yield (
-            f"The folder {repository.blocks.folder.root} is read-only for this process. Its owner "
-            "must let it write."
-        )
+def _kept(repository: Repository, plan: ErasePlan) -> Iterator[str]:
+    """Why the block store would keep what the plan names."""
+    blocks = repository.blocks
+    if blocks.folder is None:
+        yield blocks.fault
+    else:
+        yield from blocks.folder.locks(doomed_paths(plan, blocks.hidden()), replaces=False)

@@ -8,7 +8,6 @@ branches are done, and begins its own branch anew. Nothing is deleted here: old 
 purge's.
 """
 
-import hashlib
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from connectors.adapters.base import Erased, ErasePlan, PlanOutdatedError, Progr
 from connectors.adapters.lakefs.blockers import hindrances
 from connectors.adapters.lakefs.client import Lakefs, RefusedError
 from connectors.adapters.lakefs.find import Search
+from connectors.adapters.lakefs.plan import planned_objects, snapshot
 from connectors.adapters.lakefs.repository import Commit, Entry, Repository, affected
 from connectors.formats.formats import suffix_of
 
@@ -39,22 +39,6 @@ def _prefix(plan: ErasePlan) -> str:
     return f"{_OURS}{plan.id[:16]}-"
 
 
-def snapshot(
-    branches: Mapping[str, str], tags: Mapping[str, str], moved: Mapping[str, str] | None = None
-) -> str:
-    """A digest over everything that refs lead to. `moved`: branches that we moved, and where they
-    were."""
-    were = {**branches, **(moved or {})}
-    lines = [f"branch {name} {commit}\n" for name, commit in sorted(were.items())]
-    lines += [f"tag {name} {commit}\n" for name, commit in sorted(tags.items())]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()[:32]
-
-
-def planned_objects(plan: ErasePlan) -> set[str]:
-    """The objects that a plan names ("data/gg3…/cc5… (orders.csv)")."""
-    return {path.partition(" ")[0] for path in plan.objects}
-
-
 class Erasure:
     """One run of one plan, after `drop_unfinished`. Two runs of one plan at a time undo each
     other's branches, and lose nothing."""
@@ -65,7 +49,7 @@ class Erasure:
         self.client = search.repository.client
         self.plan = plan
         self.progress = progress
-        self.doomed = planned_objects(plan)
+        self.doomed = planned_objects(plan).keys()
         self.moved = self._moved()  # branch → where it was
         self.added: list[str] = []
         self.bytes = 0
@@ -80,7 +64,7 @@ class Erasure:
         if snapshot(branches, tags, self.moved) != self.plan.snapshot:
             raise outdated(self.repository)
         waiting = self._waiting()
-        if waiting and (found := list(hindrances(self.repository, self.doomed))):
+        if waiting and (found := list(hindrances(self.repository, self.plan))):
             raise StoreError(f"The erasure cannot begin: {' '.join(found)}")
         rows = self._rows(waiting)
         try:

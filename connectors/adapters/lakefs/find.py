@@ -1,16 +1,19 @@
 """Finding a person: every object once, and everything else that the repository keeps.
 
-Kinds of findings: `data` (an object that commits list) and `orphan` (a file of the block store that
-no ref leads to) are erased. The others block a plan until somebody has looked, each with what to
-do: see `blockers.BLOCKING`.
+Kinds of findings: `data` (an object that commits list), `orphan` (a file of the block store that
+no ref leads to), `past` and `upload` (what a bucket keeps of objects that were replaced or removed)
+are erased. The others block a plan until somebody has looked, each with what to do: see
+`blockers.BLOCKING`.
 """
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from connectors.adapters.base import Findings, Needles, ObjectFinding, Progress
 from connectors.adapters.lakefs.blocks import OWN
 from connectors.adapters.lakefs.repository import Repository, Uses
+from connectors.clock import now
 from connectors.formats.delimited import Dialect
 from connectors.formats.indexing import StoredObject
 from connectors.formats.objects import ObjectSearch, named_by_content
@@ -18,6 +21,8 @@ from connectors.formats.person import Columns, Person
 from connectors.formats.staging import Staging
 from connectors.index import SubjectIndex
 from connectors.people import other_identifiers
+from connectors.scan.hidden import UPLOAD_GRACE
+from connectors.storage import Hidden
 
 
 class Search:
@@ -56,6 +61,7 @@ class Search:
             self.bytes += 0 if self.objects.is_ruled_out(found.stored) else found.bytes
         progress("find", len(objects), len(objects), self.bytes)
         self._unlisted()
+        self._hidden()
         self._names()
         self._open_changes()
         return Findings(
@@ -83,7 +89,7 @@ class Search:
         for kind, rows in counts.items():
             if rows:
                 self._note(key, rows, kind)
-        if match.person or match.mentions:
+        if match.holds_person or match.mentions:
             self._doom(key, match.person)
 
     def _bytes(self, key: str, uses: Uses) -> None:
@@ -122,15 +128,12 @@ class Search:
     def _unlisted(self) -> None:
         """Files of the block store that no ref leads to: of deleted branches and taken back
         changes, of uploads that nobody committed; and what the server keeps for itself."""
-        blocks = self.repository.blocks
-        for entry in blocks.entries():
-            key = entry.path
+        for key, entry in self.repository.stored.items():
             if key in self.repository.uses or key in self.repository.elsewhere:
                 continue
-            location = blocks.locate(key)
             own = key.startswith(OWN)
-            called = key if own else named_by_content(key, location, self.person.columns.subject)
-            seen, fine = self.objects.seen_in(location, called, key)
+            with self.repository.blocks.within().opened(key) as location:
+                seen, fine = self.objects.seen_in(location, self._called(key, location), key)
             shown = self.names.shown(key)
             if own and seen:
                 self._keep(shown, entry.bytes, 0, "server")
@@ -141,6 +144,39 @@ class Search:
                 self._keep(shown, entry.bytes, 0, "foreign")
             elif not fine and not own:
                 self._keep(shown, entry.bytes, 0, "opaque")
+
+    def _called(self, key: str, location: Path) -> str:
+        """What a file is read as that no branch lists."""
+        if uses := self.repository.uses.get(key):
+            return next(iter(uses.paths))
+        if key.startswith(OWN):
+            return key
+        return named_by_content(key, location, self.person.columns.subject)
+
+    def _hidden(self) -> None:
+        """What a bucket keeps of objects that were replaced or removed; behind the name of an
+        object that goes, all of it goes unread. Nobody can read the parts of an upload in progress:
+        one that is older than an hour goes too, where anything does."""
+        known = self.doomed | (self.repository.elsewhere - self.repository.uses.keys())
+        hidden = [item for item in self.repository.blocks.hidden() if item.path not in known]
+        for item in hidden:
+            if item.kind != "upload":
+                self._past(item)
+        for item in hidden if self._findings else ():
+            if item.kind == "upload" and now() - item.modified > UPLOAD_GRACE:
+                self._keep(f"{item.mark}{self.names.shown(item.path)}", 0, 0, "upload")
+
+    def _past(self, item: Hidden) -> None:
+        seen, fine = self.names.names_person(item.path), True
+        if item.kind == "version" and not seen:
+            with self.repository.blocks.within().opened(item.path, item.id) as location:
+                called = self._called(item.path, location)
+                seen, fine = self.objects.seen_in(location, called, item.path)
+        shown = f"{item.mark}{self.names.shown(item.path)}"
+        if seen:
+            self._keep(shown, item.bytes, 0, "past")
+        elif not fine and not item.path.startswith(OWN):
+            self._keep(shown, item.bytes, 0, "opaque")
 
     def _names(self) -> None:
         """What commits say and list cannot be taken out of them any more."""
@@ -169,9 +205,9 @@ class Search:
         }
 
     def _method(self, objects: int) -> str:
-        folder = "every other file of the block store's folder"
+        folder = "every other file of the block store, and every older version that a bucket keeps,"
         if not self.repository.blocks.folder:
-            folder = "nothing else of the object storage, which cannot be reached,"
+            folder = "nothing else of the block store, which cannot be reached,"
         return (
             f"{self.objects.indexed.how(objects) or 'each object read once'} "
             f"(columns {', '.join(self.person.columns.searched)}): {objects} objects; "

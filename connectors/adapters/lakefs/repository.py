@@ -7,12 +7,14 @@ version of the data if it lists other objects than each of its parents did.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
 from connectors.adapters.base import StoreError
 from connectors.adapters.lakefs.blocks import Blocks
 from connectors.adapters.lakefs.client import Lakefs, ObjectGoneError
+from connectors.storage import FileEntry
 
 if TYPE_CHECKING:
     from lakefs_sdk.models import commit as sdk_commit
@@ -73,6 +75,11 @@ class Repository:
     objects: Mapping[str, tuple[str, Entry]]
     _there: dict[str, bool] = field(default_factory=dict)
 
+    @cached_property
+    def stored(self) -> Mapping[str, FileEntry]:
+        """Every file of the block store, by its key."""
+        return {entry.path: entry for entry in self.blocks.entries()}
+
     def in_scope(self, path: str) -> bool:
         return path.startswith(self.client.place.prefix)
 
@@ -94,7 +101,7 @@ class Repository:
     def is_there(self, key: str) -> bool:
         """Whether an object's data can still be read."""
         if self.blocks.folder and self.blocks.is_inside(key):
-            return self.blocks.has(key)
+            return key in self.stored
         if key not in self._there:
             ref, entry = self.objects[key]
             self._there[key] = self.client.is_there(ref, entry.path)

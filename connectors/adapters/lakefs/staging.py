@@ -1,5 +1,6 @@
-"""Objects of a repository as files: from the block store's folder, or else by the API."""
+"""Objects of a repository as files: from the block store, or else by the API."""
 
+import contextlib
 import hashlib
 import re
 import tempfile
@@ -32,15 +33,19 @@ class _Fetch:
 
     @contextmanager
     def __call__(self, key: str) -> Iterator[Path]:
-        blocks = self._blocks
-        if blocks.folder and blocks.is_inside(key):
-            if not blocks.has(key):
-                raise StoreError(f"The object {key} is not there any more. Search again.")
-            location = blocks.locate(key)
-        else:
-            location = self._downloaded(key)
-        self._check(key, location)
-        yield location
+        with contextlib.ExitStack() as stack:
+            if self._blocks.folder and self._blocks.is_inside(key):
+                try:
+                    location = stack.enter_context(self._blocks.folder.opened(key))
+                    location.stat()
+                except FileNotFoundError:
+                    raise StoreError(
+                        f"The object {key} is not there any more. Search again."
+                    ) from None
+            else:
+                location = self._downloaded(key)
+            self._check(key, location)
+            yield location
 
     def _downloaded(self, key: str) -> Path:
         name = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Any
 
 from connectors.adapters.base import (
@@ -22,17 +21,19 @@ from connectors.adapters.base import (
     silent,
 )
 from connectors.adapters.lakefs.blockers import blockers_of, hindrances
-from connectors.adapters.lakefs.blocks import Blocks, blocks_at
+from connectors.adapters.lakefs.blocks import Blocks, Reach, blocks_at
 from connectors.adapters.lakefs.client import Lakefs
-from connectors.adapters.lakefs.erase import Erasure, drop_unfinished, planned_objects, snapshot
+from connectors.adapters.lakefs.erase import Erasure, drop_unfinished
 from connectors.adapters.lakefs.find import Search, stored_objects
 from connectors.adapters.lakefs.location import parse_place
 from connectors.adapters.lakefs.merging import Merge, branch_line
+from connectors.adapters.lakefs.plan import snapshot
 from connectors.adapters.lakefs.purge import Purge
 from connectors.adapters.lakefs.repository import Commit, Repository, read_repository
 from connectors.adapters.lakefs.staging import staging
 from connectors.adapters.lakefs.verify import Verification
 from connectors.adapters.lakefs.versions import Versions
+from connectors.folders import folder_of
 from connectors.formats.delimited import Dialect
 from connectors.formats.indexing import sources_of
 from connectors.formats.objects import is_unrelated
@@ -45,7 +46,7 @@ from connectors.index import Source, SubjectIndex
 from connectors.references import Role, credential
 from connectors.scan.identifiers import Identifiers
 
-_ERASED = ("data", "orphan")
+_ERASED = ("data", "orphan", "past", "upload")
 
 
 class LakefsStore:
@@ -54,7 +55,8 @@ class LakefsStore:
 
     Options, besides who signs in (`user`, the access key, and `password_env` or `password_file`,
     its secret; the same with writer_ and verifier_ before them): `block_folder` (the server's
-    blockstore.local.path, as this process sees it); `delimiter`, `quote`, `escape`, `encoding`,
+    blockstore.local.path, as this process sees it) or, where the server keeps its data in S3, those
+    of `connectors.s3.access`; `delimiter`, `quote`, `escape`, `encoding`,
     `text_columns`, `number_columns`, `unrelated_columns` as for plain files; `unrelated_files`
     (patterns of paths that name nobody: their rows are not searched, and they may be in any
     format). Only the role "writer" may erase and purge.
@@ -70,16 +72,16 @@ class LakefsStore:
         options: Mapping[str, Any] | None = None,
         *,
         role: Role = "writer",
-        permit: Callable[[Path], object] = lambda _: None,
+        reach: Reach = folder_of,
     ) -> None:
-        """`permit` raises StoreError for a folder, of the block store, that may not be opened.
-        Raises StoreError for the location, OptionError or ValueError for an option."""
+        """`reach`: opens the block store, where the server says that it is. Raises StoreError for
+        the location, OptionError or ValueError for an option."""
         self.place = parse_place(location)
-        options = options or {}
+        self.options = options = options or {}
         self.role = role
-        self.permit = permit
+        self.reach = reach
         self.credential = credential(options, role)
-        self.block_folder = options.get("block_folder")
+        self._reached: Blocks | None = None
         self.subject_columns = tuple(subject_columns)
         self.columns = Columns.of(self.subject_columns, options)
         self.unrelated_files = names_in(options, "unrelated_files")
@@ -95,7 +97,10 @@ class LakefsStore:
             client.close()
 
     def _blocks(self, namespace: str) -> Blocks:
-        return blocks_at(namespace, self.block_folder, self.permit)
+        """Kept, with what was fetched from a bucket: a repository's namespace never changes."""
+        if self._reached is None or self._reached.namespace != namespace:
+            self._reached = blocks_at(namespace, self.options, self.reach)
+        return self._reached
 
     @contextmanager
     def _read(self, prepare: Callable[[Lakefs], None] = lambda _: None) -> Iterator[Repository]:
@@ -210,7 +215,7 @@ class LakefsStore:
             blockers = list(blockers_of(findings.objects))
             if not any(found.kind == "ref" for found in findings.objects):
                 # Else a sentence about a branch could name the person.
-                blockers += hindrances(repository, planned_objects(plan))
+                blockers += hindrances(repository, plan)
             return ErasePlan(**{**vars(plan), "blockers": tuple(dict.fromkeys(blockers))})
 
     def _refuse_if_read_only(self) -> None:

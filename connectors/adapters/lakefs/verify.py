@@ -1,5 +1,4 @@
-"""The independent reading of everything that is left: the block store's folder, and what the server
-says.
+"""The independent reading of everything that is left: the block store, and what the server says.
 
 It follows no listing to find files: each is read where it lies. Listings only lend a name to what
 has none, so that CSV is read as CSV. It asks the server itself, in its own way: commit after commit
@@ -7,8 +6,9 @@ from each ref, for each listing whole.
 """
 
 from dataclasses import replace
+from pathlib import Path
 
-from connectors.adapters.base import Progress, ScanReport, StoreError
+from connectors.adapters.base import Progress, ScanReport
 from connectors.adapters.lakefs.blocks import OWN, Blocks
 from connectors.adapters.lakefs.client import Lakefs
 from connectors.formats.objects import is_unrelated, named_by_content
@@ -18,7 +18,8 @@ from connectors.scan.identifiers import Identifiers
 from connectors.scan.record import Record
 
 _METHOD = (
-    "every file in the repository's storage namespace read where it lies: Parquet pages, "
+    "every file in the repository's storage namespace, and every older version that its bucket "
+    "keeps, read where it lies: Parquet pages, "
     "dictionaries, statistics and notes, JSON, CSV, text, and packed files decoded; all bytes and "
     "names searched; the server's own listings, in a format of its own, searched as bytes, and by "
     "what the server says: refs, the messages, authors and notes of all commits, every path and "
@@ -43,29 +44,28 @@ class Verification:
         self._listed: set[tuple[str, str]] = set()
 
     def run(self, progress: Progress, *, with_control: bool) -> ScanReport:
+        folder = self.blocks.within()
         self._server()
-        if self.blocks.folder is None:
-            raise StoreError(self.blocks.fault)
         scan = FolderScan(
-            self.blocks.folder,
+            folder,
             self.identifiers,
             metadata_folders=(OWN,),
-            called=self._called,
+            belongs=self._belongs,
+            named=self._named,
             opaque=self._may_be_opaque,
         )
         scan.record.take(self.record)
         return replace(scan.run(progress, with_control=with_control), method=_METHOD)
 
-    def _called(self, key: str) -> str | None:
-        if key in self.elsewhere and key not in self.called:
-            return None
+    def _belongs(self, key: str) -> bool:
+        return key in self.called or key not in self.elsewhere
+
+    def _named(self, key: str, location: Path) -> str:
+        if key in self.called:
+            return f"{key}: {self.called[key]}"
         if key.startswith(OWN):
             return key
-        if key not in self.called:
-            columns = sorted(self.identifiers.identity_names)
-            assert self.blocks.folder is not None  # noqa: S101 (else there is nothing to call)
-            return named_by_content(key, self.blocks.folder.locate(key), columns)
-        return f"{key}: {self.called[key]}"
+        return named_by_content(key, location, sorted(self.identifiers.identity_names))
 
     def _may_be_opaque(self, key: str) -> bool:
         paths = [key, self.called.get(key, key)]
@@ -82,9 +82,14 @@ class Verification:
                 if name not in self._seen:
                     self._seen.add(name)
                     waiting += self._commit(name)
+        needed: dict[str, str] = {}
         for branch, head in branches.items():
-            self._objects(head, must_be_there=True)
-            self._objects(branch, must_be_there=True)
+            needed |= self._objects(head) | self._objects(branch)
+        # Looked at last: whatever the server names was there before.
+        stored = {entry.path for entry in self.blocks.entries()}
+        for key, path in needed.items():
+            if key not in stored:
+                self.record.fail(path, "a branch lists it, and its data is not in the store")
 
     def _commit(self, name: str) -> list[str]:
         """Searches one commit; returns its parents."""
@@ -97,12 +102,15 @@ class Verification:
         self._objects(name)
         return list(commit.parents)
 
-    def _objects(self, ref: str, *, must_be_there: bool = False) -> None:
+    def _objects(self, ref: str) -> dict[str, str]:
+        """Searches what a ref lists; returns it: key → path."""
+        listed = {}
         for stats in self.client.objects(ref):
             key = self.blocks.key(stats.physical_address)
             if not stats.path.startswith(self.client.place.prefix):
                 self.elsewhere.add(key)
                 continue
+            listed[key] = stats.path
             self.called.setdefault(key, stats.path)
             if (stats.path, key) not in self._listed:
                 self._listed.add((stats.path, key))
@@ -110,8 +118,7 @@ class Verification:
                     scan_name(part, self.record)
                 for name, value in (stats.metadata or {}).items():
                     self._text(f"{name}={value}", f"notes of {stats.path}")
-            if must_be_there and not self.blocks.has(key):
-                self.record.fail(stats.path, "a branch lists it, and its data is not in the store")
+        return listed
 
     def _text(self, text: str, place: str) -> None:
         found = list(dict.fromkeys(self.identifiers.within(text)))
