@@ -43,6 +43,8 @@ STEP_PURGED = define(
     "objects_removed",
     "removed_sha256",
     "versions_lost",
+    "versions_renamed",
+    "renamed_sha256",
 )
 STEP_VERIFIED = define(
     "erasure.step_verified",
