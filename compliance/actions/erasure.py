@@ -183,9 +183,10 @@ def step_purged(step: Step, purged: Erased | None, *, by: User) -> None:
         "objects_removed": len(removed),
         "removed_sha256": _digest(removed),
         "versions_lost": len(step.carried_out["versions_lost"]) if purged else 0,
-        "versions_renamed": len(renamed),
-        "renamed_sha256": _digest([f"{old} {new}" for old, new in sorted(renamed.items())]),
     }
+    if renamed:
+        purge["versions_renamed"] = len(renamed)
+        purge["renamed_sha256"] = _digest([f"{old} {new}" for old, new in renamed.items()])
     _update(
         step,
         phase=Phase.TO_VERIFY,
