@@ -158,7 +158,7 @@ def test_uncommitted_work_is_left_alone(shop: Workshop) -> None:
 
 
 def test_a_version_tells_its_former_names_and_an_old_name_opens_nothing(shop: Workshop) -> None:
-    """An old id means the old bytes: a clone may still have them, so it is not taken for the new."""
+    """An old id means the old bytes. A clone may still have them, so it is no name of the new."""
     old = shop.git("rev-parse", "main")
     keep(store(shop))
     new = shop.git("rev-parse", "main")

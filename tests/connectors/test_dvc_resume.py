@@ -44,6 +44,7 @@ def hooked(monkeypatch: pytest.MonkeyPatch, hook: Hook) -> None:
         (Git, "tree_with"),
         (Git, "commit"),
         (Git, "move"),
+        (Git, "move_all"),
         (Git, "stage"),
         (WorkTree, "follow"),
         (os, "fsync"),
