@@ -1,6 +1,7 @@
 """Erasing in a DVC repository and keeping its history: every commit stays readable, under the id
 that the commit map tells."""
 
+import os
 import re
 from pathlib import Path
 
@@ -30,21 +31,16 @@ from tests.connectors.dvc_history import (
     keep,
     parents,
     versions,
-    with_history,
     without,
 )
 
 
-@pytest.fixture(scope="module")
-def template(dvc_template: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return with_history(dvc_template.copy(tmp_path_factory.mktemp("dvc-keep") / "template"))
-
-
 @pytest.fixture
 def shop(
-    template: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dvc_shop: Workshop
+    dvc_history_template: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Workshop:
-    made = template.copy(tmp_path / "kept")
+    made = dvc_history_template.copy(tmp_path / "shop")
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)  # as in `dvc_shop`
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(made.site))
     return made
 
