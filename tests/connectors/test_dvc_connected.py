@@ -13,6 +13,7 @@ from compliance.models import Request
 from compliance.queries import current_plan
 from compliance.states import State
 from connectors.models import Connector
+from datasheets.queries.findings import gone
 from lineage.actions import sync_connector
 from lineage.models import Version
 from reports.models import Certificate
@@ -186,6 +187,7 @@ def test_versions_that_are_kept_go_on_in_lineage_under_their_new_names(
     assert request.steps.get().result["purged"]["renamed"] == dict(zip(old, new, strict=True))
     dataset = Version.objects.get(version=new[1]).dataset
     assert f"as {new[0][:12]}" in browser.get(f"/datasets/{dataset.pk}/").content.decode()
+    assert gone(Version.objects.get(version=old[0])).startswith(f"rewritten as {new[0]} on ")
     again = sync_connector(connector, by=people.data_owner)
     assert (again.added, again.purged, again.renamed, again.changed) == ((), (), (), ())
 

@@ -1,8 +1,8 @@
 """The git command line on one repository, with nothing that the repository could make it run.
 
-Only plumbing commands are called. The system's and the user's configuration are left out; hooks,
-the file system monitor, replaced objects and every transport are switched off, so that a
-repository's own configuration starts no program.
+Only plumbing commands and `repack` are called. The system's and the user's configuration are left
+out; hooks, the file system monitor, replaced objects and every transport are switched off, so that
+a repository's own configuration starts no program.
 """
 
 import os
@@ -24,6 +24,7 @@ _SAFE = (
     "protocol.allow=never",
     "gc.auto=0",
     "maintenance.auto=false",
+    "core.fsync=committed",  # loose objects too: old ones are deleted once new ones are there
 )
 _NOBODY = {
     f"GIT_{role}_{what}": value
