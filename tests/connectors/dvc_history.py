@@ -80,8 +80,8 @@ def _without(path: str, body: bytes) -> object:
     if path.endswith(".parquet"):
         frame = pl.read_parquet(io.BytesIO(body))
         mail = pl.col("email").str.to_lowercase().is_in(EVERY_NEEDLE)
-        theirs = pl.col("customer_id").is_in(EVERY_NEEDLE) | mail
-        return str(frame.filter(~theirs.fill_null(value=False)).rows())
+        hers = pl.col("customer_id").is_in(EVERY_NEEDLE) | mail
+        return str(frame.filter(~hers.fill_null(value=False)).rows())
     if path.endswith(".jsonl"):
         return [line for line in body.splitlines() if b"c-000042" not in line]
     for theirs in THEIRS:

@@ -370,7 +370,7 @@ def test_wrong_locations_are_explained(dvc_shop: Workshop, tmp_path: Path) -> No
 def test_modes_and_roles_are_refused_by_name(dvc_shop: Workshop) -> None:
     opened = store(dvc_shop, writable=False)
     findings = opened.find_subject(PERSON)
-    with pytest.raises(StoreError, match='no mode "drop". Plan with one of: purge, keep_history'):
+    with pytest.raises(StoreError, match='no mode "drop"'):
         opened.plan_erase(findings, mode="drop")
     plan = opened.plan_erase(findings, mode="purge")
     with pytest.raises(StoreError, match="reading only"):

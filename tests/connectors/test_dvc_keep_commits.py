@@ -84,9 +84,9 @@ def merged_tag(shop: Workshop) -> None:
 @pytest.mark.parametrize(
     ("sign", "what"),
     [
-        (signed_commit, "1 commits and 0 tags"),
-        (signed_tag, "0 commits and 1 tags"),
-        (merged_tag, "1 commits and 0 tags"),
+        (signed_commit, "Signed commits (1) and tags (0)"),
+        (signed_tag, "Signed commits (0) and tags (1)"),
+        (merged_tag, "Signed commits (1) and tags (0)"),
     ],
 )
 def test_signatures_go_only_where_the_option_allows_it(
@@ -94,7 +94,7 @@ def test_signatures_go_only_where_the_option_allows_it(
 ) -> None:
     sign(dvc_shop)
     (blocker,) = planned(store(dvc_shop), mode=KEEP).blockers
-    assert blocker.startswith(f"{what} that would get other ids are signed")
+    assert blocker.startswith(f"{what} would get other ids")
     assert "set the option drop_signatures to true" in blocker
     assert planned(store(dvc_shop)).blockers == ()  # a purge leaves them as they are
     opened = store(dvc_shop, drop_signatures=True)

@@ -35,6 +35,8 @@ class Forgetting:
             return 0
         for location in self._texts():
             _translate(location, ids, self.list.with_suffix(".new"))
+        # It repeats what refs were when they were packed; git looks past that, and DVC does not.
+        self.git.run("pack-refs", "--all")
         removed = self._remove_listed()  # of a run that was killed
         if old := self.git.existing(id_.decode() for id_ in ids):
             doomed = self.git.objects_of(old) - self.git.reachable()

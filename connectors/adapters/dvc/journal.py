@@ -20,8 +20,8 @@ _UNFINISHED = ".new"
 
 
 @dataclass(frozen=True)
-class Stood:
-    """Where a ref stood that has moved. `value` is what it names now."""
+class Former:
+    """What a ref was that has moved. `value` is what it names now."""
 
     value: str
     name: str
@@ -30,13 +30,13 @@ class Stood:
 
 @dataclass(frozen=True)
 class Journal:
-    """`moves`: of every ref, those that stay too. `stood`: where refs were, by the names that they
+    """`moves`: of every ref, those that stay too. `stood`: what refs were, by the names that they
     have now. `ids`: old → new, of commits and annotated tags. `added`: paths of new objects.
     `followed`: the work tree is as its branch says."""
 
     plan: str
     moves: tuple[Move, ...]
-    stood: Mapping[str, Stood]
+    stood: Mapping[str, Former]
     ids: Mapping[str, str]
     rows: int
     added: tuple[str, ...]
@@ -105,7 +105,7 @@ class CommitMap:
 def _read(location: Path) -> Journal:
     said = json.loads(location.read_text())
     said["moves"] = tuple(Move(*move) for move in said["moves"])
-    said["stood"] = {name: Stood(**stood) for name, stood in said["stood"].items()}
+    said["stood"] = {name: Former(**was) for name, was in said["stood"].items()}
     said["added"] = tuple(said["added"])
     return Journal(**said)
 

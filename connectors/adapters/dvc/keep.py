@@ -17,8 +17,7 @@ from connectors.adapters.dvc.find import Search
 from connectors.adapters.dvc.git import Move
 from connectors.adapters.dvc.headers import value_of
 from connectors.adapters.dvc.history import Commit, Trees, read_commit
-from connectors.adapters.dvc.journal import CommitMap, Journal, Journals
-from connectors.adapters.dvc.journal import Stood as Ref
+from connectors.adapters.dvc.journal import CommitMap, Former, Journal, Journals
 from connectors.adapters.dvc.keepable import Changing, keeping_hindrances
 from connectors.adapters.dvc.pointers import Content, changed
 from connectors.adapters.dvc.restate import Restatement
@@ -117,7 +116,7 @@ class Keeping(Attempt):
                 if not ref.symbolic:
                     moves.append(move)
                 if move[:2] != move[2:]:
-                    stood[move.new_name] = Ref(move.new, ref.name, ref.commit)
+                    stood[move.new_name] = Former(move.new, ref.name, ref.commit)
         journal = Journal(
             self.plan.id, tuple(moves), stood, new.ids, rows,
             tuple(sorted({name.path for name in rewriter.added})), new.signatures, rewriter.bytes,

@@ -121,7 +121,7 @@ def _signed(changing: Changing, changed: set[str]) -> Iterator[str]:
         tags = sum(bool((found := reader.read(v)) and is_signed(found)) for v in values)
     if signed or tags:
         yield (
-            f"{signed} commits and {tags} tags that would get other ids are signed, and no "
-            "signature outlives that. If they may go without, set the option drop_signatures to "
-            'true; if not, plan with mode "purge".'
+            f"Signed commits ({signed}) and tags ({tags}) would get other ids, which no signature "
+            "outlives. If they may go without, set the option drop_signatures to true; if not, "
+            'plan with mode "purge".'
         )
