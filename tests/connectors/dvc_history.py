@@ -18,17 +18,24 @@ Version = dict[str, bytes]  # path → bytes
 
 def with_history(shop: Workshop) -> Workshop:
     """`shop_with_person`, and a merge of its branches with tags on it, a commit that was reset
-    away, a stash, an object that nothing leads to; half of it packed."""
+    away, a stash, and what nothing leads to any more: another stash, a tag, a tree, a file; half of
+    it packed."""
     shop.git("merge", "-q", "--no-ff", "-m", "merge side", "side")
-    shop.git("tag", "-a", "release", "-m", "The first release\n\nwith a second line")
+    shop.git("tag", "-a", "release", "-m", "The first release")
     shop.git("tag", "light", "HEAD^")
     shop.git("gc", "-q")
     shop.write("README.md", b"Orders\n")
     shop.commit("a text that nobody wanted")
     shop.git("reset", "-q", "--hard", "HEAD^")
     shop.dvc("checkout", "-q")
+    shop.git("tag", "-f", "-a", "release", "-m", "The first release\n\nwith a second line")
+    shop.write("dropped.txt", b"worth nothing\n")
+    shop.git("stash", "-q", "-u")
+    shop.git("stash", "drop", "-q")
     shop.write("params.yaml", b"limit: 4\n")
     shop.git("stash", "-q")
+    tree = shop.git("ls-tree", "main", "data.dvc", "data")
+    shop.run("sh", "-c", f"printf '{tree}\n' | git mktree")
     shop.write("lost.txt", b"staged, and thought better of\n")
     shop.git("add", "lost.txt")
     shop.git("rm", "-q", "-f", "lost.txt")

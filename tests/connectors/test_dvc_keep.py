@@ -112,8 +112,9 @@ def test_refs_tags_and_the_work_tree_follow(shop: Workshop) -> None:
 
 
 def test_git_forgets_the_old_commits_and_nothing_else(shop: Workshop) -> None:
-    unreachable = {line.split()[2] for line in shop.git("fsck", "--unreachable").splitlines()}
-    assert unreachable  # what was staged once
+    lost = [line.split()[1:] for line in shop.git("fsck", "--unreachable").splitlines()]
+    stash = {c for kind, c in lost if kind == "commit" and "WIP" in shop.git("show", "-s", c)}
+    assert {kind for kind, _ in lost} == {"blob", "commit", "tag", "tree"}
     log = shop.git("log", "-g", "--format=%gs", "HEAD")
     at = log.splitlines().index("commit: a text that nobody wanted")
     reset = shop.git("rev-parse", f"HEAD@{{{at}}}")
@@ -124,7 +125,11 @@ def test_git_forgets_the_old_commits_and_nothing_else(shop: Workshop) -> None:
     now = commit_map(shop)
     left = git_objects(shop)
     assert not left & {*now, *pointers}
-    assert unreachable <= left
+    # What nothing led to can be had by its new id, unless it was a mere tree of old pointers.
+    assert {i for kind, i in lost if kind == "blob" and i not in pointers} <= left
+    assert all(now[i] in left for kind, i in lost if kind == "tag")
+    (dropped,) = stash
+    assert shop.git("show", f"{now[dropped]}^3:dropped.txt") == "worth nothing"
     git = shop.root / ".git"
     for file in [git / "ORIG_HEAD", git / "packed-refs", *(git / "logs").rglob("*")]:
         assert not file.is_file() or not any(old in file.read_text() for old in now)

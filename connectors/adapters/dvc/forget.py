@@ -2,15 +2,18 @@
 
 `git reflog expire` with `git gc --prune=now` would take with it what a user has reset away or
 staged and may want back. Here logs name the new commits instead of the old ones, and only those
-objects go to which nothing but old commits leads.
+objects go to which nothing but old commits leads. What nothing led to before is there still, by the
+ids that the map tells.
 """
 
 import re
 import shutil
 from collections.abc import Collection, Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from connectors.adapters.base import StoreError
+from connectors.adapters.dvc.history import Trees
 from connectors.adapters.dvc.journal import FOLDER, CommitMap
 from connectors.adapters.dvc.repository import Repository
 
@@ -38,13 +41,28 @@ class Forgetting:
         # It repeats what refs were when they were packed; git looks past that, and DVC does not.
         self.git.run("pack-refs", "--all")
         removed = self._remove_listed()  # of a run that was killed
-        if old := self.git.existing(id_.decode() for id_ in ids):
-            doomed = self.git.objects_of(old) - self.git.reachable()
+        if doomed := self._doomed({old.decode() for old in ids}):
             beside = self.list.with_suffix(".new")
             beside.write_text("\n".join(sorted(doomed)))
             beside.rename(self.list)
             removed += self._remove_listed()
         return removed
+
+    def _doomed(self, old: Collection[str]) -> set[str]:
+        """What only these commits and tags lead to, and trees of no commit that hold some of it,
+        as a merge leaves them."""
+        kinds = self.git.kinds()
+        others = {i for i, kind in kinds.items() if kind in ("commit", "tag") and i not in old}
+        kept = self.git.reachable() | self.git.objects_of(others)
+        doomed = self.git.objects_of(kinds.keys() & old) - kept
+        with self.git.reader() as reader:
+            trees = Trees(reader)
+            left = [i for i, kind in kinds.items() if kind == "tree" and i not in kept]
+            inside = {tree: {entry.id for entry in trees.entries(tree)} for tree in left}
+        for tree in TopologicalSorter(inside).static_order():  # what it holds comes first
+            if not doomed.isdisjoint(inside.get(tree, ())):
+                doomed.add(tree)
+        return doomed
 
     def _texts(self) -> Iterator[Path]:
         yield from self.folder.glob("*_HEAD")
@@ -54,7 +72,7 @@ class Forgetting:
         """The list was made while everything in it could still be followed."""
         if not self.list.exists():
             return 0
-        doomed = set(self.list.read_text().split()) - self.git.reachable()
+        doomed = self.git.existing(self.list.read_text().split()) - self.git.reachable()
         if doomed:
             self._remove(doomed)
         self.list.unlink()

@@ -168,6 +168,12 @@ class Git:
         pairs = (line.partition(b" ") for line in listed.splitlines())
         return {key.decode(): os.fsdecode(path) for key, _, path in pairs if path}
 
+    def kinds(self) -> dict[str, str]:
+        """Object → kind of everything that is there, reachable or not."""
+        wanted = "--batch-check=%(objectname) %(objecttype)"
+        told = self.run("cat-file", "--batch-all-objects", wanted)
+        return dict(line.split() for line in told.decode().splitlines())
+
     def existing(self, objects: Iterable[str]) -> set[str]:
         """Those of these objects that are there, loose or packed."""
         asked = "".join(f"{id_}\n" for id_ in objects).encode()
@@ -175,9 +181,10 @@ class Git:
         return {line.split()[0] for line in told if not line.endswith(" missing")}
 
     def objects_of(self, commits: Iterable[str]) -> set[str]:
-        """These commits, all before them, and everything in their trees."""
+        """These commits and tags, without what came before, and what there is of their trees."""
         asked = "".join(f"{id_}\n" for id_ in commits).encode()
-        return _first_words(self.run("rev-list", "--objects", "--stdin", given=asked))
+        how = ("--objects", "--no-walk", "--missing=allow-any", "--stdin")
+        return _first_words(self.run("rev-list", *how, given=asked))
 
     def reachable(self) -> set[str]:
         """Everything that refs, their logs or the index lead to."""

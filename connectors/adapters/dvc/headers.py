@@ -19,11 +19,12 @@ _END_OF_TAG = re.compile(
 
 
 def value_of(found: GitObject, key: bytes) -> str:
-    """The first header of this name. Raises KeyError."""
-    for name, value in _headers(found):
-        if name == key:
-            return value.decode()
-    raise KeyError(key)
+    """The first header of this name. Raises IndexError."""
+    return values_of(found, key)[0]
+
+
+def values_of(found: GitObject, key: bytes) -> list[str]:
+    return [value.decode() for name, value in _headers(found) if name == key]
 
 
 def is_signed(found: GitObject) -> bool:

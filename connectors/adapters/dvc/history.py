@@ -5,13 +5,15 @@ and pointers are read once each, however many commits share them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from graphlib import TopologicalSorter
 from typing import NamedTuple
 
 from connectors.adapters.base import StoreError
 from connectors.adapters.dvc.git import Git, GitObject, ObjectReader, Ref
-from connectors.adapters.dvc.headers import is_signed, value_of
+from connectors.adapters.dvc.headers import is_signed, value_of, values_of
 from connectors.adapters.dvc.pointers import Output, PointerError, is_pointer, outputs_of
 from connectors.adapters.dvc.settings import CONFIG
 
@@ -91,22 +93,27 @@ class History:
         return found
 
 
-def read_history(git: Git, scope: str = "", *, logged: bool = False) -> History:
-    """`scope`: the path of the one output that counts; empty for all. `logged`: with the commits
-    that only the logs of refs lead to. Raises StoreError."""
+def read_history(git: Git, scope: str = "", *, everything: bool = False) -> History:
+    """`scope`: the path of the one output that counts; empty for all. `everything`: with commits
+    that only logs of refs lead to, or nothing at all. Raises StoreError."""
     refs = git.refs()
     with git.reader() as reader:
         trees = Trees(reader)
         commits: dict[str, Commit] = {}
         version_of: dict[str, str] = {}
         configurations: dict[bytes, None] = {}
-        for seconds, name, parents in git.commits(logged=logged):
+        for seconds, name, parents in git.commits(logged=everything):
             body = trees.read(name)
             known = tuple(p for p in parents if p in commits)  # a shallow clone has not all
             commits[name] = commit = _commit(body, known, seconds, trees)
             version_of[name] = _version(commit, commits, version_of, scope)
             if configuration := trees.file(value_of(body, b"tree"), CONFIG):
                 configurations[configuration] = None
+        for body in _loose_ends(git, trees, commits) if everything else ():
+            with suppress(StoreError):  # it is not whole, and nobody can have it back
+                parents = values_of(body, b"parent")
+                commits[body.id] = _commit(body, tuple(parents), 0, trees)
+                version_of[body.id] = _version(commits[body.id], commits, version_of, scope)
     return History(
         commits,
         tuple(r for r in refs if r.commit in commits),
@@ -115,6 +122,17 @@ def read_history(git: Git, scope: str = "", *, logged: bool = False) -> History:
         version_of,
         tuple(configurations),
     )
+
+
+def _loose_ends(git: Git, trees: "Trees", known: Mapping[str, Commit]) -> Iterator[GitObject]:
+    """Commits to which nothing leads, parents first: a stash that was dropped, a branch that was
+    deleted. `known` grows by those that are taken; what misses a parent is left out."""
+    names = [name for name, kind in git.kinds().items() if kind == "commit" and name not in known]
+    bodies = {name: trees.read(name) for name in names}
+    parents = {name: values_of(body, b"parent") for name, body in bodies.items()}
+    for name in TopologicalSorter(parents).static_order():
+        if name in bodies and all(parent in known for parent in parents[name]):
+            yield bodies[name]
 
 
 def read_commit(git: Git, name: str) -> Commit:

@@ -52,12 +52,12 @@ class Journals:
         self.folder = root / FOLDER
 
     def of(self, plan: str) -> Journal | None:
-        """Raises OSError."""
+        """Raises OSError, StoreError."""
         location = self._location(plan)
         return _read(location) if location.exists() else None
 
     def others(self, plan: str) -> Iterator[Journal]:
-        """Of plans that were not carried out to their end. Raises OSError."""
+        """Of plans that were not carried out to their end. Raises OSError, StoreError."""
         for location in sorted(self.folder.glob("*.json")):
             if location != self._location(plan):
                 yield _read(location)
@@ -87,11 +87,16 @@ class CommitMap:
         self.location = root / FOLDER / "commit-map"
 
     def read(self) -> dict[str, str]:
-        """Old → what it is today. Raises OSError."""
+        """Old → what it is today. Raises OSError, StoreError for a line that is none."""
         if not self.location.exists():
             return {}
-        lines = self.location.read_text().splitlines()[1:]
-        return dict(line.split() for line in lines)
+        pairs = [line.split() for line in self.location.read_text().splitlines()[1:]]
+        if broken := [n for n, pair in enumerate(pairs, start=2) if len(pair) != 2]:
+            raise StoreError(
+                f'Line {broken[0]} of {self.location} is no "old new". Restore the file, or remove '
+                "the line."
+            )
+        return {pair[0]: pair[1] for pair in pairs}
 
     def add(self, ids: Mapping[str, str]) -> None:
         """Adding the same again changes nothing. Raises StoreError."""
@@ -103,11 +108,17 @@ class CommitMap:
 
 
 def _read(location: Path) -> Journal:
-    said = json.loads(location.read_text())
-    said["moves"] = tuple(Move(*move) for move in said["moves"])
-    said["stood"] = {name: Former(**was) for name, was in said["stood"].items()}
-    said["added"] = tuple(said["added"])
-    return Journal(**said)
+    try:
+        said = json.loads(location.read_text())
+        said["moves"] = tuple(Move(*move) for move in said["moves"])
+        said["stood"] = {name: Former(**was) for name, was in said["stood"].items()}
+        said["added"] = tuple(said["added"])
+        return Journal(**said)
+    except (ValueError, TypeError, KeyError) as exc:
+        raise StoreError(
+            f"{location} is no journal of an erasure. Somebody changed it: restore it, or remove "
+            "it, then search again."
+        ) from exc
 
 
 def _replace(location: Path, text: str) -> None:

@@ -103,7 +103,7 @@ class Keeping(Attempt):
         history = self.repository.history
         rows = self._rows(history.branches().values())
         rewriter = Rewriter(self.search, self.changing.replaced, self.scratch, self.mark)
-        commits = self.changing.logged.commits
+        commits = self.changing.everything.commits
         moves, stood = [], {}
         with self.git.reader() as reader:
             new = Restatement(self.git, Trees(reader))
@@ -111,6 +111,8 @@ class Keeping(Attempt):
                 self.progress("rewrite", number, len(commits), rewriter.bytes)
                 new.commit(commit, self._pointers(commit, new.trees, rewriter))
             self.progress("rewrite", len(commits), len(commits), rewriter.bytes)
+            for tag in self._tags():
+                new.ref(tag)
             for ref in history.refs:
                 move = Move(ref.name, ref.value, _renamed(ref.name, new.ids), new.ref(ref.value))
                 if not ref.symbolic:
@@ -123,6 +125,10 @@ class Keeping(Attempt):
         )  # fmt: skip
         self.journals.keep(journal)
         return journal
+
+    def _tags(self) -> list[str]:
+        """Annotated tags, also those that were moved or deleted."""
+        return [name for name, kind in self.git.kinds().items() if kind == "tag"]
 
     def _pointers(self, commit: Commit, trees: Trees, rewriter: Rewriter) -> dict[str, str]:
         """Path → blob of the pointers that shall lead elsewhere."""

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 
 from connectors.adapters.dvc.headers import is_signed
-from connectors.adapters.dvc.history import Commit, History, read_history
+from connectors.adapters.dvc.history import Commit, read_history
 from connectors.adapters.dvc.names import ObjectName
 from connectors.adapters.dvc.pointers import Output
 from connectors.adapters.dvc.repository import Repository
@@ -45,15 +45,15 @@ _OF_GIT = {
 class Changing:
     """Which commits are written anew, and for which outputs.
 
-    `logged`: the history with what only the logs of refs lead to. An object to which no ref leads
-    goes without another in its place: nobody has said what rows it holds.
+    `everything`: the history with what only logs of refs lead to, or nothing. An object to which no
+    ref leads goes without another in its place: nobody has said what rows it holds.
     """
 
     def __init__(self, repository: Repository, doomed: Collection[ObjectName]) -> None:
         self.repository = repository
         uses = repository.uses
         self.replaced = {n for n in doomed if n in uses and uses[n].versions}
-        self.logged: History = read_history(repository.git, repository.scope, logged=True)
+        self.everything = read_history(repository.git, repository.scope, everything=True)
         self._known: dict[ObjectName, bool] = {}
 
     def outputs(self, commit: Commit) -> list[Output]:
@@ -61,8 +61,9 @@ class Changing:
         return [o for o in self.repository.outputs(commit) if self._consists(o)]
 
     def commits(self) -> set[str]:
-        commits = self.logged.commits.values()
-        return descendants(self.logged, {c.id for c in commits if self.outputs(c)})
+        """Of those that refs lead to."""
+        history = self.repository.history
+        return descendants(history, {c.id for c in history.commits.values() if self.outputs(c)})
 
     def _consists(self, output: Output) -> bool:
         if output.name not in self._known:
@@ -113,7 +114,7 @@ def _named_by_id(repository: Repository, changed: set[str]) -> Iterator[str]:
 
 
 def _signed(changing: Changing, changed: set[str]) -> Iterator[str]:
-    commits = changing.logged.commits
+    commits = changing.repository.history.commits
     signed = sum(commits[name].signed for name in changed)
     refs = changing.repository.history.refs
     with changing.repository.git.reader() as reader:

@@ -39,13 +39,12 @@ class Restatement:
             self._write(old, with_other_ids(old, self.ids, tree))
 
     def ref(self, value: str) -> str:
-        """What a ref names instead of this commit or annotated tag. Raises StoreError."""
-        if value not in self.ids:
-            old = self.trees.read(value)
-            if old.kind == "tag":
-                target = value_of(old, b"object")
-                if self.ref(target) != target:
-                    self._write(old, with_other_ids(old, self.ids))
+        """What a ref names instead of this commit or annotated tag; what is missing stays."""
+        old = None if value in self.ids else self.trees.reader.read(value)
+        if old is not None and old.kind == "tag":
+            target = value_of(old, b"object")
+            if self.ref(target) != target:
+                self._write(old, with_other_ids(old, self.ids))
         return self.ids.get(value, value)
 
     def _write(self, old: GitObject, body: bytes) -> None:
