@@ -136,6 +136,45 @@ def test_a_tag_of_a_tag_follows(dvc_shop: Workshop) -> None:
     assert not git_objects(dvc_shop) & set(old)
 
 
+def test_a_signed_tag_inside_of_another_is_seen(dvc_shop: Workshop) -> None:
+    signed_tag(dvc_shop)
+    dvc_shop.git("tag", "-a", "outer", "-m", "outer", "signed")
+    dvc_shop.git("tag", "-d", "signed")
+    (blocker,) = planned(store(dvc_shop), mode=KEEP).blockers
+    assert blocker.startswith("Signed commits (0) and tags (1)")
+
+
+def test_lost_commits_that_are_not_whole_do_not_hinder(dvc_shop: Workshop) -> None:
+    """Git removes what nothing leads to bit by bit."""
+    main = dvc_shop.git("rev-parse", "main").encode()
+    written(dvc_shop, "commit", b"tree " + b"1" * 40 + b"\nparent " + main + b"\n" + BEGUN)
+    tree = dvc_shop.git("rev-parse", "main^{tree}").encode()
+    orphan = b"tree " + tree + b"\nparent " + b"2" * 40 + b"\n" + BEGUN + b"\n"
+    written(dvc_shop, "commit", orphan)
+    keep(store(dvc_shop))
+    assert traces(store(dvc_shop)) == []
+    assert not git_objects(dvc_shop) & set(commit_map(dvc_shop))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("commit-map", "old new\nabc\n", 'Line 2 of .*/commit-map is no "old new"'),
+        (f"{'0' * 32}.json", "{}", "is no journal of an erasure"),
+    ],
+)
+def test_files_of_ours_that_somebody_broke_are_named(
+    dvc_shop: Workshop, name: str, text: str, reason: str
+) -> None:
+    plan = planned(store(dvc_shop), mode=KEEP)
+    before = dvc_shop.git("for-each-ref")
+    (dvc_shop.root / ".git/vestige").mkdir()
+    (dvc_shop.root / ".git/vestige" / name).write_text(text)
+    with pytest.raises(StoreError, match=reason):
+        store(dvc_shop).erase(plan, PERSON)
+    assert dvc_shop.git("for-each-ref") == before
+
+
 def test_only_the_signature_goes_from_an_object() -> None:
     commit = GitObject(
         "1" * 40, "commit",

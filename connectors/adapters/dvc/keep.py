@@ -94,6 +94,7 @@ class Keeping(Attempt):
         history = self.repository.history
         there = {*history.commits, *(ref.value for ref in history.refs)}
         self.journals.drop_unfinished()
+        self.map.read()  # whether it can be read is to be known before anything moves
         for journal in list(self.journals.others(self.plan.id)):
             self.map.add({old: new for old, new in journal.ids.items() if new in there})
             self.journals.drop(journal.plan)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
-from connectors.adapters.dvc.headers import is_signed
+from connectors.adapters.dvc.headers import is_signed, value_of
 from connectors.adapters.dvc.history import Commit, read_history
 from connectors.adapters.dvc.names import ObjectName
 from connectors.adapters.dvc.pointers import Output
@@ -116,10 +116,14 @@ def _named_by_id(repository: Repository, changed: set[str]) -> Iterator[str]:
 def _signed(changing: Changing, changed: set[str]) -> Iterator[str]:
     commits = changing.repository.history.commits
     signed = sum(commits[name].signed for name in changed)
-    refs = changing.repository.history.refs
+    waiting = {r.value for r in changing.repository.history.refs if r.commit in changed}
+    tags = 0
     with changing.repository.git.reader() as reader:
-        values = {r.value for r in refs if r.value != r.commit and r.commit in changed}
-        tags = sum(bool((found := reader.read(v)) and is_signed(found)) for v in values)
+        while waiting:
+            found = reader.read(waiting.pop())
+            if found is not None and found.kind == "tag":
+                tags += is_signed(found)
+                waiting.add(value_of(found, b"object"))  # which may be another tag
     if signed or tags:
         yield (
             f"Signed commits ({signed}) and tags ({tags}) would get other ids, which no signature "
