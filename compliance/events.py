@@ -34,6 +34,7 @@ STEP_ERASED = define(
     "new_version",
     "removed_sha256",
     "added_sha256",
+    "signatures_dropped",
 )
 STEP_PURGED = define(
     "erasure.step_purged",

@@ -153,6 +153,8 @@ def step_erased(step: Step, erased: Erased, *, rows: int, together: int, by: Use
         "objects_added": len(erased.objects_added),
         "added_sha256": _digest(erased.objects_added),
     }
+    if dropped := erased.detail.get("signatures_dropped"):
+        facts["signatures_dropped"] = dropped
     _update(
         step,
         phase=Phase.PURGING,

@@ -29,6 +29,8 @@ from tests.compliance.builders import (
     work_off,
 )
 from tests.connectors.dvc_builders import Workshop, begun
+from tests.connectors.dvc_history import commit_map
+from tests.connectors.test_dvc_keep_commits import signed_commit
 from tests.reports.builders import path_of, text_of
 
 pytestmark = pytest.mark.django_db
@@ -157,9 +159,11 @@ def test_a_person_is_erased_in_dvc_by_the_workflow(purchases_shop: Workshop) -> 
 def test_versions_that_are_kept_go_on_in_lineage_under_their_new_names(
     purchases_shop: Workshop, browser: Client, tmp_path: Path
 ) -> None:
-    connector = connected(purchases_shop.root, kind="dvc", options={"history": "keep"})
+    signed_commit(purchases_shop)  # and nothing else in it
+    options = {"history": "keep", "drop_signatures": True}
+    connector = connected(purchases_shop.root, kind="dvc", options=options)
     people = team()
-    old = [purchases_shop.git("rev-parse", c) for c in ("main^", "main")]
+    old = [purchases_shop.git("rev-parse", c) for c in ("main~2", "main~1")]
     tell_training("7", old[0])
     request = approved(people)
     plan = current_plan(request)
@@ -169,10 +173,13 @@ def test_versions_that_are_kept_go_on_in_lineage_under_their_new_names(
     assert [m["version"] for m in plan.body["affected_models"]] == ["7"]
     browser.force_login(people.analyst)
     page = browser.get(f"/requests/{request.reference}/").content.decode()
-    assert "Commits that held them, and all that come after, get other ids." in page
+    assert "Commits that held them, and all that come after, get other ids, and" in page
     assert run(request, people.analyst).state == State.RESPONDING
 
-    new = [purchases_shop.git("rev-parse", c) for c in ("main^", "main")]
+    page = browser.get(f"/requests/{request.reference}/").content.decode()
+    assert "Signatures dropped</dt><dd>1, of commits" in page
+    assert f"{old[0][:12]}… is now {commit_map(purchases_shop)[old[0]][:12]}" in page
+    new = [purchases_shop.git("rev-parse", c) for c in ("main~2", "main~1")]
     assert not set(new) & set(old)
     assert {v.version: v.rows for v in Version.objects.filter(purged_at=None, version__in=new)} == {
         new[0]: 2, new[1]: 2,

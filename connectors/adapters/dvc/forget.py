@@ -14,7 +14,7 @@ from pathlib import Path
 
 from connectors.adapters.base import StoreError
 from connectors.adapters.dvc.history import Trees
-from connectors.adapters.dvc.journal import FOLDER, CommitMap
+from connectors.adapters.dvc.journal import FOLDER, UNFINISHED, CommitMap
 from connectors.adapters.dvc.repository import Repository
 
 _ID = re.compile(rb"\b[0-9a-f]{40}(?:[0-9a-f]{24})?\b")
@@ -37,12 +37,12 @@ class Forgetting:
         if not ids:
             return 0
         for location in self._texts():
-            _translate(location, ids, self.list.with_suffix(".new"))
+            _translate(location, ids, self.list.with_suffix(UNFINISHED))
         # It repeats what refs were when they were packed; git looks past that, and DVC does not.
         self.git.run("pack-refs", "--all")
         removed = self._remove_listed()  # of a run that was killed
         if doomed := self._doomed({old.decode() for old in ids}):
-            beside = self.list.with_suffix(".new")
+            beside = self.list.with_suffix(UNFINISHED)
             beside.write_text("\n".join(sorted(doomed)))
             beside.rename(self.list)
             removed += self._remove_listed()

@@ -16,7 +16,7 @@ from connectors.folders import sync_folder
 
 FOLDER = ".git/vestige"
 _HEADER = "old new\n"
-_UNFINISHED = ".new"
+UNFINISHED = ".new"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Journals:
 
     def drop_unfinished(self) -> None:
         """What a kill left of a file that was to be written."""
-        for location in self.folder.glob(f"*{_UNFINISHED}"):
+        for location in self.folder.glob(f"*{UNFINISHED}"):
             location.unlink()
 
     def _location(self, plan: str) -> Path:
@@ -123,7 +123,7 @@ def _read(location: Path) -> Journal:
 
 def _replace(location: Path, text: str) -> None:
     """Whole or not at all, also after a power cut. Raises StoreError."""
-    beside = location.with_suffix(_UNFINISHED)
+    beside = location.with_suffix(UNFINISHED)
     try:
         location.parent.mkdir(exist_ok=True)
         with beside.open("w") as file:
