@@ -80,7 +80,7 @@ def history(shop: Workshop, dice: random.Random) -> dict[str, Data]:
 
 def read(shop: Workshop, commit: str) -> Data:
     """By the pointers of a commit, followed by hand."""
-    found = {}
+    found: Data = {}
     for name in shop.git("ls-tree", "-r", "--name-only", commit).splitlines():
         if name.endswith(".dvc"):
             text = shop.git("show", f"{commit}:{name}")
