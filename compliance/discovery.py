@@ -19,7 +19,7 @@ from connectors.adapters.base import ErasePlan, Findings
 from connectors.models import Connector
 from connectors.people import as_integer
 from connectors.queries import enabled_connectors, erase_mode, open_store
-from lineage.models import Version
+from lineage.models import REWRITTEN_AS, Version
 from lineage.queries import downstream_models, usage_of_subject
 
 # One person may well have two addresses. More than this under one identifier is a shared mailbox
@@ -235,7 +235,7 @@ def _models(found: Discovery) -> list[dict[str, Any]]:
     held = [
         version.pk
         for item in found.stores
-        for version in _versions(item.connector).filter(version__in=_with_rows(item))
+        for version in _versions(item.connector).filter(_called(_with_rows(item)))
     ]
     purged = [
         version.pk
@@ -275,8 +275,16 @@ def _model(version: Version, path: list[str], because: str) -> dict[str, Any]:
 def _out_of_reach(item: Discovered) -> Q:
     """Versions that could not be searched: purged ones, and what a store has replaced since it was
     last read (an SQL table keeps its newest state only)."""
+    searched = list(item.findings.rows_by_version)
+    renamed = Q(facts__has_key=REWRITTEN_AS) & Q(**{f"facts__{REWRITTEN_AS}__in": searched})
     gone = Q(purged_at__isnull=False)
-    return gone | Q(in_store=True) & ~Q(version__in=list(item.findings.rows_by_version))
+    return (gone | Q(in_store=True) & ~Q(version__in=searched)) & ~renamed
+
+
+def _called(versions: list[str]) -> Q:
+    """These versions, under the names that they have, and those that an erasure has taken from
+    them: it left every row in them but its person's."""
+    return Q(version__in=versions) | Q(**{f"facts__{REWRITTEN_AS}__in": versions})
 
 
 def _with_rows(item: Discovered) -> list[str]:

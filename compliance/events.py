@@ -34,6 +34,7 @@ STEP_ERASED = define(
     "new_version",
     "removed_sha256",
     "added_sha256",
+    "signatures_dropped",
 )
 STEP_PURGED = define(
     "erasure.step_purged",
@@ -43,6 +44,8 @@ STEP_PURGED = define(
     "objects_removed",
     "removed_sha256",
     "versions_lost",
+    "versions_renamed",
+    "renamed_sha256",
 )
 STEP_VERIFIED = define(
     "erasure.step_verified",

@@ -32,6 +32,17 @@ _SNAPSHOTS = (
     "every snapshot stays readable without the erased, their files and the metadata are rewritten "
     "(not through a REST catalog); purge, the default, expires them",
 )
+_COMMITS = (
+    (
+        "history = keep",
+        "every version stays readable without the erased: commits that hold them, and all after "
+        "these, are written anew under other ids; purge, the default, cuts older versions off",
+    ),
+    (
+        "drop_signatures = true",
+        "signed commits and tags that get other ids may go without; else they block the plan",
+    ),
+)
 _ENGINE = (
     (
         "engine = spark",
@@ -126,6 +137,7 @@ KINDS: dict[str, KindHelp] = {
             ("retired_remotes = [old]", "remotes of earlier commits that are gone"),
             _INDEX,
             *_S3_REMOTES,
+            *_COMMITS,
             *_DIALECT,
             _UNRELATED,
         ),

@@ -39,7 +39,11 @@ class KindUnavailableError(StoreError):
 
 
 # Whose stores can keep older versions through an erasure.
-HISTORY_KINDS = (Connector.Kind.DELTA.value, Connector.Kind.ICEBERG.value)
+HISTORY_KINDS = (
+    Connector.Kind.DELTA.value,
+    Connector.Kind.ICEBERG.value,
+    Connector.Kind.DVC.value,
+)
 # On whose files a cluster can work.
 TASK_KINDS = (
     Connector.Kind.DELTA.value,

@@ -15,15 +15,15 @@ VERSION_RECORDED = define(
 # `because`: the request that asked for it, if one did.
 VERSION_PURGED = define("dataset.version_purged", "digest", "rows", "because")
 VERSION_RETURNED = define("dataset.version_returned", "digest", "rows", "because")
-# By an erasure of ours, which left the version its name: no finding.
+# By an erasure of ours: no finding. `now`: the name that it has since, where it lost its own.
 VERSION_REWRITTEN = define(
-    "dataset.version_rewritten", "digest_before", "digest_after", "rows", "because"
+    "dataset.version_rewritten", "digest_before", "digest_after", "rows", "now", "because"
 )
 # A finding: a version is immutable, so another content under the same name is an alarm.
 VERSION_CHANGED = define("dataset.version_changed", "digest_before", "digest_after", "because")
 STORE_SYNCED = define(
     "connector.synced",
-    "dataset", "versions", "added", "purged", "returned", "changed", "because",
+    "dataset", "versions", "added", "purged", "renamed", "returned", "changed", "because",
 )  # fmt: skip
 MODEL_PUT_IN_USE = define("model.put_in_use")
 MODEL_RETIRED = define("model.retired")

@@ -13,6 +13,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 DEFAULT_MODEL_NAMESPACE = "models"
+# In a version's facts: its name since an erasure that kept it took the old one.
+REWRITTEN_AS = "rewritten_as"
 
 
 class Dataset(models.Model):

@@ -198,6 +198,10 @@ def _location(place: Location) -> dict[str, Any]:
             for version, rows in sorted(place.rows_by_version.items(), key=_by_version)
         ],
         "versions_purged": list(place.versions_lost),
+        "versions_renamed": [
+            {"version": version, "now": now}
+            for version, now in sorted(place.versions_renamed.items())
+        ],
         "history_kept": place.history_kept,
         "new_version": place.new_version,
         "objects_removed": place.objects_removed,

@@ -153,6 +153,8 @@ def step_erased(step: Step, erased: Erased, *, rows: int, together: int, by: Use
         "objects_added": len(erased.objects_added),
         "added_sha256": _digest(erased.objects_added),
     }
+    if dropped := erased.detail.get("signatures_dropped"):
+        facts["signatures_dropped"] = dropped
     _update(
         step,
         phase=Phase.PURGING,
@@ -177,17 +179,25 @@ def step_erased(step: Step, erased: Erased, *, rows: int, together: int, by: Use
 def step_purged(step: Step, purged: Erased | None, *, by: User) -> None:
     """The history is gone (None: nothing was found here, so nothing was purged)."""
     removed = purged.objects_removed if purged else ()
+    now = purged.detail.get("renamed", {}) if purged else {}
+    renamed = {v: now[v] for v in step.carried_out["rows_by_version"] if v in now}
     purge = {
         "objects_removed": len(removed),
         "removed_sha256": _digest(removed),
         "versions_lost": len(step.carried_out["versions_lost"]) if purged else 0,
     }
+    if renamed:
+        purge["versions_renamed"] = len(renamed)
+        purge["renamed_sha256"] = _digest([f"{old} {new}" for old, new in renamed.items()])
     _update(
         step,
         phase=Phase.TO_VERIFY,
         # The purge has given the table a version of its own; the erasure's went with the history.
         result=step.result
-        | {"purged": purge, "unreached": list(purged.detail.get("tails", ())) if purged else []}
+        | {
+            "purged": purge | {"renamed": renamed},
+            "unreached": list(purged.detail.get("tails", ())) if purged else [],
+        }
         | ({"new_version": purged.new_version} if purged and purged.new_version else {}),
         claimed_at=None,
         activity="",

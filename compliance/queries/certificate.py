@@ -34,6 +34,7 @@ class Location:
     rows_erased: int
     rows_by_version: Mapping[str, int]
     versions_lost: list[str]
+    versions_renamed: Mapping[str, str]  # old → now, where keeping them took their names
     history_kept: bool
     new_version: str | None
     objects_removed: int
@@ -170,6 +171,7 @@ def _location(step: Step, plan: Plan) -> Location:
         rows_erased=step.rows_erased or 0,
         rows_by_version=body["rows_by_version"],
         versions_lost=body["versions_lost"] if purged.get("objects_removed") else [],
+        versions_renamed=purged.get("renamed", {}),
         history_kept=body.get("mode") == "keep_history",
         new_version=step.result.get("new_version"),
         objects_removed=step.result.get("objects_removed", 0),

@@ -69,6 +69,7 @@ class StoreVersion:
     bytes: int | None = None
     digest: str | None = None  # sha256 over the sorted (path, size, digest) of its objects
     schema: tuple[tuple[str, str], ...] = ()  # (column, type)
+    formerly: tuple[str, ...] = ()  # ids that an erasure which kept history has taken from it
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,15 @@ class VersionFile:
 
 @dataclass(frozen=True)
 class Moment:
-    """What a commit says of itself. `changed`: paths of what it made or changed."""
+    """What a commit says of itself. `changed`: paths of what it made or changed; `formerly`: ids
+    that it had before it was written anew."""
 
     id: str
     time: datetime
     parents: tuple[str, ...]
     refs: tuple[str, ...]
     changed: Sequence[str]
+    formerly: tuple[str, ...] = ()
 
 
 class FileVersions:
@@ -87,6 +89,7 @@ class FileVersions:
             bytes=sum(o.bytes for o in objects),
             digest=sha256("".join(sorted(lines)).encode(errors="surrogateescape")).hexdigest(),
             schema=tuple(self._schema(files)) if read else (),
+            formerly=moment.formerly,
         )
 
     def _count(self, file: VersionFile, *, read: bool) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from datasheets.queries.facts import Facts
 from datasheets.values import Value, as_markdown, digest_of
-from lineage.models import Version
+from lineage.models import REWRITTEN_AS, Version
 
 MAX_ROWS = 60  # a document says "and 12 more"; the whole list is on the pages of lineage
 
@@ -116,6 +116,12 @@ def table(columns: list[str], rows: Iterable[list[Any]]) -> Value:
 
 def day(moment: Any) -> str:
     return f"{moment.day} {moment:%b %Y}"
+
+
+def gone(version: Version) -> str:
+    """What became of a version that its store has no more under this name."""
+    name = version.facts.get(REWRITTEN_AS)
+    return f"{f'rewritten as {name}' if name else 'purged'} on {day(version.purged_at)}"
 
 
 def share(part: int, whole: int) -> str:

@@ -16,12 +16,13 @@ from datasheets.queries.findings import (
     counted,
     current_version_evidence,
     day,
+    gone,
     log_evidence,
     table,
     version_evidence,
 )
 from datasheets.values import digest_of
-from lineage.models import Usage
+from lineage.models import REWRITTEN_AS, Usage
 
 GOVERNANCE = Finders()
 _finds = GOVERNANCE.finds
@@ -99,7 +100,7 @@ def erratum(facts: Facts) -> Finding | None:
     """Versions whose content changed under the same name, and versions that were purged."""
     changed = facts.log.by_type.get("dataset.version_changed", 0)
     purged = [v for v in facts.versions if v.purged_at is not None]
-    said = [f"Version {v.version} purged on {day(v.purged_at)}" for v in purged]
+    said = [f"Version {v.version} {gone(v)}" for v in purged]
     if changed:
         times = counted(changed, "time")
         said.append(f"Content of a version changed under the same name: {times}, see the log")
@@ -130,8 +131,9 @@ def older_versions(facts: Facts) -> Finding | None:
     if not facts.versions:
         return None
     kept = [v for v in facts.versions if v.in_store and v.purged_at is None]
-    purged = [v for v in facts.versions if v.purged_at is not None]
-    text = f"{len(kept):,} of {counted(len(facts.versions), 'known version')} are in the store"
+    known = [v for v in facts.versions if REWRITTEN_AS not in v.facts]  # the others have new names
+    purged = [v for v in known if v.purged_at is not None]
+    text = f"{len(kept):,} of {counted(len(known), 'known version')} are in the store"
     text += f", {len(purged):,} purged." if purged else "."
     return Finding(
         {"answer": len(kept) > 1 or None, "text": text},

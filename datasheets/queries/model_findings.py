@@ -13,6 +13,7 @@ from datasheets.queries.findings import (
     counted,
     current_version_evidence,
     day,
+    gone,
     log_evidence,
     span,
     table,
@@ -181,7 +182,7 @@ def training_datasets(facts: Facts) -> Finding | None:
             v.version,
             v.rows,
             v.digest[:16] + "…" if v.digest else None,
-            f"purged on {day(v.purged_at)}" if v.purged_at else "there" if v.in_store else None,
+            gone(v) if v.purged_at else "there" if v.in_store else None,
         ]
         for v in inputs
     ]

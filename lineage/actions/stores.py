@@ -26,7 +26,7 @@ from lineage.events import (
     VERSION_REWRITTEN,
 )
 from lineage.intake.reports import DatasetFacts, JobFacts, Report, RunFacts
-from lineage.models import Dataset, Edge, Version
+from lineage.models import REWRITTEN_AS, Dataset, Edge, Version
 from lineage.nodes import canonical
 
 
@@ -38,6 +38,7 @@ class SyncResult:
     versions: int
     added: tuple[str, ...]
     purged: tuple[str, ...]
+    renamed: tuple[str, ...]  # erased in and kept, under other names
     returned: tuple[str, ...]
     changed: tuple[str, ...]
 
@@ -47,8 +48,9 @@ def sync_connector(
 ) -> SyncResult:
     """Bring the registry up to what the store retains.
 
-    A version that the store no longer has is marked as purged; one whose content changed under its
-    name, or that came back, is a finding in the log. `because` names the request that this belongs
+    A version that the store no longer has is marked as purged, also where the store says that it
+    stays under another name; one whose content changed under its name, or that came back, is a
+    finding in the log. `because` names the request that this belongs
     to, and `rewritten` the versions whose content its erasure has changed under their name. Where
     the store tells which pipelines made its data, these become runs. Raises
     `connectors.adapters.base.StoreError` when the store cannot be read.
@@ -131,18 +133,36 @@ def _take_over(
     _save(known, found, set(added))
     for name in added:
         record_version(known[name], by=by, source=connector.kind)
-    purged = _mark_purged(dataset, {v.id for v in found}, now, by=by, why=why)
+    gone = _mark_gone(dataset, {v.id for v in found}, now)
+    names = _names_now(found)
+    renamed = [v for v in gone if v.version in names]
+    for version in renamed:
+        _note_rewriting(version, names[version.version], by=by, why=why)
+    purged = [v for v in gone if v.version not in names]
+    for version in purged:
+        record(
+            VERSION_PURGED, by=by, resource=dataset.node, resource_version=version.version,
+            details={"digest": version.digest, "rows": version.rows, **why},
+        )  # fmt: skip
     _join_parents(known, found)
+    _join_names(known, names, now)
     relink_all(dataset)
     record(
         STORE_SYNCED, by=by, resource=connector.resource,
         details={
             "dataset": dataset.node, "versions": len(found), "added": len(added),
-            "purged": len(purged), "returned": len(returned), "changed": len(changed), **why,
+            "purged": len(purged), "renamed": len(renamed), "returned": len(returned),
+            "changed": len(changed), **why,
         },
     )  # fmt: skip
     return SyncResult(
-        dataset, len(found), tuple(added), tuple(purged), tuple(returned), tuple(changed)
+        dataset,
+        len(found),
+        tuple(added),
+        tuple(v.version for v in purged),
+        tuple(v.version for v in renamed),
+        tuple(returned),
+        tuple(changed),
     )
 
 
@@ -191,13 +211,15 @@ def _note_findings(
 def _note_rewriting(
     version: Version, store_version: StoreVersion, *, by: User, why: Mapping[str, str]
 ) -> None:
-    if version.digest != (store_version.digest or ""):
+    """`store_version`: what became of it, under its own name or another."""
+    now = {} if store_version.id == version.version else {"now": store_version.id}
+    if now or version.digest != (store_version.digest or ""):
         record(
             VERSION_REWRITTEN, by=by, resource=version.dataset.node,
             resource_version=version.version,
             details={
                 "digest_before": version.digest, "digest_after": store_version.digest,
-                "rows": store_version.rows, **why,
+                "rows": store_version.rows, **now, **why,
             },
         )  # fmt: skip
 
@@ -232,22 +254,39 @@ def _save(known: Mapping[str, Version], found: Sequence[StoreVersion], added: se
     )  # fmt: skip
 
 
-def _mark_purged(
-    dataset: Dataset, retained: set[str], now: datetime, *, by: User, why: Mapping[str, str]
-) -> list[str]:
+def _mark_gone(dataset: Dataset, retained: set[str], now: datetime) -> list[Version]:
+    """Versions that the store has no more under their names."""
     gone = [
         version
         for version in Version.objects.filter(dataset=dataset, in_store=True, purged_at=None)
         if version.version not in retained
     ]
     Version.objects.filter(pk__in=[v.pk for v in gone]).update(purged_at=now)
-    for version in gone:
-        details = {"digest": version.digest, "rows": version.rows, **why}
-        record(
-            VERSION_PURGED, by=by, resource=dataset.node, resource_version=version.version,
-            details=details,
-        )  # fmt: skip
-    return [version.version for version in gone]
+    return gone
+
+
+def _names_now(found: Sequence[StoreVersion]) -> dict[str, StoreVersion]:
+    """By names that the store has taken from its versions; one that it has again is its own."""
+    retained = {version.id for version in found}
+    return {old: version for version in found for old in version.formerly if old not in retained}
+
+
+def _join_names(
+    known: Mapping[str, Version], names: Mapping[str, StoreVersion], now: datetime
+) -> None:
+    """What was known under a former name is told to be what it became, and went into it."""
+    renamed = [(known[old], known[new.id]) for old, new in names.items() if old in known]
+    for old, new in renamed:
+        merge(old, {"facts": {REWRITTEN_AS: new.version}}, rank=STORE, at=now)
+    Version.objects.bulk_update([old for old, _ in renamed], ["facts", "told_at"], batch_size=500)
+    Edge.objects.bulk_create(
+        [
+            Edge(source=old, target=new, kind=Edge.Kind.VERSION, created_at=new.created_at)
+            for old, new in renamed
+        ],
+        ignore_conflicts=True,
+        batch_size=500,
+    )
 
 
 def _join_parents(known: Mapping[str, Version], found: Sequence[StoreVersion]) -> None:

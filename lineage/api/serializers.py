@@ -120,6 +120,9 @@ class SyncSerializer(serializers.Serializer[Any]):
     versions = serializers.IntegerField()
     added = serializers.ListField(child=serializers.CharField())
     purged = serializers.ListField(child=serializers.CharField())
+    renamed = serializers.ListField(
+        child=serializers.CharField(), help_text="Erased in and kept, under other names."
+    )
     returned = serializers.ListField(child=serializers.CharField())
     changed = serializers.ListField(child=serializers.CharField())
 

@@ -5,6 +5,7 @@ import pytest
 
 from connectors.adapters.delta import purge
 from tests.connectors.dvc_builders import Workshop, shop_with_person
+from tests.connectors.dvc_history import with_history
 from tests.connectors.s3_server import s3_server
 from tests.connectors.sail_server import sail_server
 
@@ -28,6 +29,13 @@ def patient(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
 def dvc_template(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """Made once, for it takes seconds: `dvc_shop` is a copy."""
     return shop_with_person(tmp_path_factory.mktemp("dvc") / "template")
+
+
+@pytest.fixture(scope="session")
+def dvc_history_template(
+    dvc_template: Workshop, tmp_path_factory: pytest.TempPathFactory
+) -> Workshop:
+    return with_history(dvc_template.copy(tmp_path_factory.mktemp("dvc-history") / "template"))
 
 
 @pytest.fixture

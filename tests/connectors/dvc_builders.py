@@ -186,13 +186,17 @@ def store(
     return DvcStore(f"{shop.root}{mark}", columns, options, writable=writable, reach=reach)
 
 
-def planned(opened: DvcStore, needles: Mapping[str, Sequence[str]] = PERSON) -> ErasePlan:
-    return opened.plan_erase(opened.find_subject(needles), mode="purge")
+def planned(
+    opened: DvcStore, needles: Mapping[str, Sequence[str]] = PERSON, mode: str = "purge"
+) -> ErasePlan:
+    return opened.plan_erase(opened.find_subject(needles), mode=mode)
 
 
-def erase(opened: DvcStore, needles: Mapping[str, Sequence[str]] = PERSON) -> ErasePlan:
+def erase(
+    opened: DvcStore, needles: Mapping[str, Sequence[str]] = PERSON, mode: str = "purge"
+) -> ErasePlan:
     """Search, plan, erase and purge, as one would; returns the plan."""
-    plan = planned(opened, needles)
+    plan = planned(opened, needles, mode)
     assert plan.blockers == ()
     opened.erase(plan, needles)
     opened.purge_history(plan)

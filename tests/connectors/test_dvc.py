@@ -376,8 +376,6 @@ def test_wrong_locations_are_explained(dvc_shop: Workshop, tmp_path: Path) -> No
 def test_modes_and_roles_are_refused_by_name(dvc_shop: Workshop) -> None:
     opened = store(dvc_shop, writable=False)
     findings = opened.find_subject(PERSON)
-    with pytest.raises(StoreError, match="cannot keep it without the person"):
-        opened.plan_erase(findings, mode="keep_history")
     with pytest.raises(StoreError, match='no mode "drop"'):
         opened.plan_erase(findings, mode="drop")
     plan = opened.plan_erase(findings, mode="purge")

@@ -7,13 +7,18 @@ import pytest
 from django.test import Client
 
 from accounts.models import User
+from audit.subjects import SubjectRef
 from compliance.actions.erasure import execute
 from compliance.models import Request
 from compliance.queries import current_plan
 from compliance.states import State
 from connectors.models import Connector
+from datasheets.queries.findings import gone
+from lineage.actions import sync_connector
 from lineage.models import Version
-from tests.builders import Api
+from reports.models import Certificate
+from reports.tasks import render_due_documents
+from tests.builders import Api, sequenced
 from tests.compliance.builders import (
     approved,
     connected,
@@ -24,6 +29,9 @@ from tests.compliance.builders import (
     work_off,
 )
 from tests.connectors.dvc_builders import Workshop, begun
+from tests.connectors.dvc_history import commit_map
+from tests.connectors.test_dvc_keep_commits import signed_commit
+from tests.reports.builders import path_of, text_of
 
 pytestmark = pytest.mark.django_db
 
@@ -146,6 +154,66 @@ def test_a_person_is_erased_in_dvc_by_the_workflow(purchases_shop: Workshop) -> 
     assert all(v.purged_at for v in Version.objects.filter(version__in=[old, new]))
     after = Version.objects.get(dataset__name="purchases", purged_at=None)
     assert (after.version, after.rows) == (purchases_shop.git("rev-parse", "main"), 2)
+
+
+def test_versions_that_are_kept_go_on_in_lineage_under_their_new_names(
+    purchases_shop: Workshop, browser: Client, tmp_path: Path
+) -> None:
+    signed_commit(purchases_shop)  # and nothing else in it
+    options = {"history": "keep", "drop_signatures": True}
+    connector = connected(purchases_shop.root, kind="dvc", options=options)
+    people = team()
+    old = [purchases_shop.git("rev-parse", c) for c in ("main~2", "main~1")]
+    tell_training("7", old[0])
+    request = approved(people)
+    plan = current_plan(request)
+    assert plan
+    (step,) = plan.body["steps"]
+    assert (step["mode"], step["versions_lost"], step["blockers"]) == ("keep_history", [], [])
+    assert [m["version"] for m in plan.body["affected_models"]] == ["7"]
+    browser.force_login(people.analyst)
+    page = browser.get(f"/requests/{request.reference}/").content.decode()
+    assert "Commits that held them, and all that come after, get other ids, and" in page
+    assert run(request, people.analyst).state == State.RESPONDING
+
+    page = browser.get(f"/requests/{request.reference}/").content.decode()
+    assert "Signatures dropped</dt><dd>1, of commits" in page
+    assert f"{old[0][:12]}… is now {commit_map(purchases_shop)[old[0]][:12]}" in page
+    new = [purchases_shop.git("rev-parse", c) for c in ("main~2", "main~1")]
+    assert not set(new) & set(old)
+    assert {v.version: v.rows for v in Version.objects.filter(purged_at=None, version__in=new)} == {
+        new[0]: 2, new[1]: 2,
+    }  # fmt: skip
+    entries = sequenced()
+    told = {e.resource_version: e for e in entries if e.type == "dataset.version_rewritten"}
+    assert sorted(told) == sorted(old)
+    assert all(now.encode() in bytes(told[was].leaf) for was, now in zip(old, new, strict=True))
+    assert "dataset.version_purged" not in {e.type for e in entries}
+    (purged,) = [e for e in entries if e.type == "erasure.step_purged"]
+    assert b'"versions_renamed":2' in bytes(purged.leaf)
+    assert request.steps.get().result["purged"]["renamed"] == dict(zip(old, new, strict=True))
+    dataset = Version.objects.get(version=new[1]).dataset
+    assert f"as {new[0][:12]}" in browser.get(f"/datasets/{dataset.pk}/").content.decode()
+    assert gone(Version.objects.get(version=old[0])).startswith(f"rewritten as {new[0]} on ")
+    again = sync_connector(connector, by=people.data_owner)
+    assert (again.added, again.purged, again.renamed, again.changed) == ((), (), (), ())
+
+    render_due_documents()
+    certificate = Certificate.objects.get(request=request)
+    assert certificate.content
+    (place,) = certificate.content["locations"]
+    assert {v["version"]: v["now"] for v in place["versions_renamed"]} == dict(
+        zip(old, new, strict=True)
+    )
+    text = " ".join(text_of(path_of(certificate.pdf_file, tmp_path)).split())
+    assert f"under other names ({min(old)[:12]}" in text
+    assert "keep their numbers" not in text
+
+    # Whoever else stood in the old version stands in the new one, and so in the same model.
+    second = planned(people.analyst, SubjectRef("customer", "00021"))
+    plan = current_plan(second)
+    assert plan
+    assert [m["because"] for m in plan.body["affected_models"]] == ["rows found"]
 
 
 def run(request: Request, by: User) -> Request:

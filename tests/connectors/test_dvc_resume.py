@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from connectors.adapters.base import ErasePlan, PlanOutdatedError, StoreError
-from connectors.adapters.dvc import erase as erasing
+from connectors.adapters.dvc.attempt import SCRATCH
 from connectors.adapters.dvc.git import Git
 from connectors.adapters.dvc.places import Place
 from connectors.adapters.dvc.worktree import WorkTree
@@ -40,10 +40,11 @@ def hooked(monkeypatch: pytest.MonkeyPatch, hook: Hook) -> None:
         (Path, "unlink"),
         (shutil, "copyfile"),
         (shutil, "rmtree"),
-        (Git, "write_blob"),
+        (Git, "write"),
         (Git, "tree_with"),
         (Git, "commit"),
         (Git, "move"),
+        (Git, "move_all"),
         (Git, "stage"),
         (WorkTree, "follow"),
         (os, "fsync"),
@@ -223,7 +224,7 @@ def test_what_a_dead_attempt_leaves_goes_with_the_next_plan(dvc_shop: Workshop) 
         hooked(patch, die_softly("commit"))
         with pytest.raises(KilledError):
             store(dvc_shop).erase(plan, PERSON)
-    left = dvc_shop.root / erasing.SCRATCH / "copy.csv"
+    left = dvc_shop.root / SCRATCH / "copy.csv"
     left.parent.mkdir(exist_ok=True)
     left.write_bytes(WITH)
     half = dvc_shop.remote / "files" / "md5" / "ab" / ".vestige-1"

@@ -27,6 +27,7 @@ from tests.connectors.dvc_builders import (
     store,
     traces,
 )
+from tests.connectors.dvc_history import KEEP, commit_map
 from tests.connectors.s3_builders import Bucket
 from tests.connectors.s3_server import KEY_ID, SECRET, S3Server
 from tests.connectors.test_s3_erasure import CHANGING
@@ -188,6 +189,37 @@ def test_what_only_the_bucket_has_is_fetched_once_and_killed_erasures_go_on(
     assert traces(opened(shop, bucket)) == []
     assert shop.git("status", "--porcelain") == ""
     assert shop.git("rev-list", "--count", "main") == "4"
+
+
+def test_every_old_version_can_be_pulled_from_the_bucket_where_history_is_kept(
+    shop: Workshop, bucket: Bucket, tmp_path: Path
+) -> None:
+    before = {v.id: v.rows for v in opened(shop, bucket).versions()}
+    held = bucket.held()
+    plan = planned(opened(shop, bucket), mode=KEEP)
+    refs = shop.git("for-each-ref")
+    for name, number in (("PutObject", 2), ("DeleteObjects", 1), ("DeleteObjects", 3)):
+        with pytest.raises(KilledError):
+            carry_out(opened(shop, bucket, dying(name, number)), plan)
+        assert (shop.git("for-each-ref") != refs) == (name != "PutObject")
+    carry_out(opened(shop, bucket), plan)
+    assert traces_in(bucket) == []
+    assert traces(opened(shop, bucket)) == []
+    gone = {f"{PREFIX}/{path.partition(' ')[0]}" for path in plan.objects}
+    kept = {place: etag for place, etag in held.items() if place[0] not in gone}
+    assert kept.items() <= bucket.held().items()
+
+    now = commit_map(shop)
+    shutil.rmtree(shop.root / ".dvc" / "cache")
+    left = {v.id: v.rows for v in opened(shop, bucket).versions()}
+    fewer = {2: 2, 27: 20, 33: 24, 29: 22}
+    assert left == {now.get(old, old): fewer[rows or 0] for old, rows in before.items()}
+    for old in before:
+        shop.git("checkout", "-q", "-f", now.get(old, old))
+        shop.dvc("pull", "-q", "--force")
+        body = (shop.root / "data/orders.csv").read_bytes()
+        assert body.startswith(WITHOUT) == (old in now)
+        assert b"c-000042" not in body
 
 
 def carry_out(store_: DvcStore, plan: ErasePlan) -> None:

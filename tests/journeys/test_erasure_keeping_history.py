@@ -1,4 +1,4 @@
-"""Tables of real purchases, erased in by REST alone, whose older versions stay readable."""
+"""Data of real purchases, erased in by REST alone, whose older versions stay readable."""
 
 from pathlib import Path
 
@@ -7,8 +7,11 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyiceberg.table import Table
 
+from tests.connectors.dvc_builders import Workshop
+from tests.connectors.dvc_history import commit_map, git_objects
 from tests.journeys.conftest import Installation
 from tests.journeys.erasing import Erasure
+from tests.journeys.test_erasure_in_dvc import repository
 from tests.journeys.test_erasure_in_files import CUSTOMER, EMAIL, purchases
 from tests.journeys.test_erasure_in_iceberg import catalog, lake_with_history, read_with_other_code
 
@@ -86,4 +89,50 @@ def test_a_person_is_erased_from_every_snapshot(installation: Installation, tmp_
             assert head.parent_snapshot_id == refs[branch].snapshot_id
             assert now[head.snapshot_id].equals(now[refs[branch].snapshot_id])
     read_with_other_code(root, history=True)
+    case.certified(tmp_path)
+
+
+def rows_at(clone: Workshop, commit: str) -> list[pl.DataFrame]:
+    """What a colleague's dvc gets at a commit, file by file."""
+    clone.git("checkout", "-q", "-f", commit)
+    clone.dvc("pull", "-q", "--force")
+    years = clone.root.glob("years/*.parquet") if (clone.root / "years.dvc").exists() else ()
+    text = pl.read_csv(clone.root / "purchases.csv", separator=";", infer_schema=False)
+    return [text, *(pl.read_parquet(year, memory_map=False) for year in sorted(years))]
+
+
+def test_a_person_is_erased_from_every_commit(
+    bare_installation: Installation, tmp_path: Path
+) -> None:
+    shop = repository(tmp_path / "shop-kept")
+    shop.git("tag", "-a", "trained-on", "-m", "what the model was trained on", "main^")
+    commits = shop.git("rev-list", "--all", "--topo-order", "--reverse").split()
+    messages = [shop.git("log", "-1", "--format=%an %ad %cd %B", c) for c in commits]
+    clone = Workshop(tmp_path / "clone")
+    clone.folder.mkdir()
+    clone.run("git", "clone", "-q", str(shop.root), str(clone.root), cwd=tmp_path)
+    clone.dvc("remote", "add", "-q", "-f", "--local", "store", str(shop.remote))
+    before = {commit: rows_at(clone, commit) for commit in commits}
+    assert any((f["customer_id"] == CUSTOMER).any() for f in before[commits[0]])
+
+    case = Erasure(bare_installation, CUSTOMER)
+    node = case.connect("dvc", str(shop.root), shop.folder.name, history="keep")
+    step = case.planned(node)
+    assert (step["mode"], step["versions_lost"]) == ("keep_history", [])
+    case.carry_out()
+
+    now = commit_map(shop)
+    assert not git_objects(shop) & set(now)
+    assert [shop.git("log", "-1", "--format=%an %ad %cd %B", now[c]) for c in commits] == messages
+    assert shop.git("rev-parse", "trained-on^{commit}") == now[commits[1]]
+    assert shop.git("fsck", "--strict", "--no-dangling") == ""
+    fresh = Workshop(tmp_path / "fresh")
+    fresh.folder.mkdir()
+    fresh.run("git", "clone", "-q", str(shop.root), str(fresh.root), cwd=tmp_path)
+    fresh.dvc("remote", "add", "-q", "-f", "--local", "store", str(shop.remote))
+    for commit, frames in before.items():
+        for was, frame in zip(frames, rows_at(fresh, now[commit]), strict=True):
+            assert frame.equals(was.filter(pl.col("customer_id") != CUSTOMER))
+    for path in [p for p in shop.folder.rglob("*") if p.is_file() and ".git/" not in str(p)]:
+        assert EMAIL.encode() not in path.read_bytes().lower(), path
     case.certified(tmp_path)

@@ -1,7 +1,7 @@
 """What stands in the way of an erasure, each with what to do, said before anybody approves."""
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from connectors.adapters.base import ErasePlan, ObjectFinding, StoreError
 from connectors.adapters.dvc.history import Commit
@@ -68,9 +68,11 @@ _UNFINISHED = {
 }
 
 
-def blockers_of(objects: Sequence[ObjectFinding]) -> Iterator[str]:
+def blockers_of(
+    objects: Sequence[ObjectFinding], blocking: Mapping[str, str] = BLOCKING
+) -> Iterator[str]:
     """Of what was found. Each sentence names the place without any identifier."""
-    for kind, sentence in BLOCKING.items():
+    for kind, sentence in blocking.items():
         paths = [found.path for found in objects if found.kind == kind]
         yield from (sentence.format(path=path) for path in paths[:_MOST_SHOWN])
         if len(paths) > _MOST_SHOWN:

@@ -1,82 +1,45 @@
-"""Erasing a person: what the branches point to is written anew, and each gets one more commit.
+"""Erasing a person, and with them the history: each branch gets one more commit.
 
-The order is what makes it safe to be killed. New objects come first, which nothing points to yet;
-then a branch moves, if it is where it was, to a commit that points to them; then the work tree
-follows. The commit names the plan, so that the next run knows which branches have moved. Nothing is
-deleted here but temporary files: old objects are the purge's.
+What the branches point to is written anew; each that held the person moves to a commit on top,
+which names the plan, so that the next run knows which branches have moved. Older commits keep their
+pointers, and the purge takes what they point to.
 """
 
-import hashlib
 import posixpath
-import shutil
 from collections.abc import Iterator
 
-from connectors.adapters.base import Erased, ErasePlan, PlanOutdatedError, Progress, StoreError
-from connectors.adapters.dvc.blockers import affected, hindrances, require_reachable
+from connectors.adapters.base import Erased, ErasePlan, Progress
+from connectors.adapters.dvc.attempt import Attempt, outdated, snapshot
+from connectors.adapters.dvc.blockers import affected, hindrances
 from connectors.adapters.dvc.find import Search
 from connectors.adapters.dvc.git import TreeFile
 from connectors.adapters.dvc.history import TRAILER, Commit
-from connectors.adapters.dvc.names import ObjectName
-from connectors.adapters.dvc.pieces import Area, Piece
 from connectors.adapters.dvc.pointers import Content, changed
-from connectors.adapters.dvc.repository import Repository
 from connectors.adapters.dvc.rewrite import Rewriter
-from connectors.adapters.dvc.worktree import WorkTree
-
-SCRATCH = ".dvc/tmp/vestige"
 
 
-def snapshot(repository: Repository, moved: dict[str, str] | None = None) -> str:
-    """A digest over everything that refs and HEAD point to. `moved`: branches that we moved, and
-    where they were."""
-    were = moved or {}
-    lines = [f"{r.name} {were.get(r.name, r.commit)}\n" for r in repository.history.refs]
-    lines.append(f"HEAD {repository.history.checked_out or repository.history.head}\n")
-    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()[:32]
-
-
-def planned_objects(plan: ErasePlan) -> set[ObjectName]:
-    """The objects that a plan names ("files/md5/ab/cd… (orders.csv)")."""
-    found = (ObjectName.at(path.partition(" ")[0]) for path in plan.objects)
-    return {name for name in found if name}
-
-
-class Erasure:
-    """One run of one plan, under the repository's locks."""
+class Erasure(Attempt):
+    """A plan of the mode "purge"."""
 
     def __init__(self, search: Search, plan: ErasePlan, progress: Progress) -> None:
-        self.search = search
-        self.repository = search.repository
-        self.git = search.repository.git
-        self.plan = plan
-        self.progress = progress
-        self.doomed = planned_objects(plan)
-        self.scratch = self.repository.root / SCRATCH
-        self.mark = f".vestige-{plan.id}-"
+        super().__init__(search, plan, progress)
         self.moved = self._moved()  # branch → where it was
+        self.waiting = self._waiting()
 
-    def run(self) -> Erased:
-        """Raises PlanOutdatedError, ResidueError, StoreError; unrelated data is never touched."""
-        if self.plan.mode != "purge":
-            raise StoreError(f'There is no mode "{self.plan.mode}". Plan with mode "purge".')
-        if self.plan.blockers:
-            raise StoreError(f"The plan cannot be carried out: {' '.join(self.plan.blockers)}")
-        require_reachable(self.repository)
-        if snapshot(self.repository, self.moved) != self.plan.snapshot:
-            raise outdated(self.repository)
-        waiting = self._waiting()
-        if waiting and (found := list(hindrances(self.repository, self.doomed))):
-            raise StoreError(f"The erasure cannot begin: {' '.join(found)}")
-        self._drop_unfinished()
-        self.scratch.mkdir(parents=True)
-        try:
-            rows = self._rows()
-            rewriter = Rewriter(self.search, self.doomed, self.scratch, self.mark)
-            self._branches(waiting, rewriter)
-            later = self._follow()
-            self._drop_temporary()
-        finally:
-            shutil.rmtree(self.scratch, ignore_errors=True)
+    def _is_current(self) -> bool:
+        stood = {branch: (branch, commit) for branch, commit in self.moved.items()}
+        return snapshot(self.repository, stood) == self.plan.snapshot
+
+    def _hindrances(self) -> Iterator[str]:
+        if self.waiting:
+            yield from hindrances(self.repository, self.doomed)
+
+    def _carry_out(self) -> Erased:
+        commits = self.repository.history.commits
+        rows = self._rows([commits[c] for c in self.moved.values()] + list(self.waiting.values()))
+        rewriter = Rewriter(self.search, self.doomed, self.scratch, self.mark)
+        self._branches(rewriter)
+        later = self._follow(lambda branch: commits.get(self.moved.get(branch, "")))
         head = later.newest()
         return Erased(
             new_version=head.id if head else None,
@@ -105,26 +68,8 @@ class Erasure:
             and any(True for _ in affected(self.repository, commit, self.doomed))
         }
 
-    def _rows(self) -> int:
-        """The person's rows in what the branches pointed to; each object counts once."""
-        commits = self.repository.history.commits
-        heads = [commits[c] for c in self.moved.values()] + list(self._waiting().values())
-        seen: dict[ObjectName, int] = {}
-        for head in heads:
-            for output in affected(self.repository, head, self.doomed):
-                for file in self.repository.files(output) or ():
-                    if file.name in self.doomed and file.name not in seen:
-                        seen[file.name] = self._rows_in(file.name, file.path)
-        return sum(seen.values())
-
-    def _rows_in(self, name: ObjectName, path: str) -> int:
-        if name not in self.repository.contents.objects:
-            return 0  # the purge has begun already
-        match = self.search.objects.match(name.path, path)
-        return match.person if match else 0
-
-    def _branches(self, waiting: dict[str, Commit], rewriter: Rewriter) -> None:
-        history = self.repository.history
+    def _branches(self, rewriter: Rewriter) -> None:
+        waiting, history = self.waiting, self.repository.history
         heads = {c.id: history.branches()[b].id for b, c in self._parents().items()}
         for number, (branch, commit) in enumerate(waiting.items()):
             self.progress("rewrite", number, len(waiting), rewriter.bytes)
@@ -157,51 +102,4 @@ class Erasure:
         if file is None or body is None:
             raise outdated(self.repository)
         text = changed(path, body.body, contents, declared.body if declared else None)
-        return TreeFile(file.mode, self.git.write_blob(text))
-
-    def _follow(self) -> Repository:
-        """The work tree after its branch. Returns the repository as it is now."""
-        before = self.repository
-        later = before.again()
-        branch = later.history.checked_out or ""
-        if branch in self.moved:
-            commits = later.history.commits
-            new, old = later.history.branches()[branch], commits[self.moved[branch]]
-            try:
-                WorkTree(later, old, new, self.mark).follow()
-            except OSError as exc:
-                raise StoreError(
-                    f"The work tree of {before.root} could not be brought up to date: "
-                    f"{exc.strerror}. Check free space and access, then run the erasure again."
-                ) from exc
-        return later
-
-    def _drop_unfinished(self) -> None:
-        """What an attempt of this plan that was killed had begun to write."""
-        shutil.rmtree(self.scratch, ignore_errors=True)
-        pieces = self.search.pieces
-        for piece in (*pieces.of_places(), *pieces.of_work_tree()):
-            if piece.stored.rpartition("/")[2].startswith(self.mark):
-                piece.remove()
-
-    def _drop_temporary(self) -> None:
-        """Files that DVC keeps for itself, and half-written objects, if they name the person."""
-        for piece in self._temporary():
-            seen, fine = self.search.seen_in(piece)
-            if self.search.kind(piece, seen=seen, fine=fine) == "log":
-                piece.remove()
-
-    def _temporary(self) -> Iterator[Piece]:
-        for piece in self.search.pieces.of_places():
-            if piece.area is Area.STORE:
-                yield piece
-        for piece in self.search.pieces.of_work_tree():
-            if piece.area is Area.TEMPORARY:
-                yield piece
-
-
-def outdated(repository: Repository) -> PlanOutdatedError:
-    return PlanOutdatedError(
-        f"Branches or tags of the repository {repository.root} changed since the plan was made. "
-        "Nothing of that change was touched: plan again."
-    )
+        return TreeFile(file.mode, self.git.write("blob", text))

@@ -1,8 +1,9 @@
 """Finding a person: every object once, and everything else that the repository keeps.
 
-Kinds of findings: `data` (an object that commits point to), `orphan` (one that none does), `log`
-(run cache, temporary files, site caches) are erased. The others block a plan until somebody has
-looked, each with what to do: see `blockers.BLOCKING`.
+Kinds of findings: `data` (an object that commits point to), `entangled` (one that can go as a whole
+only), `orphan` (one to which no commit points), `log` (run cache, temporary files, site caches) are
+erased. The others block a plan until somebody has looked, each with what to do: see
+`blockers.BLOCKING` and `keepable.BLOCKING_KEEPING`.
 """
 
 import time
@@ -113,17 +114,21 @@ class Search:
             self.linked.setdefault(column, set()).update(values)
         shown = self._called(name, uses)
         named = any(self.names.names_person(p) for p in uses.paths)
+        others = match.rows - match.person if named else 0
+        # Older versions go as a whole, unless they are to be kept; what a branch points to must be
+        # looked at.
+        at_head = name in self.heads
         counts = {
             "alike": match.alike,
-            # Older versions go as a whole; what a branch points to must be looked at.
-            "mention": match.mentions if name in self.heads else 0,
-            "named": match.rows - match.person if named and name in self.heads else 0,
+            "mention": match.mentions if at_head else 0,
+            "named" if at_head else "named before": others,
         }
         for kind, rows in counts.items():
             if rows:
                 self._note(name, rows, kind, shown)
         if match.holds_person or match.mentions:
-            self._doom(name, match.person, uses)
+            entangled = match.mentions and not at_head
+            self._doom(name, match.person, uses, "entangled" if entangled else "data")
 
     def _bytes(self, name: ObjectName, uses: Uses) -> None:
         """What holds no rows is searched as the scan will read it."""
@@ -134,7 +139,7 @@ class Search:
         if seen and name in self.heads:
             self._note(name, 0, "other", self._called(name, uses))
         elif seen:
-            self._doom(name, 0, uses)
+            self._doom(name, 0, uses, "entangled")
 
     def _orphan(self, name: ObjectName) -> None:
         self._require_whole(name)
@@ -164,11 +169,11 @@ class Search:
         inside = place.path is not None and place.path.is_relative_to(self.repository.root)
         return inside or place.label.removeprefix("remote ") in self.exclusive
 
-    def _doom(self, name: ObjectName, rows: int, uses: Uses) -> None:
+    def _doom(self, name: ObjectName, rows: int, uses: Uses, kind: str = "data") -> None:
         self.doomed.add(name)
         self.rows[name] = rows
         if uses.versions:  # else only the work tree points to it, and `_uncommitted` says so
-            self._note(name, rows, "data", self._called(name, uses))
+            self._note(name, rows, kind, self._called(name, uses))
 
     def _note(self, name: ObjectName, rows: int, kind: str, shown: str = "") -> None:
         uses = self.repository.uses.get(name)

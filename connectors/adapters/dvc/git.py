@@ -1,14 +1,14 @@
 """The git command line on one repository, with nothing that the repository could make it run.
 
-Only plumbing commands are called. The system's and the user's configuration are left out; hooks,
-the file system monitor, replaced objects and every transport are switched off, so that a
-repository's own configuration starts no program.
+Only plumbing commands and `repack` are called. The system's and the user's configuration are left
+out; hooks, the file system monitor, replaced objects and every transport are switched off, so that
+a repository's own configuration starts no program.
 """
 
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ _SAFE = (
     "protocol.allow=never",
     "gc.auto=0",
     "maintenance.auto=false",
+    "core.fsync=committed",  # loose objects too: old ones are deleted once new ones are there
 )
 _NOBODY = {
     f"GIT_{role}_{what}": value
@@ -50,8 +51,22 @@ class TreeFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Ref:
+    """`value`: what it names itself, a commit or an annotated tag. `symbolic`: it follows another
+    ref, as refs/remotes/origin/HEAD does."""
+
     name: str  # as in refs/heads/main
     commit: str
+    value: str
+    symbolic: bool = False
+
+
+class Move(NamedTuple):
+    """Of a ref, which may get another name with it. Of one that stays, both ends are the same."""
+
+    name: str
+    old: str
+    new_name: str
+    new: str
 
 
 class Git:
@@ -107,14 +122,16 @@ class Git:
 
     def refs(self) -> list[Ref]:
         """Every ref that leads to a commit, tags too, sorted by name."""
-        wanted = "%(refname)%00%(objecttype)%00%(objectname)%00%(*objecttype)%00%(*objectname)"
+        wanted = "%(refname)%00%(objecttype)%00%(objectname)%00%(symref)"
         found = []
-        for line in self.run("for-each-ref", f"--format={wanted}").decode().splitlines():
-            name, kind, target, inner_kind, inner = line.split("\0")
-            if kind == "commit":
-                found.append(Ref(name, target))
-            elif inner_kind == "commit":  # an annotated tag
-                found.append(Ref(name, inner))
+        with self.reader() as reader:
+            for line in self.run("for-each-ref", f"--format={wanted}").decode().splitlines():
+                name, kind, value, follows = line.split("\0")
+                commit = value if kind == "commit" else ""
+                if kind == "tag" and (peeled := reader.read(f"{value}^{{commit}}")):
+                    commit = peeled.id
+                if commit:
+                    found.append(Ref(name, commit, value, bool(follows)))
         return found
 
     def checked_out(self) -> str | None:
@@ -131,10 +148,12 @@ class Git:
         except GitError:
             return None
 
-    def commits(self) -> Iterator[tuple[int, str, list[str]]]:
-        """(seconds, commit, parents) of everything that refs or HEAD reach, parents first."""
+    def commits(self, *, logged: bool = False) -> Iterator[tuple[int, str, list[str]]]:
+        """(seconds, commit, parents) of everything that refs or HEAD reach, parents first; with
+        `logged`, of what only the logs of refs lead to, too."""
+        tips = [*self._tips(), *(["--reflog"] if logged else [])]
         listed = self.run(
-            "rev-list", "--topo-order", "--reverse", "--parents", "--timestamp", *self._tips()
+            "rev-list", "--topo-order", "--reverse", "--parents", "--timestamp", *tips
         )
         for line in listed.decode().splitlines():
             seconds, commit, *parents = line.split()
@@ -148,6 +167,30 @@ class Git:
         listed = self.run("rev-list", "--objects", "--indexed-objects", *self._tips())
         pairs = (line.partition(b" ") for line in listed.splitlines())
         return {key.decode(): os.fsdecode(path) for key, _, path in pairs if path}
+
+    def kinds(self) -> dict[str, str]:
+        """Object → kind of everything that is there, reachable or not."""
+        wanted = "--batch-check=%(objectname) %(objecttype)"
+        told = self.run("cat-file", "--batch-all-objects", wanted)
+        return dict(line.split() for line in told.decode().splitlines())
+
+    def existing(self, objects: Iterable[str]) -> set[str]:
+        """Those of these objects that are there, loose or packed."""
+        asked = "".join(f"{id_}\n" for id_ in objects).encode()
+        told = self.run("cat-file", "--batch-check", given=asked).decode().splitlines()
+        return {line.split()[0] for line in told if not line.endswith(" missing")}
+
+    def objects_of(self, commits: Iterable[str]) -> set[str]:
+        """These commits and tags, without what came before, and what there is of their trees."""
+        asked = "".join(f"{id_}\n" for id_ in commits).encode()
+        how = ("--objects", "--no-walk", "--missing=allow-any", "--stdin")
+        return _first_words(self.run("rev-list", *how, given=asked))
+
+    def reachable(self) -> set[str]:
+        """Everything that refs, their logs or the index lead to."""
+        return _first_words(
+            self.run("rev-list", "--objects", "--indexed-objects", "--reflog", *self._tips())
+        )
 
     def names_in_index(self) -> list[str]:
         return [os.fsdecode(n) for n in self.run("ls-files", "-z").split(b"\0") if n]
@@ -202,8 +245,10 @@ class Git:
         listed = self.run("ls-files", "-z", "--stage", "--", f":(literal){path}")
         return listed.split()[1].decode() if listed else None
 
-    def write_blob(self, body: bytes) -> str:
-        return self.run("hash-object", "-w", "--stdin", "--no-filters", given=body).decode().strip()
+    def write(self, kind: str, body: bytes) -> str:
+        """An object of exactly these bytes, also where git would not make it like that any more."""
+        written = self.run("hash-object", "-w", "-t", kind, "--literally", "--stdin", given=body)
+        return written.decode().strip()
 
     def tree_with(self, commit: str, files: Mapping[str, TreeFile], scratch: Path) -> str:
         """The commit's tree with other files at some paths.
@@ -228,6 +273,27 @@ class Git:
             self.run("update-ref", "-m", "erase as planned", ref, new, old)
         except GitError:
             if self.commit_at(ref) != old:
+                return False
+            raise
+        return True
+
+    def move_all(self, moves: Sequence[Move]) -> bool:
+        """Move refs in one transaction, if every one is where it was, those that stay too; False
+        when somebody else moved one."""
+        lines = []
+        for move in moves:
+            if move.name != move.new_name:
+                lines += [f"create {move.new_name}", move.new, f"delete {move.name}", move.old]
+            elif move.old != move.new:
+                lines += [f"update {move.name}", move.new, move.old]
+            else:
+                lines += [f"verify {move.name}", move.old]
+        given = "".join(f"{line}\0" for line in lines).encode()
+        try:
+            self.run("update-ref", "-m", "erase as planned", "-z", "--stdin", given=given)
+        except GitError:
+            values = {ref.name: ref.value for ref in self.refs()}
+            if any(values.get(move.name) != move.old for move in moves):
                 return False
             raise
         return True
@@ -263,6 +329,10 @@ class ObjectReader:
         if found is None:
             raise _damaged()
         return found if found.kind else None
+
+
+def _first_words(listed: bytes) -> set[str]:
+    return {line.split(b" ", 1)[0].decode() for line in listed.splitlines()}
 
 
 def _damaged() -> GitError:

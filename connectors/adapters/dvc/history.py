@@ -5,12 +5,15 @@ and pointers are read once each, however many commits share them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from graphlib import TopologicalSorter
 from typing import NamedTuple
 
 from connectors.adapters.base import StoreError
 from connectors.adapters.dvc.git import Git, GitObject, ObjectReader, Ref
+from connectors.adapters.dvc.headers import is_signed, value_of, values_of
 from connectors.adapters.dvc.pointers import Output, PointerError, is_pointer, outputs_of
 from connectors.adapters.dvc.settings import CONFIG
 
@@ -35,6 +38,7 @@ class Commit:
     outputs: Outputs
     faults: tuple[str, ...] = ()  # pointers that cannot be read
     erased: bool = False  # an erasure of ours made it
+    signed: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,31 +93,27 @@ class History:
         return found
 
 
-def read_history(git: Git, scope: str = "") -> History:
-    """`scope`: the path of the one output that counts; empty for all. Raises StoreError."""
+def read_history(git: Git, scope: str = "", *, everything: bool = False) -> History:
+    """`scope`: the path of the one output that counts; empty for all. `everything`: with commits
+    that only logs of refs lead to, or nothing at all. Raises StoreError."""
     refs = git.refs()
     with git.reader() as reader:
-        trees = _Trees(reader)
+        trees = Trees(reader)
         commits: dict[str, Commit] = {}
         version_of: dict[str, str] = {}
         configurations: dict[bytes, None] = {}
-        for seconds, name, parents in git.commits():
-            body = _read(reader, name)
-            tree = _tree_of(body)
-            outputs, faults = trees.outputs(tree)
+        for seconds, name, parents in git.commits(logged=everything):
+            body = trees.read(name)
             known = tuple(p for p in parents if p in commits)  # a shallow clone has not all
-            commit = Commit(
-                name,
-                known,
-                datetime.fromtimestamp(seconds, UTC),
-                outputs,
-                tuple(faults),
-                erased=f"\n{TRAILER}".encode() in body.body,
-            )
-            commits[name] = commit
+            commits[name] = commit = _commit(body, known, seconds, trees)
             version_of[name] = _version(commit, commits, version_of, scope)
-            if configuration := trees.file(tree, CONFIG):
+            if configuration := trees.file(value_of(body, b"tree"), CONFIG):
                 configurations[configuration] = None
+        for body in _loose_ends(git, trees, commits) if everything else ():
+            with suppress(StoreError):  # it is not whole, and nobody can have it back
+                parents = values_of(body, b"parent")
+                commits[body.id] = _commit(body, tuple(parents), 0, trees)
+                version_of[body.id] = _version(commits[body.id], commits, version_of, scope)
     return History(
         commits,
         tuple(r for r in refs if r.commit in commits),
@@ -121,6 +121,38 @@ def read_history(git: Git, scope: str = "") -> History:
         git.head(),
         version_of,
         tuple(configurations),
+    )
+
+
+def _loose_ends(git: Git, trees: "Trees", known: Mapping[str, Commit]) -> Iterator[GitObject]:
+    """Commits to which nothing leads, parents first: a stash that was dropped, a branch that was
+    deleted. `known` grows by those that are taken; what misses a parent is left out."""
+    names = [name for name, kind in git.kinds().items() if kind == "commit" and name not in known]
+    bodies = {name: trees.read(name) for name in names}
+    parents = {name: values_of(body, b"parent") for name, body in bodies.items()}
+    for name in TopologicalSorter(parents).static_order():
+        if name in bodies and all(parent in known for parent in parents[name]):
+            yield bodies[name]
+
+
+def read_commit(git: Git, name: str) -> Commit:
+    """One commit, whatever leads to it. Raises StoreError."""
+    seconds = int(git.run("rev-list", "--max-count=1", "--timestamp", name).split()[0])
+    with git.reader() as reader:
+        trees = Trees(reader)
+        return _commit(trees.read(name), (), seconds, trees)
+
+
+def _commit(body: GitObject, parents: tuple[str, ...], seconds: int, trees: "Trees") -> Commit:
+    outputs, faults = trees.outputs(value_of(body, b"tree"))
+    return Commit(
+        body.id,
+        parents,
+        datetime.fromtimestamp(seconds, UTC),
+        outputs,
+        tuple(faults),
+        erased=f"\n{TRAILER}".encode() in body.body,
+        signed=is_signed(body),
     )
 
 
@@ -138,22 +170,8 @@ def _contents(outputs: Outputs, scope: str) -> dict[str, object]:
     return {p: o.name for p, o in outputs.items() if not scope or p == scope}
 
 
-def _read(reader: ObjectReader, name: str) -> GitObject:
-    found = reader.read(name)
-    if found is None:
-        raise StoreError(
-            f"The git repository lacks the object {name}. Fetch it, or look with git fsck what "
-            "else is missing."
-        )
-    return found
-
-
-def _tree_of(commit: GitObject) -> str:
-    return commit.body[: commit.body.index(b"\n")].split()[1].decode()
-
-
 @dataclass
-class _Trees:
+class Trees:
     """Trees and pointers, each read once."""
 
     reader: ObjectReader
@@ -161,6 +179,16 @@ class _Trees:
     _pointers: dict[str, list[tuple[str, str, str]]] = field(default_factory=dict)
     _parsed: dict[tuple[str, str, str], "list[Output] | str"] = field(default_factory=dict)
     _outputs: dict[str, tuple[Outputs, list[str]]] = field(default_factory=dict)
+
+    def read(self, name: str) -> GitObject:
+        """Raises StoreError where it is missing."""
+        found = self.reader.read(name)
+        if found is None:
+            raise StoreError(
+                f"The git repository lacks the object {name}. Fetch it, or look with git fsck what "
+                "else is missing."
+            )
+        return found
 
     def outputs(self, tree: str) -> tuple[Outputs, list[str]]:
         """(outputs kept outside git by path, paths of pointers that cannot be read)."""
@@ -180,9 +208,9 @@ class _Trees:
     def _outputs_of(self, path: str, blob: str, stages: str) -> "list[Output] | str":
         key = (path, blob, stages)
         if key not in self._parsed:
-            declared = _read(self.reader, stages).body if stages else None
+            declared = self.read(stages).body if stages else None
             try:
-                self._parsed[key] = outputs_of(path, _read(self.reader, blob).body, declared)
+                self._parsed[key] = outputs_of(path, self.read(blob).body, declared)
             except PointerError as exc:
                 self._parsed[key] = str(exc)
         return self._parsed[key]
@@ -194,7 +222,7 @@ class _Trees:
         return [(f"{folder}{path}", blob, stages) for path, blob, stages in self._pointers[tree]]
 
     def _pointers_below(self, tree: str) -> Iterator[tuple[str, str, str]]:
-        entries = self._tree(tree)
+        entries = self.entries(tree)
         stages = next((e.id for e in entries if e.name == "dvc.yaml"), "")
         for entry in entries:
             if entry.mode == _TREE_MODE:
@@ -204,7 +232,7 @@ class _Trees:
 
     def file(self, tree: str, path: str) -> bytes | None:
         entry = self._at(tree, path)
-        return _read(self.reader, entry.id).body if entry else None
+        return self.read(entry.id).body if entry else None
 
     def _has(self, tree: str, path: str) -> bool:
         return self._at(tree, path) is not None
@@ -213,13 +241,13 @@ class _Trees:
         found: TreeEntry | None = None
         current = tree
         for part in path.split("/"):
-            found = next((e for e in self._tree(current) if e.name == part), None)
+            found = next((e for e in self.entries(current) if e.name == part), None)
             if found is None:
                 return None
             current = found.id
         return found
 
-    def _tree(self, tree: str) -> list[TreeEntry]:
+    def entries(self, tree: str) -> list[TreeEntry]:
         if tree not in self._entries:
             read = self.reader.read(tree)
             self._entries[tree] = list(tree_entries(read)) if read else []
@@ -240,3 +268,11 @@ def tree_entries(tree: GitObject) -> Iterator[TreeEntry]:
             name.decode(errors="surrogateescape"),
             tree.body[end + 1 : position].hex(),
         )
+
+
+def tree_bytes(entries: Iterable[TreeEntry]) -> bytes:
+    """The reverse, to the byte."""
+    return b"".join(
+        f"{e.mode} {e.name}\0".encode(errors="surrogateescape") + bytes.fromhex(e.id)
+        for e in entries
+    )

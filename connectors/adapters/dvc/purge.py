@@ -2,16 +2,20 @@
 
 `dvc gc` keeps what some set of commits needs and deletes everything else, unrelated history too.
 Here only the objects go that the plan names. Older commits that point to them stay in git, and
-their data cannot be checked out any more: these are the versions that the plan calls lost.
+their data cannot be checked out any more: these are the versions that the plan calls lost. Where
+history is kept, commits have been written anew, and git forgets the old ones.
 """
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from connectors.adapters.base import Erased, ErasePlan, Progress, StoreError
+from connectors.adapters.dvc.attempt import SCRATCH, planned_objects
 from connectors.adapters.dvc.blockers import require_reachable
-from connectors.adapters.dvc.erase import SCRATCH, planned_objects
+from connectors.adapters.dvc.forget import Forgetting
+from connectors.adapters.dvc.journal import CommitMap, Journals
 from connectors.adapters.dvc.names import ObjectName, is_run
 from connectors.adapters.dvc.places import Place
 from connectors.adapters.dvc.repository import Repository
@@ -26,15 +30,12 @@ class Purge:
         self.repository = repository
         self.plan = plan
         self.progress = progress
+        self.keeps = plan.mode == "keep_history"
 
     def run(self) -> Erased:
         """Raises StoreError when a branch still points to what the plan names."""
         require_reachable(self.repository)
-        doomed = planned_objects(self.plan)
-        used = set(self.repository.head_objects())
-        for output in self.repository.uncommitted.values():
-            used |= {output.name, *(f.name for f in self.repository.files(output) or ())}
-        if doomed & used:
+        if planned_objects(self.plan) & self._used():
             raise StoreError(
                 f"A branch or the work tree of {self.repository.root} still points to data that "
                 "the plan names. Erase first, then purge; if it was committed since, plan again."
@@ -43,13 +44,37 @@ class Purge:
         if self.plan.objects:
             self._drop_caches()
         newest = self.repository.newest()
+        detail = {"files_removed": len(removed), "bytes_removed": size}
         return Erased(
             new_version=newest.id if newest else None,
             rows=0,
             objects_removed=tuple(removed),
             objects_added=(),
-            detail={"files_removed": len(removed), "bytes_removed": size},
+            detail={**detail, **(self._forget() if self.keeps else {})},
         )
+
+    def _used(self) -> set[ObjectName]:
+        """By what has to stay readable: the newest commits, or all of them."""
+        if self.keeps:
+            return set(self.repository.uses)
+        used = set(self.repository.head_objects())
+        for output in self.repository.uncommitted.values():
+            used |= {output.name, *(f.name for f in self.repository.files(output) or ())}
+        return used
+
+    def _forget(self) -> dict[str, Any]:
+        """What git knew of old commits; then nothing is left to be remembered but the map."""
+        root = self.repository.root
+        try:
+            removed = Forgetting(self.repository).run()
+            renamed = CommitMap(root).read()
+            Journals(root).drop(self.plan.id)
+        except OSError as exc:
+            raise StoreError(
+                f"Old commits in {root} cannot be removed: {exc.strerror}. Give this process "
+                "access, then run the purge again."
+            ) from exc
+        return {"git_objects_removed": removed, "renamed": renamed}
 
     def _remove(self) -> tuple[list[str], int]:
         contents = self.repository.contents

@@ -1,4 +1,4 @@
-"""New objects without the person, for what the branches point to."""
+"""New objects without the person, for what commits point to."""
 
 import os
 import uuid
@@ -30,34 +30,36 @@ class Rewriter:
         self.added: list[ObjectName] = []
         self.bytes = 0
         self._done: dict[tuple[ObjectName, str], tuple[ObjectName, int]] = {}
+        self._contents: dict[tuple[ObjectName, str], Content] = {}
 
     def content(self, output: Output) -> Content:
         """What an output consists of without the person; its objects are in every place that had
         the old ones. Raises StoreError, ResidueError."""
-        if output.name.is_folder:
-            return self._folder(output)
-        name, size = self._file(output.name, output.path)
-        return Content(name, size)
+        key = output.name, output.path
+        if key not in self._contents:
+            if output.name.is_folder:
+                self._contents[key] = self._folder(output)
+            else:
+                self._contents[key] = Content(*self._file(output.name, output.path))
+        return self._contents[key]
 
     def _folder(self, output: Output) -> Content:
         members: list[Member] = []
-        size = 0
+        size = output.size or 0
         for member in self.repository.members(output.name) or []:
             path = f"{output.path}/{member.path}"
-            if self.search.objects.is_all_theirs(member.name.path, path):
-                continue
-            name = member.name
-            entry = self.repository.contents.entries.get(name)
-            bytes_ = entry.bytes if entry else None
-            if name in self.doomed:
-                name, bytes_ = self._file(name, path)
-            if bytes_ is None:
-                raise StoreError(
-                    f"The newest data of {self.search.names.shown(output.path)} is not complete: "
-                    f"the object {name.path} is missing. Fetch it (dvc fetch), then erase again."
-                )
-            members.append(Member(member.path, name))
-            size += bytes_
+            entry = self.repository.contents.entries.get(member.name)
+            if entry is None:  # nobody has its data any more, and its name is all there is to it
+                goes = self.search.names.names_person(path)
+            else:
+                goes = self.search.objects.is_all_theirs(member.name.path, path)
+            name, bytes_ = member.name, entry.bytes if entry else 0
+            size -= bytes_
+            if not goes:
+                if name in self.doomed:
+                    name, bytes_ = self._file(name, path)
+                members.append(Member(member.path, name))
+                size += bytes_
         body = listing(members)
         name = listing_name(body, legacy=output.name.legacy)
         target = self.scratch / uuid.uuid4().hex

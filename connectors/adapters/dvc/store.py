@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from connectors.adapters.base import (
+    MODES,
     Erased,
     ErasePlan,
     Findings,
@@ -18,14 +19,17 @@ from connectors.adapters.base import (
     StoreError,
     StoreNotFoundError,
     StoreVersion,
-    require_purge,
     silent,
 )
-from connectors.adapters.dvc.blockers import blockers_of, hindrances, kept, unreachable
-from connectors.adapters.dvc.erase import Erasure, planned_objects, snapshot
+from connectors.adapters.dvc.attempt import named_in, planned_objects, snapshot
+from connectors.adapters.dvc.blockers import affected, blockers_of, hindrances, kept, unreachable
+from connectors.adapters.dvc.erase import Erasure
 from connectors.adapters.dvc.find import Search, stored_objects
 from connectors.adapters.dvc.history import Commit
+from connectors.adapters.dvc.keep import Keeping
+from connectors.adapters.dvc.keepable import BLOCKING_KEEPING, Changing, keeping_hindrances
 from connectors.adapters.dvc.locks import locked
+from connectors.adapters.dvc.names import ObjectName
 from connectors.adapters.dvc.pipelines import stage_runs
 from connectors.adapters.dvc.purge import Purge
 from connectors.adapters.dvc.repository import (
@@ -50,7 +54,7 @@ from connectors.formats.versions import FileVersions, identifiers_in, searchable
 from connectors.index import Source, SubjectIndex
 from connectors.scan.identifiers import Identifiers
 
-_ERASED = ("data", "orphan", "log", "past", "upload")
+_ERASED = ("data", "entangled", "orphan", "log", "past", "upload")
 
 
 def parse_location(location: str) -> tuple[str, str]:
@@ -76,8 +80,9 @@ class DvcStore:
     `unrelated_columns` as for plain files; `unrelated_files` (patterns of outputs and other files
     that name nobody: their rows are not searched, and they may be in any format);
     `retired_remotes` (names of remotes that do not exist any more); `exclusive` (names of remotes,
-    or "cache", that no other repository uses); and what `reach` needs for remotes in buckets. A
-    store that is not `writable` refuses to erase and to purge.
+    or "cache", that no other repository uses); `drop_signatures` (true: commits and tags that are
+    written anew may lose their signatures); and what `reach` needs for remotes in buckets. A store
+    that is not `writable` refuses to erase and to purge.
     """
 
     kind = "dvc"
@@ -108,6 +113,9 @@ class DvcStore:
         self.unrelated_columns = names_in(options, "unrelated_columns")
         self.retired_remotes = names_in(options, "retired_remotes")
         self.exclusive = names_in(options, "exclusive")
+        self.drop_signatures = options.get("drop_signatures", False)
+        if not isinstance(self.drop_signatures, bool):
+            raise ValueError('"drop_signatures" is true or false')
         self.dialect = Dialect.of(options)
 
     def _read(self) -> Repository:
@@ -203,13 +211,9 @@ class DvcStore:
 
     def plan_erase(self, findings: Findings, *, mode: str) -> ErasePlan:
         """Raises PlanOutdatedError when the versions are not those that were searched."""
-        require_purge(
-            mode,
-            no_history=(
-                "Older commits name their data by its hash, so they cannot keep it without the "
-                "person."
-            ),
-        )
+        if mode not in MODES:
+            raise StoreError(f'There is no mode "{mode}". Plan with one of: {", ".join(MODES)}.')
+        keeps = mode == "keep_history"
         repository = self._read()
         if {c.id for c in repository.retained()} != set(findings.rows_by_version):
             raise PlanOutdatedError(
@@ -217,21 +221,44 @@ class DvcStore:
                 "again, then plan."
             )
         planned = [o for o in findings.objects if o.kind in _ERASED]
+        paths = {o.path: o.bytes for o in planned}
+        if keeps:
+            paths |= self._listings(repository, named_in(paths))
         plan = ErasePlan(
             mode=mode,
             snapshot=snapshot(repository),
-            objects=tuple(sorted({o.path for o in planned})),
+            objects=tuple(sorted(paths)),
             rows=sum(o.rows for o in planned),
-            bytes=sum(o.bytes for o in planned),
-            versions_lost=_lost(repository, {v for o in planned for v in o.versions}),
+            bytes=sum(paths.values()),
+            versions_lost=()
+            if keeps
+            else _lost(repository, {v for o in planned for v in o.versions}),
         )
+        doomed = planned_objects(plan)
         blockers = [
             *unreachable(repository),
             *blockers_of(findings.objects),
-            *hindrances(repository, planned_objects(plan)),
-            *kept(repository, planned_objects(plan), plan),
+            *hindrances(repository, doomed),
+            *kept(repository, doomed, plan),
         ]
+        if keeps:
+            blockers += blockers_of(findings.objects, BLOCKING_KEEPING)
+            changing = Changing(repository, doomed)
+            blockers += keeping_hindrances(changing, drop_signatures=self.drop_signatures)
         return ErasePlan(**{**vars(plan), "blockers": tuple(dict.fromkeys(blockers))})
+
+    def _listings(self, repository: Repository, doomed: Collection[ObjectName]) -> dict[str, int]:
+        """Folder objects that list files which go: path as in a plan → bytes. Where history is
+        kept, no commit points to them afterwards."""
+        entries = repository.contents.entries
+        return {
+            f"{output.name.path} ({masked(output.path, self.subject_columns)})": entry.bytes
+            for commit in repository.history.commits.values()
+            for output in affected(repository, commit, doomed)
+            if output.name.is_folder
+            and output.name not in doomed
+            and (entry := entries.get(output.name))
+        }
 
     @contextmanager
     def _locked(self) -> Iterator[Repository]:
@@ -242,16 +269,22 @@ class DvcStore:
             yield self._read()
 
     def erase(self, plan: ErasePlan, needles: Needles, progress: Progress | None = None) -> Erased:
-        """Commit data without the person on every branch whose newest data holds them.
+        """Commit data without the person on every branch whose newest data holds them, or, where
+        history is kept, write every commit anew that leads to them.
 
         Raises PlanOutdatedError (a ref changed), ResidueError, StoreError; what was not reached is
         as it was, and the same plan goes on from there.
         """
         with self._locked() as repository, self._search(repository, needles) as search:
+            if plan.mode == "keep_history":
+                return Keeping(
+                    search, plan, progress or silent, drop_signatures=self.drop_signatures
+                ).run()
             return Erasure(search, plan, progress or silent).run()
 
     def purge_history(self, plan: ErasePlan, progress: Progress | None = None) -> Erased:
-        """Delete the planned objects in the cache and in every remote. Raises StoreError."""
+        """Delete the planned objects in the cache and in every remote, and, where history is kept,
+        the old commits: `detail["renamed"]` says what each is now. Raises StoreError."""
         with self._locked() as repository:
             return Purge(repository, plan, progress or silent).run()
 

@@ -1,9 +1,11 @@
 """Commits as versions: what each points to, as files."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from connectors.adapters.base import StoreVersion
 from connectors.adapters.dvc.history import Commit
+from connectors.adapters.dvc.journal import CommitMap
 from connectors.adapters.dvc.names import ObjectName
 from connectors.adapters.dvc.repository import Repository
 from connectors.formats.profiles import DataFile
@@ -14,6 +16,9 @@ class Versions:
     def __init__(self, repository: Repository, files: FileVersions) -> None:
         self.repository = repository
         self._files = files
+        self._formerly: dict[str, list[str]] = defaultdict(list)
+        for old, new in CommitMap(repository.root).read().items():
+            self._formerly[repository.history.version_of.get(new, "")].append(old)
 
     def files(self, commit: Commit) -> Iterator[VersionFile]:
         """Each file of a version, by its path in the repository."""
@@ -36,6 +41,7 @@ class Versions:
             history.parents_of(commit.id),
             history.refs_of(commit.id),
             self._changed(commit),
+            tuple(self._formerly.get(commit.id, ())),
         )
         files = list(self.files(commit))
         return self._files.version(moment, files, nothing="outputs removed", read=read)
