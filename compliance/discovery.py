@@ -26,6 +26,8 @@ from lineage.queries import downstream_models, usage_of_subject
 # or a placeholder, and erasing everybody behind it would be a disaster: a human must look.
 _MOST_LINKED = 3
 _ROUNDS = 3
+# Stores of many branches: what is current there is no version.
+_BRANCHED = frozenset({"dvc", "lakefs"})
 
 
 @dataclass
@@ -212,8 +214,9 @@ def method_of(mode: str, planned: Collection[str], retained: Mapping[str, str] |
 
 
 def rows_now(step_body: Mapping[str, Any]) -> int | None:
-    """How many rows of the person the current version has; None for a store of many branches,
-    whose state is no version."""
+    """How many rows of the person the current version has; None where there is no such version."""
+    if step_body["kind"] in _BRANCHED:
+        return None
     by_version: Mapping[str, int] = step_body["rows_by_version"]
     if len(by_version) == 1:
         return next(iter(by_version.values()))

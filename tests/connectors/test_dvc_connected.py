@@ -241,3 +241,21 @@ def test_what_blocks_is_told_before_anybody_approves(purchases_shop: Workshop) -
     assert plan
     (blocker,) = plan.body["steps"][0]["blockers"]
     assert blocker.startswith("The remote cloud (s3://bucket/path) cannot be reached")
+
+
+def test_a_person_whom_no_branch_holds_is_erased_from_the_only_version(tmp_path: Path) -> None:
+    shop = begun(tmp_path / "shop")
+    shop.commit("no data yet")
+    shop.git("checkout", "-q", "-b", "trial")
+    shop.write("purchases.csv", purchases(1).write_csv().encode())
+    shop.dvc("add", "-q", "purchases.csv")
+    shop.commit("a trial")
+    shop.git("tag", "trial-1")
+    shop.git("checkout", "-q", "main")
+    shop.git("branch", "-q", "-D", "trial")
+    (shop.root / "purchases.csv").unlink()
+    connected(shop.root, kind="dvc")
+    people = team()
+    request = approved(people)
+    execute(request, by=people.analyst)
+    assert work_off(request).state == State.RESPONDING

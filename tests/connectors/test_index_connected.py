@@ -155,11 +155,18 @@ def purchase_schema() -> Schema:
     return Schema(*fields, NestedField(9, "amount", DoubleType()))
 
 
-def in_iceberg_with_history(folder: Path) -> Connector:
-    connector = in_iceberg(folder)
+def keeping_history(connector: Connector) -> Connector:
     Connector.objects.filter(pk=connector.pk).update(options={"history": "keep"})
     connector.refresh_from_db()
     return connector
+
+
+def in_iceberg_with_history(folder: Path) -> Connector:
+    return keeping_history(in_iceberg(folder))
+
+
+def in_dvc_with_history(folder: Path) -> Connector:
+    return keeping_history(in_dvc(folder))
 
 
 def in_dvc(folder: Path) -> Connector:
@@ -171,7 +178,7 @@ def in_dvc(folder: Path) -> Connector:
     return connected(shop.root, kind="dvc")
 
 
-@pytest.mark.parametrize("made", [in_iceberg, in_iceberg_with_history, in_dvc])
+@pytest.mark.parametrize("made", [in_iceberg, in_iceberg_with_history, in_dvc, in_dvc_with_history])
 def test_stores_of_other_kinds_are_indexed_and_forget_as_well(
     tmp_path: Path, made: Any, browser: Client
 ) -> None:
