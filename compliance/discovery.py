@@ -213,9 +213,10 @@ def method_of(mode: str, planned: Collection[str], retained: Mapping[str, str] |
     return "erase in every version" if mode == "keep_history" else "erase and purge history"
 
 
-def rows_now(step_body: Mapping[str, Any]) -> int | None:
-    """How many rows of the person the current version has; None where there is no such version."""
-    if step_body["kind"] in _BRANCHED:
+def rows_now(kind: str, step_body: Mapping[str, Any]) -> int | None:
+    """How many rows of the person the current version of a store of this kind has, as a plan saw
+    it; None where there is no such version."""
+    if kind in _BRANCHED:
         return None
     by_version: Mapping[str, int] = step_body["rows_by_version"]
     if len(by_version) == 1:

@@ -156,13 +156,15 @@ def _plan_anew(steps: list[Step], by: User) -> list[Step]:
     rows: dict[int, int] = {}
     for step in steps:
         if len(steps) > 1 and step.approved["snapshot"] == plan.snapshot and not plan.blockers:
-            rows[step.pk] = rows_now(step.approved) or 0  # nothing has changed since
+            rows[step.pk] = (
+                rows_now(step.connector.kind, step.approved) or 0
+            )  # nothing has changed since
             continue
         own, its = (body, plan) if len(steps) == 1 else fresh_plan(connector, _people([step]), mode)
         if its.blockers or its.rows > step.approved["rows"]:
             fail_step(step, f"{_more_than_approved(its)} {_SEARCH_AGAIN}", by=by)
         else:
-            rows[step.pk] = rows_now(own) or 0
+            rows[step.pk] = rows_now(connector.kind, own) or 0
     covered = [step for step in steps if step.pk in rows]
     if not covered:
         return []
@@ -228,7 +230,7 @@ def _needles(steps: Sequence[Step]) -> Needles:
 def _rows_of(step: Step) -> int:
     if step.batch:
         return int(step.batch.rows[str(step.pk)])
-    return rows_now(step.approved) or 0
+    return rows_now(step.connector.kind, step.approved) or 0
 
 
 def _progress(steps: Sequence[Step]) -> Progress:

@@ -27,7 +27,7 @@ def claim_steps(pk: int) -> list[Step]:
     connector = Step.objects.values_list("connector", flat=True).get(pk=pk)
     Connector.objects.select_for_update().get(pk=connector)  # claims on a store come one by one
     in_work = Step.objects.filter(~claimable(), connector=connector)
-    due = due_steps().filter(connector=connector).select_related("plan")
+    due = due_steps().filter(connector=connector).select_related("plan", "connector")
     step = due.filter(pk=pk).first()
     if step is None or in_work.exists():
         return []
@@ -52,7 +52,8 @@ def _together(step: Step, due: QuerySet[Step]) -> list[Step]:
 
 def _joins(step: Step) -> bool:
     """Whether there is something to erase, of which can be told how much is whose."""
-    return bool(step.approved["planned_objects"]) and rows_now(step.approved) is not None
+    seen = rows_now(step.connector.kind, step.approved)
+    return bool(step.approved["planned_objects"]) and seen is not None
 
 
 def held(steps: Sequence[Step]) -> QuerySet[Step]:
