@@ -71,7 +71,9 @@ class StaffRequestForm(forms.Form):
     )
     subject_value = forms.CharField(label="Value", max_length=254)
     contact = forms.EmailField(
-        required=False, label="Address for our answer", help_text="Leave empty to answer by post."
+        required=False,
+        label="E-mail address for our answer",
+        help_text="Leave empty to answer by post.",
     )
     regime = forms.ChoiceField(
         label="Law", choices=[(r.key, r.name) for r in REGIMES.values()], initial="gdpr"
@@ -80,7 +82,7 @@ class StaffRequestForm(forms.Form):
         label="Received at (UTC)",
         required=False,
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
-        help_text="When it reached you. Leave empty for now.",
+        help_text="When it reached you. Leave empty if it is reaching you now.",
     )
 
 
