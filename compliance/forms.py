@@ -160,15 +160,11 @@ class ProlongTailForm(ReasonForm):
 
 
 class EvidenceForm(forms.Form):
-    model_version = forms.ChoiceField(
-        label="Answered by",
-        help_text="The version that was trained without the erased data, or the retirement.",
-    )
-
     def __init__(self, *args: Any, versions: list[tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["model_version"] = forms.ChoiceField(
             label="Answered by",
+            help_text="The version that was trained without the erased data, or the retirement.",
             choices=[*versions, ("", "The model version is retired for good")],
             required=False,
         )
