@@ -322,14 +322,24 @@ def plan_hash(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode(dict(body))).hexdigest()
 
 
-def erase_plan_of(step_body: Mapping[str, Any]) -> ErasePlan:
-    """The adapter's plan back from the approved body."""
-    return ErasePlan(
-        mode=step_body.get("mode", "purge"),
-        snapshot=step_body["snapshot"],
-        objects=tuple(step_body["planned_objects"]),
-        rows=step_body["rows"],
-        bytes=step_body["bytes"],
-        versions_lost=tuple(step_body["versions_lost"]),
-        blockers=tuple(step_body["blockers"]),
+@dataclass(frozen=True)
+class PlanOf(ErasePlan):
+    """A plan that says whose it is. Stores remember by a plan's `id` what they have done for it,
+    and the plans of two persons with as many rows in the same files are otherwise equal."""
+
+    of: str = field(kw_only=True)
+
+
+def erase_plan_of(step: Step) -> PlanOf:
+    """The adapter's plan back from that by which the step is carried out."""
+    body = step.carried_out
+    return PlanOf(
+        mode=body.get("mode", "purge"),
+        snapshot=body["snapshot"],
+        objects=tuple(body["planned_objects"]),
+        rows=body["rows"],
+        bytes=body["bytes"],
+        versions_lost=tuple(body["versions_lost"]),
+        blockers=tuple(body["blockers"]),
+        of=str(step.batch or step),
     )
