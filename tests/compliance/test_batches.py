@@ -126,6 +126,25 @@ def test_who_was_approved_before_another_was_erased_needs_no_new_approval(
     assert second.steps.get().rows_erased == 3
 
 
+def test_a_step_of_a_replaced_plan_is_not_carried_out_with_that_of_the_new_one(
+    people: Team, table: Path
+) -> None:
+    request = builders.approved(people)
+    execute(request, by=people.analyst)
+    left_over = request.steps.get()
+    Request.objects.filter(pk=request.pk).update(state=State.BLOCKED)
+    request.refresh_from_db()
+    builders.search(request, by=people.analyst)
+    builders.approve(people, request)
+    execute(request, by=people.analyst)
+    work_off()
+    assert states(request) == [State.RESPONDING], request.reason
+    left_over.refresh_from_db()
+    assert (left_over.phase, left_over.rows_erased) == (Step.Phase.DUE, None)
+    step = request.steps.exclude(pk=left_over.pk).get()
+    assert (step.rows_erased, step.result["together"]) == (3, 1)
+
+
 @pytest.mark.parametrize("kind", ["delta", "files"])
 def test_persons_whose_plans_count_the_same_are_not_taken_for_each_other(
     tmp_path: Path, db: None, kind: str
