@@ -5,7 +5,7 @@ from audit.logs import all_logs
 
 
 class UserForm(forms.Form):
-    username = forms.SlugField(max_length=150)
+    username = forms.SlugField(max_length=150, label="User name")
     name = forms.CharField(max_length=150, label="Name")
     email = forms.EmailField(required=False, label="E-mail address")
     roles = forms.MultipleChoiceField(choices=Role.choices, widget=forms.CheckboxSelectMultiple)

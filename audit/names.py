@@ -68,4 +68,6 @@ def _spelled(kind: str, resource: str) -> Named:
         url = reverse(_PAGES[kind], args=[rest]) if kind in _PAGES else ""
     except NoReverseMatch:
         url = ""
-    return Named(rest.replace(":", " / "), url)
+    # A bare number, or a log's name, does not say what it is of.
+    label = f"{kind} {rest}" if rest.isdigit() or kind == "log" else rest.replace(":", " / ")
+    return Named(label, url)

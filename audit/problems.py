@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem details: what is wrong, which field, and what to do."""
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -83,7 +84,7 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response | 
         errors = _flatten(exc.detail)
         detail = "; ".join(f"{e['field']}: {e['reason']}" for e in errors)
         return _response(400, "Invalid input", detail, errors)
-    answer = _response(exc.status_code, exc.default_detail, str(exc.detail), ())
+    answer = _response(exc.status_code, HTTPStatus(exc.status_code).phrase, str(exc.detail), ())
     if isinstance(exc, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
         answer["WWW-Authenticate"] = 'Bearer realm="Vestige"'
     if (wait := getattr(exc, "wait", None)) is not None:

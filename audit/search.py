@@ -196,7 +196,7 @@ def _moment(name: str, text: str) -> datetime | None:
         return parse_time(text if _has_zone(text) else f"{text}Z")
     except ValueError as exc:
         raise FilterError(
-            name, "This is no time. Write it as 2026-01-31 or 2026-01-31T12:00:00Z."
+            name, "This is not a date or a time. Write it as 2026-01-31 or 2026-01-31T12:00:00Z."
         ) from exc
 
 

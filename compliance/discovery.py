@@ -334,14 +334,16 @@ def plan_hash(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode(dict(body))).hexdigest()
 
 
-def erase_plan_of(step_body: Mapping[str, Any]) -> ErasePlan:
-    """The adapter's plan back from the approved body."""
+def erase_plan_of(step: Step) -> ErasePlan:
+    """The adapter's plan back from that by which the step is carried out."""
+    body = step.carried_out
     return ErasePlan(
-        mode=step_body.get("mode", "purge"),
-        snapshot=step_body["snapshot"],
-        objects=tuple(step_body["planned_objects"]),
-        rows=step_body["rows"],
-        bytes=step_body["bytes"],
-        versions_lost=tuple(step_body["versions_lost"]),
-        blockers=tuple(step_body["blockers"]),
+        mode=body.get("mode", "purge"),
+        snapshot=body["snapshot"],
+        objects=tuple(body["planned_objects"]),
+        rows=body["rows"],
+        bytes=body["bytes"],
+        versions_lost=tuple(body["versions_lost"]),
+        blockers=tuple(body["blockers"]),
+        of=str(step.batch or step),
     )

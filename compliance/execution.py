@@ -215,7 +215,7 @@ def _residue(report: ScanReport) -> str:
 
 
 def _plan(steps: Sequence[Step]) -> ErasePlan:
-    return erase_plan_of(steps[0].carried_out)
+    return erase_plan_of(steps[0])
 
 
 def _people(steps: Sequence[Step]) -> list[SubjectRef]:

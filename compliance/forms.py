@@ -71,7 +71,9 @@ class StaffRequestForm(forms.Form):
     )
     subject_value = forms.CharField(label="Value", max_length=254)
     contact = forms.EmailField(
-        required=False, label="Address for our answer", help_text="Leave empty to answer by post."
+        required=False,
+        label="E-mail address for our answer",
+        help_text="Leave empty to answer by post.",
     )
     regime = forms.ChoiceField(
         label="Law", choices=[(r.key, r.name) for r in REGIMES.values()], initial="gdpr"
@@ -80,7 +82,7 @@ class StaffRequestForm(forms.Form):
         label="Received at (UTC)",
         required=False,
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
-        help_text="When it reached you. Leave empty for now.",
+        help_text="When it reached you. Leave empty if it is reaching you now.",
     )
 
 
@@ -158,15 +160,11 @@ class ProlongTailForm(ReasonForm):
 
 
 class EvidenceForm(forms.Form):
-    model_version = forms.ChoiceField(
-        label="Answered by",
-        help_text="The version that was trained without the erased data, or the retirement.",
-    )
-
     def __init__(self, *args: Any, versions: list[tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["model_version"] = forms.ChoiceField(
             label="Answered by",
+            help_text="The version that was trained without the erased data, or the retirement.",
             choices=[*versions, ("", "The model version is retired for good")],
             required=False,
         )

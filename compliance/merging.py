@@ -80,7 +80,7 @@ def _is_erasing(connector: Connector, plan: str) -> bool:
     """Whether we are carrying out this plan there now; an approved erasure may remove any share."""
     steps = Step.objects.filter(connector=connector, phase=Step.Phase.ERASING)
     return bool(plan) and any(
-        erase_plan_of(step.carried_out).id == plan for step in steps.select_related("plan", "batch")
+        erase_plan_of(step).id == plan for step in steps.select_related("plan", "batch", "request")
     )
 
 

@@ -1,4 +1,7 @@
-"""What is answered where no view answers: a page to people, a problem to machines."""
+"""What is answered where no view answers: a page to people, a problem to machines.
+
+Data subjects, who cannot sign in, get a page of theirs.
+"""
 
 from django.http import HttpRequest, HttpResponse
 from django.views import defaults
@@ -10,7 +13,8 @@ from config.handlers import is_for_machines
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if is_for_machines(request.path_info):
         return problem(404, "Not Found", "There is no such address. See /api/docs/ for those.")
-    return defaults.page_not_found(request, exception)
+    page = "privacy/not_found.html" if request.path_info.startswith("/privacy/") else "404.html"
+    return defaults.page_not_found(request, exception, page)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

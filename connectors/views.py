@@ -208,7 +208,7 @@ def _changed_figures(changes: VersionChanges) -> list[dict[str, object]]:
         {
             "label": "Files",
             "value": f"{count(len(found.removed))} gone, {count(len(found.added))} new",
-            "note": f"{count(len(found.shared))} are read by both",
+            "note": f"{count(len(found.shared))} read by both",
         },
     ]
     if rows is not None:

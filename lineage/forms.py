@@ -5,6 +5,7 @@ from django import forms
 from lineage.queries.graph import DIRECTIONS
 
 DEPTHS = (1, 2, 3, 5, 10, 30)
+DEFAULT_DEPTH = 3
 
 
 class DatasetFilterForm(forms.Form):

@@ -24,7 +24,7 @@ from lineage.actions import (
     sync_connector,
 )
 from lineage.drawing import draw
-from lineage.forms import DatasetFilterForm, GraphForm, ModelFilterForm
+from lineage.forms import DEFAULT_DEPTH, DatasetFilterForm, GraphForm, ModelFilterForm
 from lineage.models import Dataset, Edge, Version
 from lineage.names import page_of
 from lineage.queries import (
@@ -227,7 +227,7 @@ def _versions(request: HttpRequest, row: Dataset) -> dict[str, Any]:
 
 
 def _lineage(request: HttpRequest, row: Dataset) -> dict[str, Any]:
-    form = GraphForm(request.GET)
+    form = GraphForm({"depth": DEFAULT_DEPTH} | request.GET.dict())
     asked = form.cleaned_data if form.is_valid() else {}
     version = asked.get("version", "")
     if (
@@ -239,7 +239,7 @@ def _lineage(request: HttpRequest, row: Dataset) -> dict[str, Any]:
     found = graph(
         f"{row.node}@{version}" if version else row.node,
         asked.get("direction") or "both",
-        asked.get("depth") or 3,
+        asked.get("depth") or DEFAULT_DEPTH,
         as_of.replace(tzinfo=UTC) if as_of else None,
     )
     urls = _urls(found["nodes"])

@@ -43,7 +43,7 @@ class ReportForm(forms.Form):
     start_date = forms.DateField(
         label="First day",
         required=False,
-        help_text="Both days count, and only for own dates.",
+        help_text="Both days count. Only used with the period “Own dates”.",
         widget=forms.DateInput(attrs={"type": "date"}),
     )
     end_date = forms.DateField(

@@ -37,8 +37,10 @@ _FOR_ANALYSTS = {
 def dashboard(user: User) -> dict[str, Any]:
     """The context of the home page, without what the user may not see."""
     reads_requests = user.has_perm("requests.read")
+    to_approve = _to_approve(user)
     return {
-        "work": _work(user),
+        "work": _work(user, to_approve),
+        "plans_to_approve": len(to_approve),
         "has_work": user.has_role(Role.ANALYST, Role.DPO, Role.DATA_OWNER, Role.MODEL_OWNER),
         "strip": integrity() if user.has_perm("log.read") else None,
         "erasures": _erasures(user) if reads_requests else None,
@@ -77,20 +79,31 @@ def integrity() -> dict[str, Any]:
     }
 
 
-def _work(user: User) -> list[dict[str, Any]]:
+def _to_approve(user: User) -> list[Request]:
+    if not user.has_perm("requests.approve"):
+        return []
+    return [
+        case
+        for case in requests_awaiting_approval().order_by("due_at")
+        if (plan := current_plan(case)) is not None and not may_approve(user, plan)
+    ]
+
+
+def _work(user: User, to_approve: list[Request]) -> list[dict[str, Any]]:
     """What waits for this user and nobody else could do as well, most urgent first."""
-    items: list[dict[str, Any]] = []
-    if user.has_perm("requests.approve"):
-        for case in requests_awaiting_approval().order_by("due_at"):
-            plan = current_plan(case)
-            if plan is not None and not may_approve(user, plan):
-                items.append(_item(case, "Read the plan and approve it"))
+    items = [_item(case, "Read the plan and approve it") for case in to_approve]
     if user.has_perm("requests.plan"):
         waiting = requests_visible_to(user).filter(state__in=_FOR_ANALYSTS).order_by("due_at")
-        items += [_item(case, _FOR_ANALYSTS[State(case.state)]) for case in waiting[:_MOST]]
+        items += [_item(case, _for_analyst(case)) for case in waiting[:_MOST]]
     if user.has_perm("notices.answer"):
         items += _notices(user)
     return sorted(items, key=lambda item: item["due"])[:_MOST]
+
+
+def _for_analyst(case: Request) -> str:
+    """A code was sent only where the person filed the request themselves."""
+    sent = case.channel == Request.Channel.FORM or case.state != State.VERIFYING
+    return _FOR_ANALYSTS[State(case.state) if sent else State.RECEIVED]
 
 
 def _item(case: Request, title: str) -> dict[str, Any]:
@@ -99,6 +112,7 @@ def _item(case: Request, title: str) -> dict[str, Any]:
         "url": reverse("compliance:request", args=[case.reference]),
         "title": title,
         "state": case.state,
+        "state_word": case.get_state_display(),
         "due": case.due_at,
     }
 
@@ -113,6 +127,7 @@ def _notices(user: User) -> list[dict[str, Any]]:
             "title": f"{notice.model_version.dataset} version {notice.model_version.version}: "
             "retrain without the person, or retire",
             "state": notice.state,
+            "state_word": notice.get_state_display(),
             "due": notice.due_at,
         }
         for notice in own[:_MOST]

@@ -300,6 +300,20 @@ def json(value: Any) -> str:
 
 
 @register.filter
+def fact(value: Any) -> str:
+    """A fact of an event as people write it: a list with commas, what is nested as JSON."""
+    if value in (None, "", [], {}):
+        return _NONE
+    if isinstance(value, bool):
+        return yes_no(value)
+    if isinstance(value, list) and not any(isinstance(item, (list, dict)) for item in value):
+        return ", ".join(str(item) for item in value)
+    if isinstance(value, (list, dict)):
+        return json_module.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+@register.filter
 def yes_no(value: Any) -> str:
     """Unknown is not No."""
     return "Not stated" if value is None else ("Yes" if value else "No")

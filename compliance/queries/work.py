@@ -17,7 +17,8 @@ def claimable(moment: str = "claimed_at") -> Q:
 
 
 def due_steps() -> QuerySet[Step]:
-    """Steps that a worker should take up now, also those that a dead worker left behind."""
+    """Steps that a worker should take up now, also those that a dead worker left behind; not those
+    of a plan that another has replaced since."""
     working = [Step.Phase.DUE, Step.Phase.ERASING, Step.Phase.PURGING]
     scanning = [Step.Phase.TO_VERIFY, Step.Phase.VERIFYING]
     return Step.objects.filter(
@@ -25,6 +26,7 @@ def due_steps() -> QuerySet[Step]:
         Q(request__state=State.EXECUTING, phase__in=working)
         | Q(request__state=State.VERIFYING_ERASURE, phase__in=scanning),
         request__held_at=None,
+        plan__superseded_at=None,
     )
 
 

@@ -41,7 +41,7 @@ def approvals(request: HttpRequest) -> HttpResponse:
 
 
 def _row(case: Request, plan: Plan, by: User) -> dict[str, Any]:
-    steps = [step for step in plan.body["steps"] if step["rows"] and not step["retain"]]
+    steps = [s for s in plan.body["steps"] if s["planned_objects"] and not s["retain"]]
     return {
         "case": case,
         "plan": plan,

@@ -96,7 +96,12 @@ class Findings:
 
 @dataclass(frozen=True)
 class ErasePlan:
-    """What `erase` and `purge_history` will do. It holds no personal data, so it can be logged."""
+    """What `erase` and `purge_history` will do. It holds no personal data, so it can be logged.
+
+    `of`: for whose sake, as the caller says before it has a plan carried out. Stores remember by a
+    plan's `id` what they have done for it, and the plans of two persons with as many rows in the
+    same files are otherwise equal.
+    """
 
     mode: str
     snapshot: str  # the store's head when it was planned; erase refuses another one
@@ -105,6 +110,7 @@ class ErasePlan:
     bytes: int
     versions_lost: tuple[str, ...]
     blockers: tuple[str, ...] = ()
+    of: str = ""
 
     @property
     def id(self) -> str:

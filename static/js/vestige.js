@@ -54,8 +54,11 @@
     const button = event.submitter;
     const form = event.target;
     const question = button?.dataset.confirm || form.dataset.confirm;
+    const ticked = button?.dataset.confirmIf;
     const dialog = document.getElementById("confirm-dialog");
     if (!question || !dialog || form.dataset.confirmed) return;
+    // Nothing is ticked: there is nothing to ask, and the server says so.
+    if (ticked && !form.querySelector(`[name="${ticked}"]:checked`)) return;
     event.preventDefault();
     event.stopPropagation();
     document.getElementById("confirm-question").textContent = question;
@@ -75,6 +78,8 @@
     );
     dialog.showModal();
   }
+
+  const boxes = (form, name) => [...form.querySelectorAll(`input[name="${name}"]`)];
 
   function closeMenus(except) {
     for (const menu of document.querySelectorAll("details.menu[open]")) {
@@ -129,9 +134,11 @@
       localStorage.setItem("vestige_shortcuts", event.target.checked ? "on" : "off");
     }
     if (event.target.matches("[data-tick-all]")) {
-      const name = event.target.dataset.tickAll;
-      for (const box of event.target.form.querySelectorAll(`input[name="${name}"]`))
+      for (const box of boxes(event.target.form, event.target.dataset.tickAll))
         box.checked = event.target.checked;
+    } else if (event.target.type === "checkbox") {
+      const all = event.target.form?.querySelector(`[data-tick-all="${event.target.name}"]`);
+      if (all) all.checked = boxes(all.form, event.target.name).every((box) => box.checked);
     }
     if (event.target.matches("[data-submit-on-change]")) event.target.form.requestSubmit();
   });

@@ -93,6 +93,8 @@ def test_nobody_but_an_administrator_makes_keys(role: Role, api: Api, db: None) 
         "/api/v1/keys", {"name": "x", "roles": ["dpo"]}, content_type="application/json"
     )
     assert answer.status_code == 403
+    assert answer.json()["title"] == "Forbidden"
+    assert "accounts.manage" in answer.json()["detail"]
 
 
 def test_an_administrator_reads_no_cases(admin: User, api: Api, browser: Client) -> None:

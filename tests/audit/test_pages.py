@@ -38,6 +38,20 @@ def test_the_log_shows_names_before_ids(reader: Client, auditor: User) -> None:
     assert ">user:" not in page
 
 
+def test_a_resource_with_a_bare_number_says_what_it_is(reader: Client, auditor: User) -> None:
+    append([event(resource="report:7", actor=auditor.actor)], by=auditor)
+    assert ">report 7</a>" in text_of(reader.get("/log/"))
+
+
+def test_the_facts_of_an_entry_are_written_for_people(reader: Client, auditor: User) -> None:
+    details = {"rights": ["erasure", "access"], "scope": [], "counts": {"a": 1}, "late": False}
+    [receipt] = append([event(details=details)], by=auditor)
+    page = text_of(reader.get(f"/log/{receipt.seq}/"))
+    for written in ("erasure, access", "{&quot;a&quot;: 1}", "No"):
+        assert f"<dd>{written}</dd>" in page
+    assert "[&#x27;erasure" not in page
+
+
 def test_filters_stand_in_the_address_and_pages_go_on_by_number(reader: Client) -> None:
     log_with(300)
     first = text_of(reader.get("/log/?resource=dataset:shop:table-1"))

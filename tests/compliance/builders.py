@@ -142,7 +142,10 @@ def search(request: Request, *, by: User) -> None:
 
 
 def approved(people: Team, person: SubjectRef = PERSON, **fields: Any) -> Request:
-    request = planned(people.analyst, person, **fields)
+    return approve(people, planned(people.analyst, person, **fields))
+
+
+def approve(people: Team, request: Request) -> Request:
     plan = current_plan(request)
     assert plan, request.reason
     for approver in (people.dpo, people.data_owner):

@@ -126,6 +126,54 @@ def test_who_was_approved_before_another_was_erased_needs_no_new_approval(
     assert second.steps.get().rows_erased == 3
 
 
+def test_a_step_of_a_replaced_plan_is_not_carried_out_with_that_of_the_new_one(
+    people: Team, table: Path
+) -> None:
+    request = builders.approved(people)
+    execute(request, by=people.analyst)
+    left_over = request.steps.get()
+    Request.objects.filter(pk=request.pk).update(state=State.BLOCKED)
+    request.refresh_from_db()
+    builders.search(request, by=people.analyst)
+    builders.approve(people, request)
+    execute(request, by=people.analyst)
+    work_off()
+    assert states(request) == [State.RESPONDING], request.reason
+    left_over.refresh_from_db()
+    assert (left_over.phase, left_over.rows_erased) == (Step.Phase.DUE, None)
+    step = request.steps.exclude(pk=left_over.pk).get()
+    assert (step.rows_erased, step.result["together"]) == (3, 1)
+
+
+@pytest.mark.parametrize("kind", ["delta", "files"])
+def test_persons_whose_plans_count_the_same_are_not_taken_for_each_other(
+    tmp_path: Path, db: None, kind: str
+) -> None:
+    """Neither stands at an edge, so that no statistics of the table's log name one alone."""
+    people = builders.team()
+    folder = tmp_path / "visits"
+    numbers = ["00001", "00004", "00021", "00099"]
+    rows = pl.DataFrame(
+        {
+            "customer_id": numbers,
+            "email": [f"c{number}@customers.example" for number in numbers],
+            "month": [1] * 4,
+        }
+    )
+    if kind == "delta":
+        rows.write_delta(str(folder))
+    else:
+        folder.mkdir()
+        rows.write_parquet(folder / "rows.parquet")
+    builders.connected(folder, kind=kind, name="visits")
+    first, second = approved_both(people)
+    for request in (first, second):
+        execute(request, by=people.analyst)
+        work_off()
+    assert states(first, second) == [State.RESPONDING] * 2, second.reason
+    assert [request.steps.get().rows_erased for request in (first, second)] == [1, 1]
+
+
 def test_what_others_wrote_after_the_approval_stays(people: Team, table: Path) -> None:
     request = builders.approved(people)
     late = builders.purchases(7).filter(pl.col("customer_id") == "00050")

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from django.core import mail
+from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
@@ -70,6 +71,16 @@ def test_a_notice_is_issued_for_the_model_that_learned_from_the_person(request_:
     assert notice.was_in_use
     assert len(notice.path) >= 2
     assert "notice.issued" in [e.type for e in sequenced()]
+
+
+def test_the_answer_to_a_notice_is_explained_and_not_called_optional(
+    request_: Request, owner: User, client: Client
+) -> None:
+    client.force_login(owner)
+    page = client.get(f"/notices/{notice_of(request_).pk}/").content.decode()
+    label = page.partition('<label for="id_model_version">')[2].partition("</label>")[0]
+    assert label == "Answered by"
+    assert "or the retirement" in page
 
 
 def test_the_owners_get_one_mail_that_names_no_person(request_: Request, owner: User,

@@ -160,7 +160,11 @@ def test_the_person_can_withdraw_before_the_erasure(browser: Client) -> None:
 
 
 def test_a_forged_status_link_is_not_found(browser: Client) -> None:
-    assert browser.get("/privacy/status/MQ:forged:signature/").status_code == 404
+    answer = browser.get("/privacy/status/MQ:forged:signature/")
+    assert answer.status_code == 404
+    page = answer.content.decode()
+    assert 'href="/privacy/"' in page
+    assert "Sign in" not in page
 
 
 def test_a_second_verified_request_is_merged_into_the_first(browser: Client) -> None:

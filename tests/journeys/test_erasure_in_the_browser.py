@@ -130,11 +130,11 @@ def test_from_the_form_to_a_verified_certificate(
     expect(analyst.page.get_by_text("in use").first).to_be_visible()
     analyst.look("request-plan")
 
-    for username in ("dpo", "data-owner"):
-        approver = Person(chromium, running, username)
-        approver.page.goto(f"/requests/{reference}/")
-        approver.press("Approve plan 1")
-        expect(approver.page.get_by_text("Your approval is recorded")).to_be_visible()
+    dpo = Person(chromium, running, "dpo")
+    dpo.page.goto(f"/requests/{reference}/")
+    dpo.press("Approve plan 1")
+    expect(dpo.page.get_by_text("Your approval is recorded")).to_be_visible()
+    approve_among_several(running, chromium, reference)
 
     analyst.page.reload()
     analyst.press("Execute the erasure")
@@ -149,6 +149,30 @@ def test_from_the_form_to_a_verified_certificate(
     check_auditor(running, chromium, reference, tmp_path)
     for person in (subject, analyst):
         assert person.faults == []
+
+
+def approve_among_several(running: Installation, chromium: Browser, reference: str) -> None:
+    """The data owner approves on the page of all plans; without a tick nothing is asked."""
+    owner = Person(chromium, running, "data-owner")
+    page = owner.page
+    page.goto("/requests/approvals/")
+    owner.look("approvals")
+    owner.press("Approve the ticked plans")
+    expect(page.get_by_text("No plan was chosen.")).to_be_visible()
+    every, this = (
+        page.get_by_label(name, exact=True)
+        for name in ("Every plan on this page", f"Approve plan 1 of {reference}")
+    )
+    every.check()
+    expect(this).to_be_checked()
+    this.uncheck()
+    expect(every).not_to_be_checked()
+    every.check()
+    every.uncheck()
+    this.check()
+    owner.press("Approve the ticked plans")
+    expect(page.get_by_text("Your approval of 1 plan is recorded.")).to_be_visible()
+    assert owner.faults == []
 
 
 def check_notice(running: Installation, chromium: Browser) -> None:

@@ -120,6 +120,7 @@ def test_the_lineage_section_draws_and_lists_the_edges(
     page = get(browser, auditor, f"/models/{churn.pk}/?tab=lineage")
     assert "features" in page
     assert "Input and output of one run" in page
+    assert '<option value="3" selected>' in page  # the depth that is shown
     version = get(browser, auditor, f"/models/{churn.pk}/?tab=lineage&version=3&direction=upstream")
     assert "of version" in version
     assert "t1" in version

@@ -13,6 +13,8 @@ from accounts.models import User
 from accounts.roles import Role
 from audit.actions import note_anchor, note_anchor_fault, verify_stored_log
 from audit.queries import head
+from audit.subjects import SubjectRef
+from compliance.actions.requests import file_request
 from compliance.models import Notice, Request, Step
 from lineage.models import Version
 from reports.home import integrity
@@ -128,8 +130,6 @@ def test_each_role_sees_its_work_first(tmp_path: Path, model_owner: User) -> Non
         assert page.index("Your work") < page.index("Erasures that need an eye")
         assert "Read the plan and approve it" in page
         assert first.reference in page
-    from audit.subjects import SubjectRef
-
     second = in_triage(people.analyst, SubjectRef("customer", "00021"))
     page = page_for(people.analyst)
     assert "Search the stores and plan" in page
@@ -148,6 +148,36 @@ def test_an_author_is_not_asked_to_approve_their_own_plan(tmp_path: Path) -> Non
     both = user(Role.ANALYST, Role.DPO)
     planned(both)
     assert "Read the plan and approve it" not in page_for(both)
+
+
+def test_who_has_several_plans_to_approve_is_led_to_the_page_for_them(tmp_path: Path) -> None:
+    connected(write_table(tmp_path / "purchases"))
+    people = team()
+    planned(people.analyst)
+    assert "plans on one page" not in page_for(people.dpo)
+    planned(people.analyst, SubjectRef("customer", "00021"))
+    page = page_for(people.dpo)
+    assert '<a href="/requests/approvals/">Approve 2 plans on one page</a>' in page
+    assert page.count("Plan awaits approval") == 4  # as the queue calls it, in both tables
+    assert "plans on one page" not in page_for(people.analyst)
+
+
+def test_a_code_is_spoken_of_only_where_one_was_sent(tmp_path: Path) -> None:
+    connected(write_table(tmp_path / "purchases"))
+    analyst = team().analyst
+    for channel in (Request.Channel.FORM, Request.Channel.STAFF):
+        filed = file_request(
+            rights=["erasure"],
+            subjects=[SubjectRef("customer", f"1{channel}")],
+            channel=channel,
+            by=analyst,
+        )
+        said = page_for(analyst)
+        assert said.count("Waits for a code that was sent") == 1
+        browser = Client()
+        browser.force_login(analyst)
+        shown = browser.get(f"/requests/{filed.reference}/").content.decode()
+        assert ("No code was sent" in shown) == (channel == Request.Channel.STAFF)
 
 
 def test_administrators_see_the_log_and_no_cases(tmp_path: Path, admin: User) -> None:
