@@ -156,9 +156,7 @@ def _plan_anew(steps: list[Step], by: User) -> list[Step]:
     rows: dict[int, int] = {}
     for step in steps:
         if len(steps) > 1 and step.approved["snapshot"] == plan.snapshot and not plan.blockers:
-            rows[step.pk] = (
-                rows_now(step.connector.kind, step.approved) or 0
-            )  # nothing has changed since
+            rows[step.pk] = rows_now(connector.kind, step.approved) or 0  # nothing has changed
             continue
         own, its = (body, plan) if len(steps) == 1 else fresh_plan(connector, _people([step]), mode)
         if its.blockers or its.rows > step.approved["rows"]:
