@@ -336,7 +336,11 @@ def locked_folder(root: Path) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
-        yield True
+        try:
+            yield True
+        finally:
+            # A child that another thread has just forked shares the lock until it runs its program.
+            fcntl.flock(handle, fcntl.LOCK_UN)
     finally:
         os.close(handle)
 

@@ -25,7 +25,10 @@ def locked(root: Path) -> Iterator[None]:
                 fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as exc:
                 raise _busy(root, "A dvc command") from exc
-            yield
+            try:
+                yield
+            finally:
+                fcntl.flock(file.fileno(), fcntl.LOCK_UN)  # as in `locked_folder`
 
 
 def _busy(root: Path, who: str) -> StoreError:
