@@ -97,6 +97,8 @@ class FolderTarget:
         finally:
             with suppress(OSError):
                 (self._root / _DRAFT).unlink(missing_ok=True)
+            # By name: a child that another thread has just forked shares the lock for a moment.
+            fcntl.flock(folder, fcntl.LOCK_UN)
             os.close(folder)
 
 
