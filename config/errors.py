@@ -22,7 +22,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
         return problem(
             500,
             "Internal Server Error",
-            "This is a fault of ours, and the server's log has it. Nothing half done is kept: the"
-            " request can be sent again.",
+            "This is a fault of ours, and the server's log has it. Look whether the request took"
+            " effect before you send it again.",
         )
     return defaults.server_error(request)
