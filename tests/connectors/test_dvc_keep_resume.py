@@ -1,11 +1,8 @@
 """An erasure that keeps DVC's history and is killed, outrun or refused ends well, or changes
 nothing."""
 
-import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,7 +31,7 @@ from tests.connectors.dvc_history import (
     keep,
     versions,
 )
-from tests.connectors.test_dvc_resume import die_softly, erase_and_purge, hooked
+from tests.connectors.test_dvc_resume import die_softly, erase_and_purge, hooked, kill_a_worker
 from tests.connectors.test_dvc_resume import state as everything
 
 
@@ -81,26 +78,11 @@ def test_killed_at_any_step_and_run_again_the_erasure_ends_the_same(
         shutil.rmtree(shop.folder)
 
 
-_CHILD = """
-import json, sys
-import pytest
-from connectors.adapters.base import ErasePlan
-from tests.connectors.dvc_builders import Workshop
-from tests.connectors.test_dvc_resume import Path, die_before, erase_and_purge, hooked
-folder, name, plan = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-plan = ErasePlan(**{k: tuple(v) if isinstance(v, list) else v for k, v in plan.items()})
-hooked(pytest.MonkeyPatch(), die_before(name))
-erase_and_purge(Workshop(Path(folder)), plan)
-"""
-
-
 @pytest.mark.parametrize("step", ["move_all", "stage", "remove"])
 def test_a_worker_killed_by_the_system_is_resumed(dvc_shop: Workshop, step: str) -> None:
     plan = planned(store(dvc_shop), mode=KEEP)
     before = versions(dvc_shop)
-    arguments = [str(dvc_shop.folder), step, json.dumps(vars(plan))]
-    died = subprocess.run([sys.executable, "-c", _CHILD, *arguments], check=False, timeout=120)
-    assert died.returncode == -9
+    kill_a_worker(dvc_shop, step, plan)
     erase_and_purge(dvc_shop, plan)
     assert traces(store(dvc_shop)) == []
     assert dvc_shop.git("status", "--porcelain") == ""

@@ -133,12 +133,17 @@ def die_before(last: str) -> Hook:
     return hook
 
 
+def kill_a_worker(shop: Workshop, step: str, plan: ErasePlan) -> None:
+    """It dies by the system right before this step of the plan."""
+    arguments = [str(shop.folder), step, json.dumps(vars(plan))]
+    died = subprocess.run([sys.executable, "-c", _CHILD, *arguments], check=False, timeout=120)
+    assert died.returncode == -9
+
+
 @pytest.mark.parametrize("step", ["move", "stage", "remove"])
 def test_a_worker_killed_by_the_system_is_resumed(dvc_shop: Workshop, step: str) -> None:
     plan = planned(store(dvc_shop))
-    arguments = [str(dvc_shop.folder), step, json.dumps(vars(plan))]
-    died = subprocess.run([sys.executable, "-c", _CHILD, *arguments], check=False, timeout=120)
-    assert died.returncode == -9
+    kill_a_worker(dvc_shop, step, plan)
     erase_and_purge(dvc_shop, plan)
     assert traces(store(dvc_shop)) == []
     assert dvc_shop.git("status", "--porcelain") == ""
