@@ -29,6 +29,7 @@ class End:
     head: Head
     newest: dict[str, Newest]  # by resource; not of all
     edges: Edges | None  # None: unknown, until a tile was filled
+    stored_note: str  # the head's own may be newer, and is then stored with the next batch
 
 
 class Ends:
@@ -84,6 +85,7 @@ class Ends:
             ),
             newest,
             batch.edges if last else self.edges(head),
+            signed.note if signed.stored else head.note,
         )
 
     def _left_at(self, head: Head) -> End | None:

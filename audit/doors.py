@@ -61,9 +61,11 @@ def log_asked(request: HttpRequest, name: str = "") -> LogRef:
     Raises ProblemError: to who may not see a log, it is not there.
     """
     key = getattr(request, "api_key", None)
+    if not name and request.META.get("QUERY_STRING"):
+        name = request.GET.get("log", "")
     try:
         # Only keys are bound. Asking for a session would keep public answers out of caches.
-        return log_visible_to(key.user if key else None, name or request.GET.get("log", ""))
+        return log_visible_to(key.user if key else None, name)
     except LogUnknownError as exc:
         raise ProblemError(
             404, "Not Found", str(exc), errors=[{"field": "log", "reason": str(exc)}]

@@ -1,7 +1,7 @@
-"""Group commit: whoever submits first leads, and appends for all who wait.
+"""Group commit: one thread appends for all who wait, and they share the cost of a commit.
 
-With one submitter that is a direct append; with many, the cost of a commit is shared by all of
-them, and the next in the queue leads.
+Each log has such a thread in each process that appends to it. It has a database connection of its
+own, and ends when nobody has needed it for a while.
 """
 
 import threading
@@ -9,16 +9,23 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
+from django.db import connection
 
 from audit.intake import Prepared
 from audit.signer import Signed
 
 _MAX_EVENTS_A_BATCH = 4_000
-# A leader waits for the others at most so long, and looks so often.
-_PATIENCE_SECONDS, _GLANCE_SECONDS = 0.002, 0.000_05
+# From so many submitters on, they are served in two halves that take turns.
+_TWO_HALVES = 32
+# A batch waits at most so long for those who were there last time.
+_PATIENCE_SECONDS = 0.002
+# After so long a connection is looked at before it is used, and given back.
+_REST_SECONDS, _IDLE_SECONDS = 1.0, 10.0
+_LAST_PATIENCE_SECONDS = 10.0
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
@@ -51,91 +58,147 @@ class Submission:
     receipts: list[Receipt] = field(default_factory=list)
     checkpoint: Signed | None = None
     error: BaseException | None = None
-    done: bool = False
-    # Released when the submission is done, or is to lead. A bare lock: an Event costs ten times it.
+    # Released when the submission is done. A bare lock: an Event costs ten times it.
     asleep: threading.Lock = field(default_factory=_locked)
+    wakes: "Submission | None" = None  # whose submitter is woken by the submitter of this one
+    gone: bool = False  # its submitter does not wait any more
 
 
 class GroupCommit:
-    """The queue of one log in one process. `process` appends what was submitted, all at once."""
+    """The queue of one log in one process. `process` appends what was submitted, all at once.
 
-    def __init__(self, process: Callable[[Sequence[Submission]], None]) -> None:
+    It gets a batch and this queue; it calls `sent` as soon as the database is at work on the
+    batch, and may ask whether others wait `behind` it. Those of the batch before are woken then,
+    if there are many, so that what they do falls into the time of the database.
+    """
+
+    def __init__(self, process: Callable[[Sequence[Submission], "GroupCommit"], None]) -> None:
         self._process = process
         self._mutex = threading.Lock()
         self._waiting: deque[Submission] = deque()
-        self._led = False
+        self._thread: threading.Thread | None = None
+        self._ending = False
+        # The thread sleeps until as many wait as are wanted, and the bell is rung.
+        self._wanted, self._bell = 0, _locked()
+        # Of the thread alone:
+        self._served: list[Submission] = []  # done, and not woken yet
         self._crowd = 1  # how many were served by the last batch, or waited behind it
 
     def submit(self, submission: Submission) -> None:
         """Returns when the submission is done; raises what went wrong with it."""
         with self._mutex:
             self._waiting.append(submission)
-            leads = not self._led
-            self._led = True
-        if not leads:
-            self._wait(submission)
-        if not submission.done:
-            self._lead()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="group commit", daemon=True)
+                self._thread.start()
+            elif self._wanted and len(self._waiting) >= self._wanted:
+                self._ring()
+        try:
+            submission.asleep.acquire()
+        except BaseException:  # interrupted: the others must not wait for us
+            with self._mutex:
+                submission.gone = True
+                if submission in self._waiting:  # not taken yet: taken back
+                    self._waiting.remove(submission)
+            raise
+        finally:
+            if submission.wakes is not None:
+                submission.wakes.asleep.release()
         if submission.error is not None:
             raise submission.error
 
-    def _wait(self, submission: Submission) -> None:
-        try:
-            submission.asleep.acquire()
-        except BaseException:  # interrupted: the queue must not wait for us
-            with self._mutex:
-                if submission in self._waiting:
-                    self._waiting.remove(submission)
-                if not submission.asleep.locked() and not submission.done:
-                    self._pass_on()
-            raise
+    def finish(self) -> None:
+        """End the thread once nobody waits any more."""
+        with self._mutex:
+            thread, self._ending = self._thread, True
+            if self._wanted:
+                self._ring()
+        if thread is not None:
+            thread.join(_LAST_PATIENCE_SECONDS)
 
-    def _pass_on(self) -> None:
-        """Make the next in the queue the leader; the caller holds the mutex."""
-        if self._waiting:
-            self._waiting[0].asleep.release()  # not done: it wakes up as the leader
-        else:
-            self._led = False
+    @property
+    def behind(self) -> bool:
+        """Whether somebody waits for the next batch."""
+        return bool(self._waiting)
 
-    def _gather(self) -> None:
-        """Wait shortly until as many are here as there were last time.
+    def sent(self) -> None:
+        """The database is at work: wake those whom the batch before has served.
 
-        Those whom a batch has just served are about to submit again. Without them the submitters
-        would fall into two halves that take turns, at the cost of twice as many batches.
+        Each wakes the next. All at once would push each other, and the database's process, off
+        the processors.
         """
-        if self._crowd == 1:
-            return
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        try:
-            while len(self._waiting) < self._crowd and time.monotonic() < deadline:
-                time.sleep(_GLANCE_SECONDS)
-        except BaseException:  # interrupted: the queue must not wait for us
-            with self._mutex:
-                self._waiting.popleft()
-                self._pass_on()
-            raise
+        with self._mutex:
+            served = [submission for submission in self._served if not submission.gone]
+            self._served = []
+            for submission, following in pairwise(served):
+                submission.wakes = following
+        if served:
+            served[0].asleep.release()
 
-    def _lead(self) -> None:
-        self._gather()
-        batch = self._take()
+    def _run(self) -> None:
+        used = time.monotonic()
         try:
-            self._process(batch)
+            while self._is_needed():
+                connection.close_if_unusable_or_obsolete()
+                if time.monotonic() - used > _REST_SECONDS:
+                    connection.close_if_health_check_failed()
+                # Those whom a batch has just served are about to submit again. Without them the
+                # submitters would fall into parts that take turns, at the cost of more batches.
+                usual = self._crowd if self._crowd < _TWO_HALVES else self._crowd // 2
+                self._sleep_until(usual, _PATIENCE_SECONDS)
+                self._serve(self._take())
+                used = time.monotonic()
+        finally:
+            connection.close()
+
+    def _is_needed(self) -> bool:
+        """Sleep until somebody waits; False when that is long, and the thread is to end."""
+        self._sleep_until(1, _IDLE_SECONDS)
+        with self._mutex:
+            if not self._waiting:
+                self._thread = None  # the next one to submit starts another
+            return bool(self._waiting)
+
+    def _sleep_until(self, wanted: int, seconds: float) -> None:
+        """Sleep until so many wait, at most so long."""
+        with self._mutex:
+            if len(self._waiting) >= wanted or self._ending:
+                return
+            self._wanted = wanted
+        rung = self._bell.acquire(timeout=seconds)
+        with self._mutex:
+            if not rung and not self._wanted:
+                self._bell.acquire()  # it was rung in this very moment
+            self._wanted = 0
+
+    def _ring(self) -> None:
+        self._wanted = 0
+        self._bell.release()
+
+    def _take(self) -> list[Submission]:
+        """The next batch: all who wait, or half of them and of those who were just served."""
+        with self._mutex:
+            most = len(self._waiting)
+            if most + len(self._served) >= _TWO_HALVES:
+                most = (most + len(self._served) + 1) // 2
+            taken: list[Submission] = []
+            room = _MAX_EVENTS_A_BATCH
+            while self._waiting and len(taken) < most:
+                room -= len(self._waiting[0].events)
+                if taken and room < 0:
+                    break
+                taken.append(self._waiting.popleft())
+        return taken
+
+    def _serve(self, batch: list[Submission]) -> None:
+        try:
+            if batch:  # not all were interrupted
+                self._process(batch, self)
         except BaseException as exc:  # noqa: BLE001  # each submitter raises it
             for submission in batch:
                 submission.error = submission.error or exc
-        finally:
-            for submission in batch:
-                submission.done = True
-                submission.asleep.release()
-            with self._mutex:
-                self._crowd = len(batch) + len(self._waiting)
-                self._pass_on()
-
-    def _take(self) -> list[Submission]:
-        with self._mutex:
-            taken = [self._waiting.popleft()]  # the leader itself
-            room = _MAX_EVENTS_A_BATCH - len(taken[0].events)
-            while self._waiting and len(self._waiting[0].events) <= room:
-                room -= len(self._waiting[0].events)
-                taken.append(self._waiting.popleft())
-        return taken
+        self.sent()  # where it did not come to that
+        self._served = batch
+        self._crowd = len(batch) + len(self._waiting)
+        if not self._waiting or self._crowd < _TWO_HALVES:
+            self.sent()

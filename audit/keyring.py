@@ -78,11 +78,14 @@ class Ring:
     keys: tuple[RingKey, ...]
     signing: tuple[Ed25519PrivateKey, ...]
     log: str = MAIN_NAME
+    _vkeys: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)  # by origin
 
     def vkeys(self, origin: str) -> tuple[str, ...]:
         """The verifier keys of a log, the active one first, those of the past last."""
-        ordered = sorted(self.keys, key=lambda key: not key.signs)
-        return tuple(key.vkey(origin) for key in ordered)
+        if origin not in self._vkeys:
+            ordered = sorted(self.keys, key=lambda key: not key.signs)
+            self._vkeys[origin] = tuple(key.vkey(origin) for key in ordered)
+        return self._vkeys[origin]
 
     def checkpoint(self, note: str, origin: str) -> Checkpoint:
         """The checkpoint in a note that a key signed while it counted. Raises InvalidNoteError."""

@@ -5,13 +5,14 @@ and times (microseconds since 2000) are big-endian; a value stands behind its le
 """
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
+from itertools import count
 
 from django.db import connection
 
-from audit.prepared import Statement, run
+from audit.prepared import Statement, read, run
 from audit.proofs import FullTile
 from audit.rows import ENTRY_COLUMNS, Head, Row
 
@@ -48,23 +49,41 @@ _NAMES = {
 
 _MOVED = (
     "WITH moved AS (UPDATE audit_log SET size = $1::bigint, last_hash = $2::bytea,"
-    " last_timestamp_us = $3::bigint, frontier = $4::bytea"
-    " WHERE id = $5::smallint AND size = $6::bigint AND last_hash = $7::bytea"
-    " AND ($8::text IS NULL OR note = $8::text AND refusal = '') RETURNING id)"
+    " last_timestamp_us = $3::bigint, frontier = $4::bytea,"
+    " note = $5::text, note_size = $6::bigint, note_at = $7::timestamptz"
+    " WHERE id = $8::smallint AND size = $9::bigint AND last_hash = $10::bytea"
+    " AND ($11::text IS NULL OR note = $11::text AND refusal = '') RETURNING id)"
 )
-_ENTRIES = (
-    f" INSERT INTO audit_entry ({ENTRY_COLUMNS}) SELECT moved.id, entries.* FROM moved, unnest("  # noqa: S608
-    + ", ".join(f"${at}::{_NAMES[kind]}[]" for at, kind in enumerate(_COLUMN_TYPES, start=9))
-    + ") AS entries"
-)
-_FILLED = (
-    ', filled AS (INSERT INTO audit_tile (log_id, level, "index", hashes, root)'  # noqa: S608
-    " SELECT moved.id, tiles.* FROM moved, unnest("
-    + ", ".join(f"${at}::{_NAMES[kind]}[]" for at, kind in enumerate(_TILE_TYPES, start=24))
-    + ") AS tiles)"
-)
-_APPEND = Statement("vestige_append", _MOVED + _ENTRIES)
-_APPEND_AND_FILL = Statement("vestige_append_and_fill", _MOVED + _FILLED + _ENTRIES)
+_FIRST = 12  # the first parameter behind those
+
+
+@cache
+def _append(*, fills: bool, takes: bool) -> Statement:
+    """Moves the head and inserts entries; with full tiles, or with those taken from the queue."""
+    numbers = count(_FIRST)
+
+    def arrays(kinds: Iterable[int]) -> str:
+        return ", ".join(f"${next(numbers)}::{_NAMES[kind]}[]" for kind in kinds)
+
+    entries = (
+        f" INSERT INTO audit_entry ({ENTRY_COLUMNS}) SELECT moved.id, entries.*"  # noqa: S608
+        f" FROM moved, unnest({arrays(_COLUMN_TYPES)}) AS entries"
+    )
+    filled = (
+        ', filled AS (INSERT INTO audit_tile (log_id, level, "index", hashes, root)'  # noqa: S608
+        f" SELECT moved.id, tiles.* FROM moved, unnest({arrays(_TILE_TYPES)}) AS tiles)"
+        if fills
+        else ""
+    )
+    taken = (
+        f", taken AS (DELETE FROM audit_pending USING moved WHERE log_id = moved.id"  # noqa: S608
+        f" AND audit_pending.id = ANY ({arrays([_INT8])}))"
+        if takes
+        else ""
+    )
+    return Statement(f"vestige_append_{fills:d}{takes:d}", _MOVED + filled + taken + entries)
+
+
 _STORE_NOTE = Statement(
     "vestige_store_note",
     # Not flushed to disk: see audit.storage.store_note.
@@ -72,6 +91,10 @@ _STORE_NOTE = Statement(
     " UPDATE audit_log SET note = $1::text, note_size = $2::bigint, note_at = $3::timestamptz,"
     " refusal = '' FROM relaxed"
     " WHERE id = $4::smallint AND note_size = $5::bigint AND size >= $2::bigint",
+)
+_PENDING = Statement(
+    "vestige_pending",
+    "SELECT id, event FROM audit_pending WHERE log_id = $1::smallint ORDER BY id LIMIT $2::bigint",
 )
 _WAIT = Statement(
     "vestige_wait",
@@ -84,27 +107,34 @@ def append_behind(
     head: Head,
     rows: Sequence[Row],
     tree: bytes,
-    filled: Sequence[FullTile] = (),
     *,
-    locked: bool = False,
+    filled: Sequence[FullTile] = (),
+    taken: Sequence[int] = (),
+    stored_note: str | None = None,
+    sent: Callable[[], None] | None = None,
 ) -> bool:
     """Append in a single statement, if the log still ends where `head` says; whether it did.
 
-    With the tiles that are `filled`. Without the lock, only if it was also last signed as `head`
-    says, and nothing is refused. Raises IntegrityError when an event id is taken.
+    With the tiles that are `filled`, and without the recorded events that are `taken` (their
+    rows' ids). The note of `head` is stored. Unless the lock is held: only if the stored note is
+    `stored_note` until then, and nothing is refused. `sent` is called when PostgreSQL is at work.
+    Raises IntegrityError when an event id is taken.
     """
     last = rows[-1]
-    moved: list[bytes | None] = [
+    parameters: list[bytes | None] = [
         _BIG.pack(last.seq + 1), last.leaf_hash, _BIG.pack(last.timestamp_us), tree,
+        head.note.encode(), _BIG.pack(head.note_size),
+        None if head.note_at is None else _BIG.pack(_time(head.note_at)),
         _SMALL.pack(head.log_id), _BIG.pack(head.size), head.last_hash,
-        None if locked else head.note.encode(),
+        None if stored_note is None else stored_note.encode(),
+        *_columns(rows),
     ]  # fmt: skip
-    entries = map(_array, _COLUMN_TYPES, zip(*map(_values, rows), strict=True))
-    if not filled:
-        return run(_APPEND, [*moved, *entries]) > 0
-    packed = [(_SMALL.pack(level), _BIG.pack(at), *hashes) for level, at, *hashes in filled]
-    tiles = map(_array, _TILE_TYPES, zip(*packed, strict=True))
-    return run(_APPEND_AND_FILL, [*moved, *entries, *tiles]) > 0
+    if filled:
+        packed = [(_SMALL.pack(level), _BIG.pack(at), *hashes) for level, at, *hashes in filled]
+        parameters += map(_array, _TILE_TYPES, zip(*packed, strict=True))
+    if taken:
+        parameters.append(_array(_INT8, [_BIG.pack(row_id) for row_id in taken]))
+    return run(_append(fills=bool(filled), takes=bool(taken)), parameters, sent) > 0
 
 
 def store_note(head: Head, note: str, size: int, signed_at: datetime) -> bool:
@@ -116,6 +146,11 @@ def store_note(head: Head, note: str, size: int, signed_at: datetime) -> bool:
             _SMALL.pack(head.log_id), _BIG.pack(head.note_size),
         ],
     ) > 0  # fmt: skip
+
+
+def pending(log_id: int, limit: int) -> list[tuple[int, bytes]]:
+    rows = read(_PENDING, [_SMALL.pack(log_id), _BIG.pack(limit)])
+    return [(_BIG.unpack(row_id)[0], event) for row_id, event in rows]
 
 
 def insert_pending(log_id: int, event_id: str, event: bytes) -> None:
@@ -167,26 +202,36 @@ def copied(log_id: int, rows: Sequence[Row]) -> bytes:
     return b"".join(parts)
 
 
-def _values(row: Row) -> tuple[bytes | None, ...]:
-    """The columns of an entry behind log_id."""
-    event = row.prepared
-    return (
-        _BIG.pack(row.seq),
-        row.leaf,
-        row.leaf_hash,
-        event.event_id.encode(),
-        event.type.encode(),
-        event.actor.encode(),
-        event.by.encode(),
-        event.resource.encode(),
-        event.resource_version.encode(),
-        None if event.occurred_at is None else _BIG.pack(_time(event.occurred_at)),
-        _BIG.pack(row.timestamp_us - _EPOCHS_APART_US),
-        event.parent_id.encode(),
-        event.subject.encode(),
-        _BIG.pack(row.nth),
-        None if row.previous is None else _BIG.pack(row.previous),
-    )
+def _columns(rows: Sequence[Row]) -> list[bytes]:
+    """The columns of entries behind log_id, each as an array."""
+    events = [row.prepared for row in rows]
+    ids = [event.event_id.encode() for event in events]
+    versions = [event.resource_version.encode() for event in events]
+    length, number = _LENGTH.pack, _NUMBER.pack
+    items: list[Iterable[bytes]] = [
+        [number(8, row.seq) for row in rows],
+        [length(len(row.leaf)) + row.leaf for row in rows],
+        [_HASH + row.leaf_hash for row in rows],
+        [length(len(text)) + text for text in ids],
+        [_counted(event.type) for event in events],
+        [_counted(event.actor) for event in events],
+        [_counted(event.by) for event in events],
+        [_counted(event.resource) for event in events],
+        [length(len(text)) + text for text in versions],
+        [
+            _NULL if event.occurred_at is None else number(8, _time(event.occurred_at))
+            for event in events
+        ],
+        [number(8, row.timestamp_us - _EPOCHS_APART_US) for row in rows],
+        [_counted(event.parent_id) for event in events],
+        [_counted(event.subject) for event in events],
+        [number(8, row.nth) for row in rows],
+        [_NULL if row.previous is None else number(8, row.previous) for row in rows],
+    ]
+    return [  # "1, 1": one dimension, which may hold nulls
+        _ARRAY.pack(1, 1, kind, len(rows), 1) + b"".join(column)
+        for kind, column in zip(_COLUMN_TYPES, items, strict=True)
+    ]
 
 
 def _array(kind: int, items: Sequence[bytes | None]) -> bytes:

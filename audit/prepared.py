@@ -4,7 +4,8 @@ For what every request waits for. A cursor takes several times as long as these 
 psycopg forgets all that it has prepared at each rollback.
 """
 
-from collections.abc import Sequence
+import select
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,51 +27,76 @@ class Statement:
     sql: str
 
 
-def run(statement: Statement, parameters: Sequence[bytes | None]) -> int:
+def run(
+    statement: Statement,
+    parameters: Sequence[bytes | None],
+    sent: Callable[[], None] | None = None,
+) -> int:
     """How many rows the statement touched, in the transaction that is open or in one of its own.
 
-    The parameters are in PostgreSQL's binary forms.
+    The parameters are in PostgreSQL's binary forms. `sent` is called while PostgreSQL is at work.
     """
-    return int(_done(statement, parameters, Format.BINARY).command_tuples or 0)
+    return int(_done(statement, parameters, Format.BINARY, sent).command_tuples or 0)
+
+
+def read(statement: Statement, parameters: Sequence[bytes | None]) -> list[tuple[bytes, ...]]:
+    """The rows, all in PostgreSQL's binary forms; for columns that are never null."""
+    return _rows(_done(statement, parameters, Format.BINARY))
 
 
 def fetch(statement: Statement, parameters: Sequence[str]) -> list[tuple[str | None, ...]]:
     """The rows, every value as PostgreSQL writes it as text; the parameters are texts as well."""
     done = _done(statement, [text.encode() for text in parameters], Format.TEXT)
     return [
-        tuple(
-            None if (value := done.get_value(row, column)) is None else value.decode()
-            for column in range(done.nfields)
-        )
-        for row in range(done.ntuples)
+        tuple(None if value is None else value.decode() for value in row) for row in _rows(done)
     ]
 
 
-def _done(statement: Statement, parameters: Sequence[bytes | None], form: Format) -> Any:
+def _rows(done: Any) -> list[tuple[Any, ...]]:
+    columns = range(done.nfields)
+    return [
+        tuple([done.get_value(row, column) for column in columns]) for row in range(done.ntuples)
+    ]
+
+
+def _done(
+    statement: Statement,
+    parameters: Sequence[bytes | None],
+    form: Format,
+    sent: Callable[[], None] | None = None,
+) -> Any:
     default = connections[DEFAULT_DB_ALIAS]  # Django's `connection` looks it up at each access
     default.ensure_connection()
     server: psycopg.Connection[Any] = default.connection
+    pgconn = server.pgconn
     if not server.autocommit and server.info.transaction_status == TransactionStatus.IDLE:
-        server.pgconn.exec_(b"BEGIN")  # which psycopg would send before the first of its own
-    forms = [form] * len(parameters)
+        pgconn.exec_(b"BEGIN")  # which psycopg would send before the first of its own
+    name, forms = statement.name.encode(), [form] * len(parameters)
     with default.wrap_database_errors:
         if not settings.VESTIGE_PREPARE_STATEMENTS:
-            return _checked(
-                server,
-                server.pgconn.exec_params(statement.sql.encode(), parameters, param_formats=forms),
-            )
+            sql = statement.sql.encode()
+            return _checked(server, pgconn.exec_params(sql, parameters, None, forms, form))
         known = _prepared.setdefault(server, set())
         if statement.name not in known:
-            _checked(server, server.pgconn.prepare(statement.name.encode(), statement.sql.encode()))
+            _checked(server, pgconn.prepare(name, statement.sql.encode()))
             known.add(statement.name)
-        return _checked(
-            server,
-            server.pgconn.exec_prepared(
-                statement.name.encode(),
-                parameters,  # type: ignore[arg-type]  # its stub forgets null
-                param_formats=forms,
-            ),
-        )
+        values: Any = parameters  # psycopg's stub forgets null
+        if sent is None:
+            return _checked(server, pgconn.exec_prepared(name, values, forms, form))
+        pgconn.send_query_prepared(name, values, forms, form)
+        sent()
+        return _checked(server, _awaited(pgconn))
+
+
+def _awaited(pgconn: Any) -> Any:
+    """The result of what was sent, without keeping other threads waiting for it."""
+    while pgconn.is_busy():
+        select.select([pgconn.socket], [], [])
+        pgconn.consume_input()
+    found = pgconn.get_result()
+    while pgconn.get_result() is not None:
+        pass
+    return found
 
 
 def _checked(server: psycopg.Connection[Any], done: Any) -> Any:

@@ -36,7 +36,7 @@ def sign_receipt(done: Sequenced, *, log: LogRef = MAIN) -> LogWord:
     note = done.checkpoint.note if done.checkpoint else _last_note(log)
     origin = note.partition("\n")[0] or origin_of(log)
     try:
-        ring = keyring.ring(log.name)
+        ring = done.checkpoint.ring if done.checkpoint else keyring.ring(log.name)
         vkey = ring.vkeys(origin)[0]
         if done.checkpoint is None:
             _require_log_key(note, vkey)

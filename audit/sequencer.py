@@ -6,11 +6,12 @@ PostgreSQL), the batch is one statement that moves the head only from where it w
 cases the head is locked and read first.
 """
 
+import atexit
 import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from hashlib import sha256
 from typing import NamedTuple
@@ -56,56 +57,74 @@ class _Done(NamedTuple):
 
     batch: Batch
     after: Frontier
+    quick: bool = False  # in one statement
 
 
 _ends = Ends()
 
 
-# The queue of each log. A forked process starts without them: their leaders did not come along.
+# The queue of each log. A forked process starts without them: their threads did not come along.
 _groups: defaultdict[int, GroupCommit] = defaultdict(lambda: GroupCommit(_process))
 os.register_at_fork(after_in_child=_groups.clear)
 
 
+@atexit.register
+def _finish() -> None:
+    for group in list(_groups.values()):
+        group.finish()
+
+
 def append(events: Sequence[Prepared], log_id: int = MAIN_LOG) -> Sequenced:
     """Append these events, all or none. Raises RepeatedEventError."""
-    _require_no_transaction()
     submission = Submission(log_id, events=events)
-    _groups[log_id].submit(submission)
+    _submit(submission)
     return Sequenced(submission.receipts, submission.checkpoint)
 
 
 def drain(log_id: int = MAIN_LOG) -> int:
     """Give all pending events of the log their places; how many there were."""
-    _require_no_transaction()
     total = 0
     while True:
         submission = Submission(log_id, drain=True)
-        _groups[log_id].submit(submission)
+        _submit(submission)
         total += submission.drained
         if submission.drained < _PENDING_A_BATCH:
             return total
 
 
-def _require_no_transaction() -> None:
+def _submit(submission: Submission) -> None:
+    """Returns when the submission is done; raises what went wrong with it."""
     blocks = connection.atomic_blocks
-    if blocks and not blocks[-1]._from_testcase:  # type: ignore[attr-defined]
+    if not blocks:
+        _groups[submission.log_id].submit(submission)
+        return
+    if not blocks[-1]._from_testcase:  # type: ignore[attr-defined]
         raise InsideTransactionError(
             "Appending to the log commits, so it cannot happen inside a transaction. Use `record`"
             " there, and append or sequence after the commit."
         )
+    _process([submission])  # no other thread can look into a test's transaction
+    if submission.error is not None:
+        raise submission.error
 
 
-def _process(submissions: Sequence[Submission]) -> None:
+def _process(submissions: Sequence[Submission], queue: GroupCommit | None = None) -> None:
     done: _Done | None
+    sent = queue.sent if queue else lambda: None
     try:
-        done = _commit_behind(submissions) or _commit(submissions, look=False)
+        done = _commit_behind(submissions, sent)
+        if done is None:
+            sent()
+            done = _commit(submissions, look=False)
     except IntegrityError:
         # An event id is taken: look which, answer those with their earlier receipts.
         done = _commit_each(submissions)
     if done is None:
         return
     try:
-        checkpoint = signer.sign_batch(done.batch.head, done.after)
+        # Where others wait, the note is stored by the statement of their batch.
+        store = not (done.quick and queue and queue.behind)
+        checkpoint = signer.sign_batch(done.batch.head, done.after, store=store)
     except Exception:
         # The entries are durable: their submitters must not think that they are lost.
         log.exception("The log could not be signed; the sweep tries again.")
@@ -132,20 +151,21 @@ def _commit_each(submissions: Sequence[Submission]) -> _Done | None:
     return done
 
 
-def _commit_behind(submissions: Sequence[Submission]) -> _Done | None:
+def _commit_behind(submissions: Sequence[Submission], sent: Callable[[], None]) -> _Done | None:
     """The usual case on PostgreSQL, a single statement: nobody else has appended meanwhile.
 
     None where something else is the case, to be looked into under the lock.
     """
     end = _ends.get(submissions[0].log_id)
-    count = sum(len(submission.events) for submission in submissions)
-    if end is None or connection.vendor != "postgresql" or any(s.drain for s in submissions):
+    if end is None or connection.vendor != "postgresql":
         return None
+    waiting = _waiting(submissions)
+    count = len(waiting) + sum(len(submission.events) for submission in submissions)
     fills = end.head.size % TILE_WIDTH + count >= TILE_WIDTH
-    if not 0 < count <= TILE_WIDTH or (fills and end.edges is None):
+    if count > TILE_WIDTH or (fills and end.edges is None):
         return None
     batch = Batch(end.head)
-    placed = _place_all(batch, submissions)
+    placed = _place_all(batch, submissions, waiting)
     if not batch.events:
         return None
     batch.newest = _ends.newest(batch)
@@ -157,28 +177,39 @@ def _commit_behind(submissions: Sequence[Submission]) -> _Done | None:
         filled, batch.edges = proofs.grow(batch.head.size, hashes, end.edges)
     # A statement is a transaction of its own; inside one (in tests) it must be able to fail alone.
     with transaction.atomic() if connection.in_atomic_block else nullcontext():
-        if not postgresql.append_behind(batch.head, rows, after.to_bytes(), filled):
+        if not postgresql.append_behind(
+            batch.head,
+            rows,
+            after.to_bytes(),
+            filled=filled,
+            taken=[row_id for row_id, _ in waiting],
+            stored_note=end.stored_note,
+            sent=sent,
+        ):
             _ends.forget(batch.head.log_id)
             return None
     _give_receipts(batch, placed)
-    return _Done(batch, after)
+    return _Done(batch, after, quick=True)
+
+
+def _waiting(submissions: Sequence[Submission]) -> list[tuple[int, bytes]]:
+    """The recorded events that are to be placed with these submissions, as `storage.pending`."""
+    if not any(submission.drain for submission in submissions):
+        return []
+    return storage.pending(submissions[0].log_id, _PENDING_A_BATCH)
 
 
 def _commit(submissions: Sequence[Submission], *, look: bool) -> _Done:
     """One transaction for all of them, under the lock on the head."""
     with transaction.atomic(durable=True):
         head = storage.lock_head(submissions[0].log_id)
-        waiting = (
-            storage.pending(head.log_id, _PENDING_A_BATCH)
-            if any(submission.drain for submission in submissions)
-            else []
-        )
-        pending = [intake.from_bytes(event) for _, event in waiting]
-        ids = [event.event_id for event in pending]
-        ids += [e.event_id for s in submissions for e in s.events if e.given]
-        batch = Batch(head, storage.known_entries(head.log_id, ids) if look and ids else {})
-        _place_pending(batch, pending)
-        placed = _place_all(batch, submissions, drained=len(waiting))
+        waiting = _waiting(submissions)
+        batch = Batch(head)
+        if look:
+            ids = [intake.from_bytes(event).event_id for _, event in waiting]
+            ids += [e.event_id for s in submissions for e in s.events if e.given]
+            batch.known = storage.known_entries(head.log_id, ids) if ids else {}
+        placed = _place_all(batch, submissions, waiting)
         after = _write(batch) if batch.events else head.frontier
         if waiting:
             storage.delete_pending([row_id for row_id, _ in waiting])
@@ -187,12 +218,14 @@ def _commit(submissions: Sequence[Submission], *, look: bool) -> _Done:
 
 
 def _place_all(
-    batch: Batch, submissions: Sequence[Submission], *, drained: int = 0
+    batch: Batch, submissions: Sequence[Submission], waiting: Sequence[tuple[int, bytes]]
 ) -> list[tuple[Submission, list[_Place]]]:
+    """Places for what waits, then for what was submitted."""
+    _place_pending(batch, [intake.from_bytes(event) for _, event in waiting])
     placed = []
     for submission in submissions:
         submission.receipts, submission.error = [], None
-        submission.drained = drained if submission.drain else 0
+        submission.drained = len(waiting) if submission.drain else 0
         try:
             placed.append((submission, _place(batch, submission.events)))
         except RepeatedEventError as exc:

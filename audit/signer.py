@@ -45,6 +45,8 @@ class Signed:
     size: int
     root: bytes
     signed_at: datetime
+    ring: keyring.Ring
+    stored: bool = True  # or with the batch that waits behind it
 
 
 # The newest note that this process has signed or verified: verifying it again would be idle.
@@ -69,13 +71,16 @@ def verifier_key_of(note: str, origin: str, log: str = MAIN_NAME) -> str:
     return (keyring.ring(log).counted(note, origin) or verifier_keys(origin, log))[0]
 
 
-def sign_batch(head: Head, after: Frontier) -> Signed | None:
+def sign_batch(head: Head, after: Frontier, *, store: bool = True) -> Signed | None:
     """Sign the tree after a batch. None when the signer refuses; the log row says why.
 
     `head` is the log as it was locked for the batch. The note may cover less than the log has by
-    now, if others appended meanwhile, but always this batch.
+    now, if others appended meanwhile, but always this batch. Without `store` it may be left to the
+    next batch to store the note (`Signed.stored`): what it covers is durable already.
     """
-    signed = _sign_at_once(head, after) or _sign_under_lock(head.log_id, head.frontier, after)
+    signed = _sign_at_once(head, after, store=store) or _sign_under_lock(
+        head.log_id, head.frontier, after
+    )
     if signed is not None:
         _remember(signed, head.name)
     return signed
@@ -94,7 +99,7 @@ def sign_head(*, keep: bool = False, log: LogRef = MAIN) -> Signed | None:
     return signed
 
 
-def _sign_at_once(head: Head, after: Frontier) -> Signed | None:
+def _sign_at_once(head: Head, after: Frontier, *, store: bool) -> Signed | None:
     """The usual case: the tree before the batch is the one that this process signed last.
 
     None where something else is the case, to be looked into under the lock.
@@ -110,13 +115,13 @@ def _sign_at_once(head: Head, after: Frontier) -> Signed | None:
     if not last.size == head.note_size == head.size or last.root != head.frontier.root():
         return None
     if after.size == last.size:  # nothing was added
-        return Signed(head.note, last.size, last.root, head.note_at or now)
+        return Signed(head.note, last.size, last.root, head.note_at or now, ring)
     made = Checkpoint(head.origin, after.size, after.root())
     note = sign(made, *ring.signing)
-    if not storage.store_note(head, note, made.size, now):
+    if store and not storage.store_note(head, note, made.size, now):
         return None  # never released: another process has signed meanwhile
     _know(ring, note, made)
-    return Signed(note, made.size, made.root, now)
+    return Signed(note, made.size, made.root, now, ring, store)
 
 
 def _sign_under_lock(
@@ -152,7 +157,7 @@ def _sign(head: Head, before: Frontier | None, after: Frontier | None, *, keep: 
         made, note, signed_at = last, head.note, head.note_at or now
     if keep or keeps_next(head):
         storage.keep_checkpoint(head, made.size, made.root, note, signed_at)
-    return Signed(note, made.size, made.root, signed_at)
+    return Signed(note, made.size, made.root, signed_at, ring)
 
 
 def _last_signed(head: Head, ring: keyring.Ring) -> Checkpoint | None:

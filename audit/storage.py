@@ -59,7 +59,7 @@ def append_rows(
     tree = finish()
     if connection.vendor == "postgresql":
         # That the head is where it was read is certain under its lock.
-        if not postgresql.append_behind(head, rows, tree, locked=True):
+        if not postgresql.append_behind(head, rows, tree):
             raise RuntimeError("The locked head of the log has moved.")
         return
     with connection.cursor() as cursor:
@@ -223,6 +223,8 @@ def delete_entries(log_id: int, start: int, stop: int) -> None:
 
 def pending(log_id: int, limit: int) -> list[tuple[int, bytes]]:
     """The oldest events that wait, as (row id, canonical bytes)."""
+    if connection.vendor == "postgresql":
+        return postgresql.pending(log_id, limit)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id, event FROM audit_pending WHERE log_id = %s ORDER BY id LIMIT %s",

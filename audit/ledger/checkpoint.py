@@ -15,6 +15,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature
@@ -118,10 +119,15 @@ def sign(checkpoint: Checkpoint, key: Ed25519PrivateKey, *more: Ed25519PrivateKe
     text = checkpoint.text
     lines = []
     for signer in (key, *more):
-        vkey(checkpoint.origin, signer.public_key())  # refuses an origin that is no key name
-        known_by = key_id(checkpoint.origin, signer.public_key())
+        known_by = _signing_id(checkpoint.origin, signer.public_key().public_bytes_raw())
         lines.append(signature_line(checkpoint.origin, known_by, signer.sign(text.encode())))
     return f"{text}\n{''.join(lines)}"
+
+
+@lru_cache(maxsize=256)
+def _signing_id(origin: str, public: bytes) -> bytes:
+    """The id of a log's own key. Raises InvalidNoteError for an origin that is no key name."""
+    return parse_vkey(vkey(origin, Ed25519PublicKey.from_public_bytes(public))).key_id
 
 
 def signature_line(name: str, key_id: bytes, signature: bytes) -> str:

@@ -42,7 +42,7 @@ class Frontier:
     tree, largest first, one for each 1 bit of the size.
     """
 
-    __slots__ = ("_peaks", "size")
+    __slots__ = ("_peaks", "_root", "size")
 
     def __init__(self, size: int = 0, peaks: Sequence[bytes] = ()) -> None:
         if size < 0 or len(peaks) != size.bit_count():
@@ -53,6 +53,7 @@ class Frontier:
             raise FrontierError("each peak must be a hash of 32 bytes")
         self.size = size
         self._peaks = [bytes(peak) for peak in peaks]
+        self._root: bytes | None = None
 
     @classmethod
     def at(cls, size: int, get: HashSource) -> Self:
@@ -73,6 +74,7 @@ class Frontier:
             size >>= 1
         peaks.append(node)
         self.size += 1
+        self._root = None
 
     def extend(self, leaf_hashes: Iterable[bytes]) -> None:
         """Add many leaf hashes, level by level, which is faster than one by one."""
@@ -84,6 +86,7 @@ class Frontier:
         new_peaks: list[bytes] = []
         size = self.size
         self.size += len(nodes)
+        self._root = None
         while nodes:
             if size & 1:
                 nodes.insert(0, peaks.pop())
@@ -95,10 +98,14 @@ class Frontier:
 
     def root(self) -> bytes:
         """The RFC 6962 root of all leaves so far; EMPTY_ROOT when there is none."""
-        return _fold(self._peaks)
+        if self._root is None:
+            self._root = _fold(self._peaks)
+        return self._root
 
     def copy(self) -> "Frontier":
-        return Frontier(self.size, self._peaks)
+        made = Frontier(self.size, self._peaks)
+        made._root = self._root
+        return made
 
     def to_bytes(self) -> bytes:
         """Size as u64 big-endian, then the peaks."""

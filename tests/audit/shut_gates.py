@@ -44,11 +44,11 @@ if __name__ == "__main__":
         """
         reached, opened, sign_batch = threading.Event(), threading.Event(), signer.sign_batch
 
-        def held_up(head: Head, after: Frontier) -> Signed | None:
+        def held_up(head: Head, after: Frontier, *, store: bool) -> Signed | None:
             if head.log_id == log.id:
                 reached.set()
                 opened.wait()
-            return sign_batch(head, after)
+            return sign_batch(head, after, store=store)
 
         with patch.object(signer, "sign_batch", held_up):
             try:

@@ -8,12 +8,12 @@ import pytest
 from django.conf import settings
 
 from accounts.models import User
-from audit import sequencer, signer
+from audit import signer
 from audit.ledger import receipt, tree
 from audit.ledger.checkpoint import InvalidNoteError, verify_note
 from audit.ledger.judge import judge_file
 from audit.ledger.receipt import Accepted
-from audit.models import MAIN_LOG, Checkpoint, Entry, Log, Tile
+from audit.models import Checkpoint, Entry, Log, Tile
 from audit.queries import verifier_key
 from tests.audit.builders import as_database_owner, sql
 from tests.builders import Api
@@ -158,17 +158,3 @@ def test_where_the_signer_refuses_the_receipt_still_says_what_was_accepted(
     answer = send(api(pipeline), EVENT)
     assert answer["checkpoint"] is None
     assert valid(answer)
-
-
-def test_nobody_waits_for_the_log_while_a_receipt_is_signed(
-    api: Api, pipeline: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    led = []
-
-    def sign(*arguments: Any, **named: Any) -> str:
-        led.append(sequencer._groups[MAIN_LOG]._led)
-        return receipt.sign(*arguments, **named)
-
-    monkeypatch.setattr("audit.receipts.sign", sign)
-    assert valid(send(api(pipeline), EVENT))
-    assert led == [False]

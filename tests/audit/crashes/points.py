@@ -13,7 +13,8 @@ from typing import Any
 
 from django.db import transaction
 
-from audit import sequencer, signer, storage
+from audit import postgresql, sequencer, signer, storage
+from audit.batches import Ends
 
 BATCH = 300  # events of the batch that is cut off: enough to fill a tile
 
@@ -28,10 +29,15 @@ class Point:
     after: bool = False
     durable: bool = False
     path: str = "append"  # or "record": as an event of the application's own
+    # Under the lock, also where one statement would do (True); by that one statement (False).
+    locked: bool | None = None
+    waits: bool = False  # what was recorded is still in the queue
     when: Callable[..., bool] = lambda *args, **kwargs: True
 
     def arm(self) -> None:
         """From now on this process dies there."""
+        if self.locked:
+            sequencer._ends = Ends()
         real = getattr(self.owner, self.function)
 
         @functools.wraps(real)
@@ -72,10 +78,18 @@ POINTS = [
     Point("recorded, before the commit", transaction, "on_commit", path="record"),
     Point(
         "recorded and committed, before it is sequenced", sequencer, "drain",
-        durable=True, path="record",
+        durable=True, path="record", waits=True,
     ),
     Point(
-        "taken from the queue, not committed", storage, "delete_pending",
-        after=True, durable=True, path="record",
+        "taken from the queue under the lock, not committed", storage, "delete_pending",
+        after=True, durable=True, path="record", locked=True, waits=True,
+    ),
+    Point(
+        "before what was recorded is taken and appended at once", postgresql, "append_behind",
+        durable=True, path="record", locked=False, waits=True,
+    ),
+    Point(
+        "taken and appended at once, before it is signed", postgresql, "append_behind",
+        after=True, durable=True, path="record", locked=False,
     ),
 ]  # fmt: skip

@@ -64,10 +64,12 @@ def require_sound(found: dict[str, Any]) -> None:
 def test_a_process_that_is_killed_loses_nothing_and_leaves_nothing_half(
     crashes: dict[str, dict[str, Any]], point: Point
 ) -> None:
+    if point.name not in crashes and point.locked is False:
+        pytest.skip("SQLite has no way without the lock.")
     found = crashes[point.name]
     require_sound(found)
     if point.path == "record":
-        assert (found["waiting"], found["placed"]) == (int(point.durable), int(point.durable))
+        assert (found["waiting"], found["placed"]) == (int(point.waits), int(point.durable))
     else:
         assert found["in_log"] == (BATCH if point.durable else 0)
 
