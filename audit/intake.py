@@ -28,6 +28,7 @@ VERSION = 2
 _VERSION_1, _VERSION_2 = b'"v":1}', b'"v":2}'
 _ID = re.compile(r"[!-~]{1,128}")
 _LIMITS = {"actor": 256, "resource": 512, "resource_version": 256, "parent_id": 128}
+_LEAST_LIMIT = min(_LIMITS.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,9 +285,14 @@ def _fault_of(event: NewEvent) -> tuple[str, str, str] | None:
     if not event.resource:
         return "resource", "What it happened to is missing.", "As in dataset:sales:orders."
     texts = event.actor, event.resource, event.resource_version, event.parent_id
-    if not "".join(texts).isprintable() or any(map(gt, map(len, texts), _LIMITS.values())):
+    together = "".join(texts)
+    if not together.isprintable() or (len(together) > _LEAST_LIMIT and _is_any_long(texts)):
         return _text_fault(texts)
     return subject_fault(event)
+
+
+def _is_any_long(texts: Sequence[str]) -> bool:
+    return any(map(gt, map(len, texts), _LIMITS.values()))
 
 
 def _text_fault(texts: Sequence[str]) -> tuple[str, str, str]:

@@ -79,7 +79,9 @@ def _is_restricted(value: Any, depth: int = 0) -> bool:
     if kind is dict:
         return depth < MAX_DEPTH and _is_restricted_object(value, depth + 1)
     if kind is list or kind is tuple:
-        return depth < MAX_DEPTH and all(_is_restricted(item, depth + 1) for item in value)
+        return depth < MAX_DEPTH and all(
+            type(item) is str or _is_restricted(item, depth + 1) for item in value
+        )
     return isinstance(value, str)
 
 
@@ -87,7 +89,10 @@ def _is_restricted_object(value: dict[Any, Any], depth: int) -> bool:
     for key, item in value.items():
         if type(key) is not str or not key.isascii():
             return False
-        if type(item) is not str and not _is_restricted(item, depth):
+        kind = type(item)
+        if kind is str or (kind is int and -MAX_INT <= item <= MAX_INT):
+            continue  # most of them are, and need no call
+        if not _is_restricted(item, depth):
             return False
     return True
 
