@@ -13,7 +13,7 @@ from bench.report import Line, beside, say, table
 from bench.threads import rate_in_threads
 
 # Many short turns: on a shared machine one of them falls into a quiet moment.
-SINGLES, ALONE, TURNS = 1_000, 100, 12
+SINGLES, ALONE, TURNS = 3_000, 100, 12
 _PEER = "INSERT+commit, 16 connections"
 _ONE = "INSERT+commit, 1 connection"
 
