@@ -89,16 +89,19 @@ class FolderTarget:
         except OSError as exc:
             raise TargetError(f"{self._root} cannot be used: {exc.strerror}.") from exc
         try:
-            # Goes with the process: a killed one leaves no lock behind, only its last draft.
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-        except BlockingIOError as exc:
-            raise TargetError(f"Another process is writing into {self._root}.") from exc
+            try:
+                # Goes with the process: a killed one leaves no lock behind, only its last draft.
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                raise TargetError(f"Another process is writing into {self._root}.") from exc
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    (self._root / _DRAFT).unlink(missing_ok=True)
+                # By name: a child that another thread has just forked shares the lock for a moment.
+                fcntl.flock(folder, fcntl.LOCK_UN)
         finally:
-            with suppress(OSError):
-                (self._root / _DRAFT).unlink(missing_ok=True)
-            # By name: a child that another thread has just forked shares the lock for a moment.
-            fcntl.flock(folder, fcntl.LOCK_UN)
             os.close(folder)
 
 

@@ -16,6 +16,7 @@ from audit.subjects import SubjectRef, lookup, normalise
 from compliance.models import Request, Step
 from compliance.queries import identifiers_of
 from connectors.adapters.base import ErasePlan, Findings
+from connectors.kinds import KINDS
 from connectors.models import Connector
 from connectors.people import as_integer
 from connectors.queries import enabled_connectors, erase_mode, open_store
@@ -26,8 +27,6 @@ from lineage.queries import downstream_models, usage_of_subject
 # or a placeholder, and erasing everybody behind it would be a disaster: a human must look.
 _MOST_LINKED = 3
 _ROUNDS = 3
-# Stores of many branches: what is current there is no version.
-_BRANCHED = frozenset({"dvc", "lakefs"})
 
 
 @dataclass
@@ -216,7 +215,7 @@ def method_of(mode: str, planned: Collection[str], retained: Mapping[str, str] |
 def rows_now(kind: str, step_body: Mapping[str, Any]) -> int | None:
     """How many rows of the person the current version of a store of this kind has, as a plan saw
     it; None where there is no such version."""
-    if kind in _BRANCHED:
+    if KINDS[kind].branches:
         return None
     by_version: Mapping[str, int] = step_body["rows_by_version"]
     if len(by_version) == 1:

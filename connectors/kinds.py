@@ -1,16 +1,17 @@
-"""What is told of each kind of store, on the page where one is connected and in the API."""
+"""The kinds of stores: what is told of each where one is connected, by page and API."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class KindHelp:
+class Kind:
     """`what` it is; `locations`: how the place of one is written; `options` that it takes, as
     (`name = example`, what it means)."""
 
     what: str
     locations: tuple[str, ...]
     options: tuple[tuple[str, str], ...] = ()
+    branches: bool = False  # it has as many current versions as branches, and not one
 
 
 _UNRELATED = ("unrelated_columns = [city]", "columns whose texts may equal an identifier by chance")
@@ -103,13 +104,13 @@ _S3_BLOCKS = (
     *_S3_KEYS,
 )
 
-KINDS: dict[str, KindHelp] = {
-    "delta": KindHelp(
+KINDS: dict[str, Kind] = {
+    "delta": Kind(
         "a Delta Lake table, on a disk or in S3",
         ("/data/lake/customers", "s3://lake/shop/customers"),
         (*_S3, _HISTORY, _INDEX, *_ENGINE, _GRACE, _UNRELATED),
     ),
-    "iceberg": KindHelp(
+    "iceberg": Kind(
         "an Apache Iceberg table, by its catalog; its files on a disk or in S3",
         (
             "sqlite:////data/catalog.db#shop.orders",
@@ -129,7 +130,7 @@ KINDS: dict[str, KindHelp] = {
             _UNRELATED,
         ),
     ),
-    "dvc": KindHelp(
+    "dvc": Kind(
         "a git repository with data in DVC",
         ("/data/repositories/churn", "/data/repositories/churn#data/orders.csv"),
         (
@@ -141,8 +142,9 @@ KINDS: dict[str, KindHelp] = {
             *_DIALECT,
             _UNRELATED,
         ),
+        branches=True,
     ),
-    "lakefs": KindHelp(
+    "lakefs": Kind(
         "a repository of a lakeFS server",
         ("https://host#shop", "https://host:8443#shop/exports/"),
         (
@@ -157,14 +159,15 @@ KINDS: dict[str, KindHelp] = {
             *_DIALECT,
             _UNRELATED,
         ),
+        branches=True,
     ),
-    "files": KindHelp(
+    "files": Kind(
         "a folder of Parquet, CSV and JSON Lines files, plain or packed with gzip, on a disk or in "
         "S3",
         ("/data/exports", "s3://lake/exports"),
         (*_S3, *_DIALECT, *_ENGINE, _UNRELATED),
     ),
-    "sql": KindHelp(
+    "sql": Kind(
         "a table of a database, its address without a password",
         ("sqlite:////data/shop.db#customers", "postgresql://host:5432/shop#public.customers"),
         (

@@ -175,8 +175,13 @@ def test_a_reader_never_sees_a_checkpoint_whose_tiles_are_not_there(tmp_path: Pa
 
 def test_two_publications_into_one_folder_keep_apart(tmp_path: Path) -> None:
     log_with(10)
-    with FolderTarget(tmp_path).held(), pytest.raises(TargetError, match="Another process"):
-        published(tmp_path)
+    with FolderTarget(tmp_path).held():
+        draft = tmp_path / ".incoming"
+        draft.write_text("what the first is about to put into its place")
+        with pytest.raises(TargetError, match="Another process"):
+            published(tmp_path)
+        assert draft.exists()
+    assert not draft.exists()
     published(tmp_path)
 
 
