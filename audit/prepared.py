@@ -84,19 +84,33 @@ def _done(
         if sent is None:
             return _checked(server, pgconn.exec_prepared(name, values, forms, form))
         pgconn.send_query_prepared(name, values, forms, form)
+        _hand_over(pgconn)
         sent()
         return _checked(server, _awaited(pgconn))
 
 
+def _hand_over(pgconn: Any) -> None:
+    """All of what is to be sent, as psycopg's connections take only what goes at once."""
+    while pgconn.flush():
+        if _poll(pgconn, select.POLLIN | select.POLLOUT) & select.POLLIN:
+            pgconn.consume_input()
+
+
 def _awaited(pgconn: Any) -> Any:
-    """The result of what was sent, without keeping other threads waiting for it."""
+    """The result of what was sent; other threads go on meanwhile."""
     while pgconn.is_busy():
-        select.select([pgconn.socket], [], [])
+        _poll(pgconn, select.POLLIN)
         pgconn.consume_input()
     found = pgconn.get_result()
     while pgconn.get_result() is not None:
         pass
     return found
+
+
+def _poll(pgconn: Any, events: int) -> int:
+    poll = select.poll()
+    poll.register(pgconn.socket, events)
+    return poll.poll()[0][1]
 
 
 def _checked(server: psycopg.Connection[Any], done: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 
 from accounts.models import User
 from audit import signer, storage
@@ -40,6 +40,7 @@ from audit.queries import (
     latest_checkpoint,
     unseal,
 )
+from audit.rows import Head
 from audit.sequencer import InsideTransactionError
 from audit.subjects import SubjectError, SubjectRef, lookup, normalise
 from audit.verification.run import verify_log
@@ -162,6 +163,25 @@ def test_places_are_dense_and_time_never_runs_back(
     rows = sequenced()
     assert [row.seq for row in rows] == list(range(len(rows)))
     assert [row.recorded_at for row in rows] == sorted(row.recorded_at for row in rows)
+    assert verified().ok
+
+
+def test_a_batch_that_no_socket_takes_at_once_is_appended(
+    analyst: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):  # from then on behind the known end, on PostgreSQL in one statement
+        append([event(number)], by=analyst)
+    locked: list[int] = []
+    lock_head = storage.lock_head
+
+    def counted(log_id: int) -> Head:
+        locked.append(log_id)
+        return lock_head(log_id)
+
+    monkeypatch.setattr(storage, "lock_head", counted)
+    receipts = append([event(n, details={"text": "x" * 50_000}) for n in range(100)], by=analyst)
+    assert [receipt.seq for receipt in receipts] == list(range(3, 103))
+    assert not locked or connection.vendor == "sqlite"
     assert verified().ok
 
 
