@@ -115,6 +115,7 @@ class GroupCommit:
                 self._ring()
         if thread is not None:
             thread.join(_LAST_PATIENCE_SECONDS)
+        self._ending = False
 
     @property
     def behind(self) -> bool:

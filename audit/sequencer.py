@@ -69,7 +69,8 @@ os.register_at_fork(after_in_child=_groups.clear)
 
 
 @atexit.register
-def _finish() -> None:
+def finish() -> None:
+    """End the threads that append and their connections; the next append starts another."""
     for group in list(_groups.values()):
         group.finish()
 

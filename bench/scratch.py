@@ -38,9 +38,11 @@ def installation() -> Iterator[str]:
         try:
             yield "PostgreSQL" if url else "SQLite (set DATABASE_URL to measure PostgreSQL)"
         finally:
+            from audit import sequencer
             from audit.actions import recording
 
-            recording._soon.finish()  # its thread must not look for a database that is gone
+            recording._soon.finish()  # its thread must not look for a database that is gone,
+            sequencer.finish()  # nor must these
             connections.close_all()
 
 

@@ -43,6 +43,7 @@ def main(home: Path) -> dict[str, Any]:
     from django.db import connection
 
     from accounts.queries import system_user
+    from audit import sequencer
     from audit.actions import recording
     from tests.lineage.builders import graph_state, outcomes
 
@@ -64,7 +65,8 @@ def main(home: Path) -> dict[str, Any]:
     for thread in threads:
         thread.join()
     same = graph_state() == alone
-    recording._soon.finish()  # its connection would keep the database
+    recording._soon.finish()  # its connection would keep the database,
+    sequencer.finish()  # and so would these
     connection.creation.destroy_test_db(str(connection.settings_dict["NAME"]), verbosity=0)
     return {"same": same, "errors": errors, "edges": len(alone["edges"])}
 
