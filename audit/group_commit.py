@@ -64,6 +64,13 @@ class Submission:
     gone: bool = False  # its submitter does not wait any more
 
 
+def _look_after_connection() -> None:
+    """Close it if the server is gone, so that the next statement opens another."""
+    if connection.connection is not None and not connection.is_usable():
+        connection.close()
+    connection.errors_occurred = False
+
+
 class GroupCommit:
     """The queue of one log in one process. `process` appends what was submitted, all at once.
 
@@ -140,9 +147,8 @@ class GroupCommit:
         used = time.monotonic()
         try:
             while self._is_needed():
-                connection.close_if_unusable_or_obsolete()
-                if time.monotonic() - used > _REST_SECONDS:
-                    connection.close_if_health_check_failed()
+                if connection.errors_occurred or time.monotonic() - used > _REST_SECONDS:
+                    _look_after_connection()
                 # Those whom a batch has just served are about to submit again. Without them the
                 # submitters would fall into parts that take turns, at the cost of more batches.
                 usual = self._crowd if self._crowd < _TWO_HALVES else self._crowd // 2

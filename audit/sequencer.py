@@ -63,9 +63,8 @@ class _Done(NamedTuple):
 _ends = Ends()
 
 
-# The queue of each log. A forked process starts without them: their threads did not come along.
+# The queue of each log in this process.
 _groups: defaultdict[int, GroupCommit] = defaultdict(lambda: GroupCommit(_process))
-os.register_at_fork(after_in_child=_groups.clear)
 
 
 @atexit.register
@@ -73,6 +72,11 @@ def finish() -> None:
     """End the threads that append and their connections; the next append starts another."""
     for group in list(_groups.values()):
         group.finish()
+
+
+# A child has none of the threads. SQLite's locks do not come along either, though a connection
+# that is open would say so, and a commit of the child could be lost.
+os.register_at_fork(before=finish, after_in_child=_groups.clear)
 
 
 def append(events: Sequence[Prepared], log_id: int = MAIN_LOG) -> Sequenced:

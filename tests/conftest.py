@@ -30,8 +30,10 @@ ONCE = (
         f"connectors/test_{kind}_connected"
         for kind in ("dvc", "engines", "files", "iceberg", "index", "lakefs", "s3")
     ),
+    "audit/test_browser",
     "compliance/test_guide_examples",
     "compliance/test_merge_gate",
+    "datasheets/test_rendering",
     "reports/test_certificate",
     "reports/test_compliance_report",
     "reports/test_tails",
