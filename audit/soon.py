@@ -14,8 +14,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from django.db import connection
-
 log = logging.getLogger(__name__)
 _LAST_PATIENCE_SECONDS = 10.0
 _REST, _MOST_REST_SECONDS = 9, 0.05
@@ -28,7 +26,8 @@ class Soon:
         self._work = work
         self._thread: threading.Thread | None = None
         self._reset()
-        # A fork waits for the round to end: a child would inherit half of a transaction.
+        # A fork waits for the round to end: a child would inherit half of a transaction of the
+        # thread that appends.
         os.register_at_fork(
             before=lambda: self._round.acquire(),
             after_in_parent=lambda: self._round.release(),
@@ -64,9 +63,7 @@ class Soon:
                 log.exception(
                     "What was recorded could not be sequenced yet; the sweep tries again."
                 )
-                connection.close()  # a broken one is opened again at the next turn
             self._ending.wait(min(_REST * (time.monotonic() - began), _MOST_REST_SECONDS))
-        connection.close()
 
     def finish(self) -> None:
         """A process that ends leaves nothing behind, if that is quickly done."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.audit.installations import ROOT, manage
+from tests.audit.installations import manage, run
 
 _WORKER = Path(__file__).with_name("append_in_threads.py")
 
@@ -68,16 +68,12 @@ def test_two_processes_verify_what_one_does_and_name_the_same_entry(
 
 
 _SURVIVES_A_RESTART = """
-import sys, time
-import django; django.setup()
+import time
 from django.db import connection
-from accounts.queries import system_user
-from audit.actions import append
 from audit.intake import NewEvent
-by = system_user("setup")
 def one():
     event = NewEvent(type="READ", actor="service:etl", resource="dataset:a")
-    return append([event], by=by)[0].seq
+    return actions.append([event], by=by)[0].seq
 first = max(one() for _ in range(3))  # the later ones append behind the known end
 with connection.cursor() as cursor:
     cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -92,12 +88,4 @@ def test_a_server_that_was_started_anew_is_connected_to_again(
 ) -> None:
     if "DATABASE_URL" not in installation:
         pytest.skip("SQLite has no server.")
-    done = subprocess.run(
-        [sys.executable, "-c", _SURVIVES_A_RESTART],
-        env=installation | {"DJANGO_SETTINGS_MODULE": "config.settings"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run(installation, _SURVIVES_A_RESTART)

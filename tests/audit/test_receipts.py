@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 
 from accounts.models import User
-from audit import signer
+from audit import sequencer, signer
 from audit.ledger import receipt, tree
 from audit.ledger.checkpoint import InvalidNoteError, verify_note
 from audit.ledger.judge import judge_file
@@ -158,3 +158,23 @@ def test_where_the_signer_refuses_the_receipt_still_says_what_was_accepted(
     answer = send(api(pipeline), EVENT)
     assert answer["checkpoint"] is None
     assert valid(answer)
+
+
+def test_nobody_waits_for_the_log_while_a_receipt_is_signed(
+    api: Api, pipeline: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, appending, signed_while = sequencer._process, [], []
+
+    def watched(*arguments: Any) -> None:
+        appending.append(True)
+        process(*arguments)
+        appending.pop()
+
+    def sign(*arguments: Any, **named: Any) -> str:
+        signed_while.append(bool(appending))
+        return receipt.sign(*arguments, **named)
+
+    monkeypatch.setattr(sequencer, "_process", watched)
+    monkeypatch.setattr("audit.receipts.sign", sign)
+    assert valid(send(api(pipeline), EVENT))
+    assert signed_while == [False]

@@ -1,20 +1,17 @@
 """What is recorded gets its place without its sender waiting, and nobody sees it missing."""
 
 import json
-import subprocess
-import sys
 import threading
 from typing import Any
 
 import pytest
 
 from audit.soon import Soon
-from tests.audit.installations import ROOT, manage
+from tests.audit.installations import manage, run
 
 _RECORDS = """
 import json, sys, time
 from contextlib import suppress
-import django; django.setup()
 from django.db import transaction
 from accounts.queries import system_user
 from audit.actions import record
@@ -44,16 +41,7 @@ if sys.argv[1] == "dies":
 
 
 def recording(installation: dict[str, str], then: str) -> Any:
-    done = subprocess.run(
-        [sys.executable, "-c", _RECORDS, then],
-        env=installation | {"DJANGO_SETTINGS_MODULE": "config.settings"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[0])
+    return json.loads(run(installation, _RECORDS, then).splitlines()[0])
 
 
 def test_recorded_events_are_placed_while_the_process_goes_on(

@@ -65,8 +65,8 @@ def main(home: Path) -> dict[str, Any]:
     for thread in threads:
         thread.join()
     same = graph_state() == alone
-    recording._soon.finish()  # its connection would keep the database,
-    sequencer.finish()  # and so would these
+    recording._soon.finish()
+    sequencer.finish()  # the connection of its thread would keep the database
     connection.creation.destroy_test_db(str(connection.settings_dict["NAME"]), verbosity=0)
     return {"same": same, "errors": errors, "edges": len(alone["edges"])}
 
