@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from audit import signer, storage
-from audit.intake import Prepared
+from audit.intake import Event
 from audit.ledger.tree import Frontier
 from audit.proofs import Edges
 from audit.rows import Head, Known, Newest, Row
@@ -15,7 +15,7 @@ class Batch:
 
     head: Head
     known: dict[str, Known] = field(default_factory=dict)
-    events: list[Prepared] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)  # event id -> index in `events`
     rows: list[Row] = field(default_factory=list)
     newest: dict[str, Newest] = field(default_factory=dict)  # by resource

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 from django.db import connection
 
-from audit.intake import Prepared
+from audit.intake import Event
 from audit.signer import Signed
 
 _MAX_EVENTS_A_BATCH = 4_000
@@ -52,7 +52,7 @@ def _locked() -> threading.Lock:
 @dataclass(slots=True, eq=False)
 class Submission:
     log_id: int
-    events: Sequence[Prepared] = ()
+    events: Sequence[Event] = ()
     drain: bool = False
     drained: int = 0
     receipts: list[Receipt] = field(default_factory=list)

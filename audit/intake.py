@@ -98,6 +98,38 @@ class Prepared(msgspec.Struct, frozen=True, gc=False):
     subject: str
     given: bool  # the sender chose the id, so it may be a repetition
 
+    def prepared(self) -> "Prepared":
+        return self
+
+
+class Unprepared(msgspec.Struct, frozen=True, gc=False):
+    """An event that is prepared when its turn comes: what `prepare` needs for it."""
+
+    event: NewEvent
+    by: str
+    index: int
+    keys: Mapping[SubjectRef, sealing.LiveKey]
+    log: str
+
+    @property
+    def event_id(self) -> str:
+        return self.event.id
+
+    @property
+    def given(self) -> bool:
+        return bool(self.event.id)
+
+    @property
+    def resource(self) -> str:
+        return self.event.resource
+
+    def prepared(self) -> Prepared:
+        """Raises EventRefusedError or EventTooLargeError."""
+        return prepare(self.event, by=self.by, index=self.index, keys=self.keys, log=self.log)
+
+
+Event = Prepared | Unprepared
+
 
 def new_id() -> str:
     """A UUIDv7 (RFC 9562): random, and in the order of time, which keeps indexes compact."""

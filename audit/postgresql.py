@@ -12,7 +12,7 @@ from itertools import count
 
 from django.db import connection
 
-from audit.prepared import Statement, read, run
+from audit.prepared import Statement, read, run, run_last
 from audit.proofs import FullTile
 from audit.rows import ENTRY_COLUMNS, Head, Row
 
@@ -96,6 +96,11 @@ _PENDING = Statement(
     "vestige_pending",
     "SELECT id, event FROM audit_pending WHERE log_id = $1::smallint ORDER BY id LIMIT $2::bigint",
 )
+_INSERT_TILES = Statement(
+    "vestige_insert_tiles",
+    'INSERT INTO audit_tile (log_id, level, "index", hashes, root) SELECT $1::smallint, tiles.*'
+    " FROM unnest($2::smallint[], $3::bigint[], $4::bytea[], $5::bytea[]) AS tiles",
+)
 _WAIT = Statement(
     "vestige_wait",
     "INSERT INTO audit_pending (log_id, event_id, event, created_at)"
@@ -130,8 +135,7 @@ def append_behind(
         *_columns(rows),
     ]  # fmt: skip
     if filled:
-        packed = [(_SMALL.pack(level), _BIG.pack(at), *hashes) for level, at, *hashes in filled]
-        parameters += map(_array, _TILE_TYPES, zip(*packed, strict=True))
+        parameters += _tiles(filled)
     if taken:
         parameters.append(_array(_INT8, [_BIG.pack(row_id) for row_id in taken]))
     return run(_append(fills=bool(filled), takes=bool(taken)), parameters, sent) > 0
@@ -154,7 +158,7 @@ def pending(log_id: int, limit: int) -> list[tuple[int, bytes]]:
 
 
 def insert_pending(log_id: int, event_id: str, event: bytes) -> None:
-    run(_WAIT, [_SMALL.pack(log_id), event_id.encode(), event])
+    run_last(_WAIT, [_SMALL.pack(log_id), event_id.encode(), event])
 
 
 def copy_rows(
@@ -172,6 +176,10 @@ def copy_rows(
             copy.write(copied(log_id, rows))
         copy.write(COPY_TRAILER)
         return rows[-1], finish()
+
+
+def insert_tiles(log_id: int, filled: Sequence[FullTile]) -> None:
+    run(_INSERT_TILES, [_SMALL.pack(log_id), *_tiles(filled)])
 
 
 def copied(log_id: int, rows: Sequence[Row]) -> bytes:
@@ -232,6 +240,12 @@ def _columns(rows: Sequence[Row]) -> list[bytes]:
         _ARRAY.pack(1, 1, kind, len(rows), 1) + b"".join(column)
         for kind, column in zip(_COLUMN_TYPES, items, strict=True)
     ]
+
+
+def _tiles(filled: Sequence[FullTile]) -> list[bytes]:
+    """The columns of tiles behind log_id, each as an array."""
+    packed = [(_SMALL.pack(level), _BIG.pack(at), *hashes) for level, at, *hashes in filled]
+    return list(map(_array, _TILE_TYPES, zip(*packed, strict=True)))
 
 
 def _array(kind: int, items: Sequence[bytes | None]) -> bytes:

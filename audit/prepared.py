@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg.pq import ConnStatus, ExecStatus, Format, TransactionStatus
 
+_LOST = "The connection to PostgreSQL is lost."
 # The statements that each connection has prepared.
 _prepared: WeakKeyDictionary[psycopg.Connection[Any], set[str]] = WeakKeyDictionary()
 
@@ -27,6 +28,9 @@ class Statement:
     sql: str
 
 
+Held = tuple[Statement, Sequence[bytes | None]]
+
+
 def run(
     statement: Statement,
     parameters: Sequence[bytes | None],
@@ -37,6 +41,40 @@ def run(
     The parameters are in PostgreSQL's binary forms. `sent` is called while PostgreSQL is at work.
     """
     return int(_done(statement, parameters, Format.BINARY, sent).command_tuples or 0)
+
+
+def run_last(statement: Statement, parameters: Sequence[bytes | None]) -> None:
+    """Run in the transaction that is open, and in one message with its COMMIT if that comes next.
+
+    For what nothing in the transaction waits for: most of the time of a short statement is the way
+    there and back. Only what is done next on the connection, or the COMMIT, tells that it failed.
+    """
+    default: Any = connections[DEFAULT_DB_ALIAS]
+    if default.connection and _is_open(default.connection):
+        default.hold(statement, parameters)
+    else:
+        run(statement, parameters)
+
+
+def commit_with(server: psycopg.Connection[Any], held: Sequence[Held]) -> None:
+    """Run these statements in the transaction that is open, and commit it, in one message."""
+    for statement, _ in held:
+        _prepare(server, statement)
+    pgconn = server.pgconn
+    try:
+        pgconn.enter_pipeline_mode()
+        for statement, parameters in held:
+            _send(pgconn, statement, parameters, Format.BINARY)
+        pgconn.send_query_params(b"COMMIT", None)
+        pgconn.pipeline_sync()
+        _hand_over(pgconn)
+        results = _piped(pgconn)
+        pgconn.exit_pipeline_mode()
+    except BaseException:
+        server.close()  # nobody is to go on in the middle of it
+        raise
+    for done in results:
+        _checked(server, done)
 
 
 def read(statement: Statement, parameters: Sequence[bytes | None]) -> list[tuple[bytes, ...]]:
@@ -52,6 +90,10 @@ def fetch(statement: Statement, parameters: Sequence[str]) -> list[tuple[str | N
     ]
 
 
+def _is_open(server: psycopg.Connection[Any]) -> bool:
+    return server.info.transaction_status == TransactionStatus.INTRANS
+
+
 def _rows(done: Any) -> list[tuple[Any, ...]]:
     columns = range(done.nfields)
     return [
@@ -65,28 +107,59 @@ def _done(
     form: Format,
     sent: Callable[[], None] | None = None,
 ) -> Any:
-    default = connections[DEFAULT_DB_ALIAS]  # Django's `connection` looks it up at each access
+    default: Any = connections[DEFAULT_DB_ALIAS]  # Django's `connection` looks it up at each access
     default.ensure_connection()
+    if default.held:
+        default.send_held()
     server: psycopg.Connection[Any] = default.connection
+    with default.wrap_database_errors:
+        return _done_on(server, statement, parameters, form, sent)
+
+
+def run_on(
+    server: psycopg.Connection[Any], statement: Statement, parameters: Sequence[bytes | None]
+) -> None:
+    """As `run`, on this connection."""
+    _done_on(server, statement, parameters, Format.BINARY)
+
+
+def _done_on(
+    server: psycopg.Connection[Any],
+    statement: Statement,
+    parameters: Sequence[bytes | None],
+    form: Format,
+    sent: Callable[[], None] | None = None,
+) -> Any:
     pgconn = server.pgconn
     if not server.autocommit and server.info.transaction_status == TransactionStatus.IDLE:
         pgconn.exec_(b"BEGIN")  # which psycopg would send before the first of its own
-    name, forms = statement.name.encode(), [form] * len(parameters)
-    with default.wrap_database_errors:
-        if not settings.VESTIGE_PREPARE_STATEMENTS:
-            sql = statement.sql.encode()
-            return _checked(server, pgconn.exec_params(sql, parameters, None, forms, form))
-        known = _prepared.setdefault(server, set())
-        if statement.name not in known:
-            _checked(server, pgconn.prepare(name, statement.sql.encode()))
-            known.add(statement.name)
+    _prepare(server, statement)
+    if sent is None and settings.VESTIGE_PREPARE_STATEMENTS:  # the shortest way of libpq
         values: Any = parameters  # psycopg's stub forgets null
-        if sent is None:
-            return _checked(server, pgconn.exec_prepared(name, values, forms, form))
-        pgconn.send_query_prepared(name, values, forms, form)
-        _hand_over(pgconn)
+        name, forms = statement.name.encode(), [form] * len(parameters)
+        return _checked(server, pgconn.exec_prepared(name, values, forms, form))
+    _send(pgconn, statement, parameters, form)
+    _hand_over(pgconn)
+    if sent is not None:
         sent()
-        return _checked(server, _awaited(pgconn))
+    return _checked(server, _awaited(pgconn))
+
+
+def _prepare(server: psycopg.Connection[Any], statement: Statement) -> None:
+    known = _prepared.setdefault(server, set())
+    if settings.VESTIGE_PREPARE_STATEMENTS and statement.name not in known:
+        _checked(server, server.pgconn.prepare(statement.name.encode(), statement.sql.encode()))
+        known.add(statement.name)
+
+
+def _send(
+    pgconn: Any, statement: Statement, parameters: Sequence[bytes | None], form: Format
+) -> None:
+    forms = [form] * len(parameters)
+    if settings.VESTIGE_PREPARE_STATEMENTS:
+        pgconn.send_query_prepared(statement.name.encode(), parameters, forms, form)
+    else:
+        pgconn.send_query_params(statement.sql.encode(), parameters, None, forms, form)
 
 
 def _hand_over(pgconn: Any) -> None:
@@ -107,6 +180,23 @@ def _awaited(pgconn: Any) -> Any:
     return found
 
 
+def _piped(pgconn: Any) -> list[Any]:
+    """The results of all that was sent before the last `pipeline_sync`, good or bad."""
+    found: list[Any] = []
+    while True:
+        while pgconn.is_busy():
+            _poll(pgconn, select.POLLIN)
+            pgconn.consume_input()
+        done = pgconn.get_result()
+        if done is None:  # the end of one statement's results, or of the connection
+            if pgconn.status != ConnStatus.OK:
+                raise psycopg.OperationalError(_LOST)
+        elif done.status == ExecStatus.PIPELINE_SYNC:
+            return found
+        else:
+            found.append(done)
+
+
 def _poll(pgconn: Any, events: int) -> int:
     poll = select.poll()
     poll.register(pgconn.socket, events)
@@ -116,6 +206,6 @@ def _poll(pgconn: Any, events: int) -> int:
 def _checked(server: psycopg.Connection[Any], done: Any) -> Any:
     if done.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
         if server.pgconn.status != ConnStatus.OK:  # libpq has no SQLSTATE for that
-            raise psycopg.OperationalError("The connection to PostgreSQL is lost.")
+            raise psycopg.OperationalError(_LOST)
         raise psycopg.errors.error_from_result(done, encoding=server.info.encoding)
     return done

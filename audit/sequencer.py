@@ -22,7 +22,7 @@ from audit import intake, postgresql, proofs, signer, storage
 from audit.batches import Batch, Ends
 from audit.events import LOG_REFUSED
 from audit.group_commit import GroupCommit, Receipt, Sequenced, Submission
-from audit.intake import Fault, Prepared, RepeatedEventError
+from audit.intake import Event, EventRefusedError, Fault, Prepared, RepeatedEventError
 from audit.ledger import canonical
 from audit.ledger.hashing import leaf_hash
 from audit.ledger.leaf import pack
@@ -79,8 +79,8 @@ def finish() -> None:
 os.register_at_fork(before=finish, after_in_child=_groups.clear)
 
 
-def append(events: Sequence[Prepared], log_id: int = MAIN_LOG) -> Sequenced:
-    """Append these events, all or none. Raises RepeatedEventError."""
+def append(events: Sequence[Event], log_id: int = MAIN_LOG) -> Sequenced:
+    """Append these events, all or none. Raises RepeatedEventError, and what `prepared` raises."""
     submission = Submission(log_id, events=events)
     _submit(submission)
     return Sequenced(submission.receipts, submission.checkpoint)
@@ -123,6 +123,10 @@ def _process(submissions: Sequence[Submission], queue: GroupCommit | None = None
             done = _commit(submissions, look=False)
     except IntegrityError:
         # An event id is taken: look which, answer those with their earlier receipts.
+        done = _commit_each(submissions)
+    except EventRefusedError:
+        if len(submissions) == 1:
+            raise
         done = _commit_each(submissions)
     if done is None:
         return
@@ -273,7 +277,8 @@ def _chained(batch: Batch) -> Iterator[list[Row]]:
     timestamp_us = max(time.time_ns() // 1000, batch.head.last_timestamp_us)
     for start in range(0, len(batch.events), _CHUNK):
         chunk = []
-        for event in batch.events[start : start + _CHUNK]:
+        for waiting in batch.events[start : start + _CHUNK]:
+            event = waiting.prepared()
             before = newest.get(event.resource, _NONE)
             place = _WITHIN_FIRST if before is _NONE else _WITHIN % (before.nth + 1, before.seq)
             leaf = pack(seq, timestamp_us, previous, event.event[:-1] + place)
@@ -295,21 +300,24 @@ def _chained(batch: Batch) -> Iterator[list[Row]]:
         yield chunk
 
 
-def _receipts(batch: Batch, events: Sequence[Prepared], places: Sequence[_Place]) -> list[Receipt]:
+def _receipts(batch: Batch, events: Sequence[Event], places: Sequence[_Place]) -> list[Receipt]:
     rows = batch.rows
     receipts = []
     for event, place in zip(events, places, strict=True):
-        at = rows[place] if isinstance(place, int) else place
-        receipts.append(Receipt(event.event_id, at.seq, at.leaf_hash))
+        if isinstance(place, int):
+            row = rows[place]
+            receipts.append(Receipt(row.prepared.event_id, row.seq, row.leaf_hash))
+        else:
+            receipts.append(Receipt(event.event_id, place.seq, place.leaf_hash))
     return receipts
 
 
-def _place(batch: Batch, events: Sequence[Prepared]) -> list[_Place]:
+def _place(batch: Batch, events: Sequence[Event]) -> list[_Place]:
     """Places for these events; those that are there keep theirs. Raises RepeatedEventError.
 
     When it raises, none of the events has a place.
     """
-    fresh: list[Prepared] = []
+    fresh: list[Event] = []
     places: list[_Place] = []
     mine: dict[str, int] = {}
     faults: list[Fault] = []
@@ -318,9 +326,10 @@ def _place(batch: Batch, events: Sequence[Prepared]) -> list[_Place]:
         place = _earlier(batch, event.event_id, mine) if event.given else None
         if place is None:
             place = following + len(fresh)
-            mine[event.event_id] = place
+            if event.given:
+                mine[event.event_id] = place
             fresh.append(event)
-        elif not intake.same_content(_bytes_at(batch, fresh, place), event.event):
+        elif not intake.same_content(_bytes_at(batch, fresh, place), event.prepared().event):
             faults.append(_repeated(index, event, place))
         places.append(place)
     if faults:
@@ -338,14 +347,14 @@ def _earlier(batch: Batch, event_id: str, mine: dict[str, int]) -> _Place | None
     return mine.get(event_id) if place is None else place
 
 
-def _bytes_at(batch: Batch, fresh: Sequence[Prepared], place: _Place) -> bytes:
+def _bytes_at(batch: Batch, fresh: Sequence[Event], place: _Place) -> bytes:
     if isinstance(place, Known):
         return place.event
     before = len(batch.events)
-    return (batch.events[place] if place < before else fresh[place - before]).event
+    return (batch.events[place] if place < before else fresh[place - before]).prepared().event
 
 
-def _repeated(index: int, event: Prepared, place: _Place) -> Fault:
+def _repeated(index: int, event: Event, place: _Place) -> Fault:
     where = f"entry {place.seq}" if isinstance(place, Known) else "another event"
     return Fault(
         index,

@@ -3,7 +3,7 @@
 Only the sequencer and the signer call these, inside a transaction that has locked the head.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -118,8 +118,11 @@ def keep_checkpoint(head: Head, size: int, root: bytes, note: str, signed_at: da
         )
 
 
-def insert_tiles(log_id: int, tiles: Iterable[tuple[int, int, bytes, bytes]]) -> None:
+def insert_tiles(log_id: int, tiles: Sequence[tuple[int, int, bytes, bytes]]) -> None:
     """`tiles` are (level, index, hashes, root) of full tiles."""
+    if connection.vendor == "postgresql":
+        postgresql.insert_tiles(log_id, tiles)
+        return
     with connection.cursor() as cursor:
         cursor.executemany(
             'INSERT INTO audit_tile (log_id, level, "index", hashes, root)'

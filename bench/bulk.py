@@ -1,9 +1,10 @@
 """Ten thousand events a request, beside COPY of the same rows; and where the request's time goes.
 
 COPY gets rows that were made ready beforehand; appending makes its rows itself. The parts of a
-request are timed with the functions that do the work there, one after the other in one process;
-what remains of the append is the database's part, what remains of the request the way there and
-back.
+request are timed with the functions that do the work there, one after the other in one process.
+What remains of the append is the database's part, that is what none of it falls into: the events
+are checked and chained while PostgreSQL takes in those before. What remains of the request is the
+way there and back.
 """
 
 import http.client
@@ -16,7 +17,7 @@ from bench.plain import PlainTable
 from bench.report import Line, beside, best_rates, say, table
 from bench.rest import server
 
-BULK, TURNS = 10_000, 5
+BULK, TURNS = 10_000, 10
 NDJSON = "application/x-ndjson"
 COPY, APPEND, DECODED = "COPY of the same rows", "append", "NDJSON decoded and appended"
 REQUEST = "POST /api/v1/events as NDJSON"

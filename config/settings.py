@@ -183,6 +183,7 @@ def _database(url: str, *pragmas: str) -> dict[str, Any]:
             "init_command": "; ".join(f"PRAGMA {pragma}" for pragma in pragmas),
         }
     else:
+        database["ENGINE"] = "audit.backend"
         database["CONN_MAX_AGE"] = None  # a connection a request costs ten times the request
         database["CONN_HEALTH_CHECKS"] = True
     return database

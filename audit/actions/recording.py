@@ -6,20 +6,30 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 
 from audit import intake, sealing, sequencer, storage
 from audit.actions.acting import Actor
 from audit.actions.keying import make_keys, note_subjects
 from audit.events import KEYS_CREATED, EventType, require_declared
 from audit.group_commit import Receipt, Sequenced
-from audit.intake import EventRefusedError, Fault, NewEvent, Prepared, RepeatedEventError
+from audit.intake import (
+    Event,
+    EventRefusedError,
+    Fault,
+    NewEvent,
+    Prepared,
+    RepeatedEventError,
+    Unprepared,
+)
 from audit.logs import MAIN, LogRef, log_of
 from audit.models import Pending
 from audit.soon import Soon
 from audit.subjects import SubjectRef, normalise
 
 _KEYS_AN_EVENT = 200
+# From so many events on they are prepared while PostgreSQL takes in those before.
+_MANY = 1_024
 _NO_KEY = sealing.LiveKey("0" * 32, bytes(32))
 
 
@@ -125,15 +135,13 @@ def _append(events: Sequence[NewEvent], *, by: Actor, log: LogRef) -> Sequenced:
             faults.append(Fault(index, *fault))
     if faults:
         raise EventRefusedError(faults)
-    name = by.actor
-    keys = _keys_of_batch(events, by=by, log=log)
-    return sequencer.append(
-        [
-            intake.prepare(event, by=name, index=index, keys=keys, log=log.name)
-            for index, event in enumerate(events)
-        ],
-        log.id,
-    )
+    name, keys = by.actor, _keys_of_batch(events, by=by, log=log)
+    waiting: list[Event] = [
+        Unprepared(event, name, index, keys, log.name) for index, event in enumerate(events)
+    ]
+    if len(events) < _MANY or connection.vendor != "postgresql":
+        waiting = [event.prepared() for event in waiting]
+    return sequencer.append(waiting, log.id)
 
 
 def _keys_of_batch(
@@ -248,11 +256,12 @@ def _recorded(log: LogRef, event_id: str) -> bytes | None:
 
 
 def _sequence_after_commit() -> None:
-    here = set(connection.savepoint_ids)
-    for savepoints, callback, *_ in connection.run_on_commit:
+    default = connections[DEFAULT_DB_ALIAS]  # Django's `connection` looks it up at each access
+    here = set(default.savepoint_ids)
+    for savepoints, callback, *_ in default.run_on_commit:
         if callback is _committed and set(savepoints) <= here:
             return  # one wake-up serves all that this transaction recorded
-    transaction.on_commit(_committed)
+    default.on_commit(_committed)
 
 
 _soon = Soon(sequence)

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from django.db import transaction
-
-from audit import postgresql, sequencer, signer, storage
+from audit import postgresql, prepared, sequencer, signer, storage
+from audit.actions import recording
 from audit.batches import Ends
 
 BATCH = 300  # events of the batch that is cut off: enough to fill a tile
@@ -28,7 +27,8 @@ class Point:
     function: str
     after: bool = False
     durable: bool = False
-    path: str = "append"  # or "record": as an event of the application's own
+    # Or "record": as an event of the application's own; "hold": as one whose id is new.
+    path: str = "append"
     # Under the lock, also where one statement would do (True); by that one statement (False).
     locked: bool | None = None
     waits: bool = False  # what was recorded is still in the queue
@@ -75,7 +75,7 @@ POINTS = [
         "a checkpoint kept, not committed", storage, "keep_checkpoint",
         after=True, durable=True, path="keep",
     ),
-    Point("recorded, before the commit", transaction, "on_commit", path="record"),
+    Point("recorded, before the commit", recording, "_sequence_after_commit", path="record"),
     Point(
         "recorded and committed, before it is sequenced", sequencer, "drain",
         durable=True, path="record", waits=True,
@@ -91,5 +91,10 @@ POINTS = [
     Point(
         "taken and appended at once, before it is signed", postgresql, "append_behind",
         after=True, durable=True, path="record", locked=False,
+    ),
+    Point("before it is sent with the commit", prepared, "commit_with", path="hold", locked=False),
+    Point(
+        "sent with the commit", prepared, "commit_with",
+        after=True, durable=True, path="hold", locked=False, waits=True,
     ),
 ]  # fmt: skip

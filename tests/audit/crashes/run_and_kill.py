@@ -59,7 +59,7 @@ if __name__ == "__main__":
     from django.db import connection, transaction
 
     from accounts.queries import system_user
-    from audit import signer
+    from audit import intake, signer
     from audit.actions import append, append_signed, record, sequence
     from audit.events import LOG_EXPORTED
     from audit.group_commit import Receipt
@@ -93,6 +93,11 @@ if __name__ == "__main__":
                 with transaction.atomic():
                     record(LOG_EXPORTED, by=by, resource="log:main", event_id=f"{name}-0")
                 time.sleep(30)  # another thread sequences it, and dies with us
+            elif point.path == "hold":
+                intake.new_id = lambda: f"{name}-0"
+                with transaction.atomic():
+                    by.save()
+                    record(LOG_EXPORTED, by=by, resource="log:main")
             elif point.path == "keep":
                 append(batch(name), by=by)
                 covering_checkpoint()
