@@ -20,6 +20,7 @@ from psycopg import sql
 
 ROOT = Path(__file__).resolve().parents[2]
 Environment = dict[str, str]
+_DATABASES = ("DATABASE_URL", "VESTIGE_KEYS_DATABASE_URL")
 
 
 @contextmanager
@@ -35,33 +36,43 @@ def installation(home: Path) -> Iterator[Environment]:
 
 def _environment(home: Path) -> Environment:
     environment = os.environ | {"VESTIGE_HOME": str(home), "PYTHONPATH": str(ROOT)}
-    for name in ("DJANGO_SETTINGS_MODULE", "DATABASE_URL", "VESTIGE_KEYS_DATABASE_URL"):
+    for name in ("DJANGO_SETTINGS_MODULE", *_DATABASES):
         environment.pop(name, None)
     return environment
 
 
 @contextmanager
-def empty_installation(home: Path) -> Iterator[Environment]:
-    """As `installation`, migrated: a copy of one that was migrated once."""
-    environment = _environment(home)
-    template, database = _template()
+def empty_installation(home: Path, *, apart: bool = False) -> Iterator[Environment]:
+    """As `installation`, migrated: a copy of one that was migrated once.
+
+    `apart`: the key store is a database of its own, as it always is on SQLite.
+    """
+    template, databases = _template(apart=apart and connection.vendor == "postgresql")
     shutil.copytree(template, home, dirs_exist_ok=True)
-    if not database:
-        yield environment
-        return
-    with own_database(database) as url:
-        yield environment | {"DATABASE_URL": url}
+    with ExitStack() as kept:
+        yield _environment(home) | {
+            setting: kept.enter_context(own_database(name)) for setting, name in databases.items()
+        }
 
 
 @cache
-def _template() -> tuple[Path, str]:
-    """The home of a migrated installation, and its database's name; "" where the home holds it."""
+def _template(*, apart: bool) -> tuple[Path, dict[str, str]]:
+    """The home of a migrated installation, and the names of its databases, if they are elsewhere.
+
+    These by the settings that name them.
+    """
     kept = ExitStack()
     atexit.register(kept.close)
     home = Path(kept.enter_context(TemporaryDirectory(prefix="vestige-template-")))
     environment = kept.enter_context(installation(home))
+    if apart:
+        environment["VESTIGE_KEYS_DATABASE_URL"] = kept.enter_context(own_database())
     manage(environment, "migrate", "--skip-checks", "-v0")
-    return home, urlsplit(environment.get("DATABASE_URL", "")).path.removeprefix("/")
+    return home, {
+        setting: urlsplit(environment[setting]).path[1:]
+        for setting in _DATABASES
+        if setting in environment
+    }
 
 
 @contextmanager

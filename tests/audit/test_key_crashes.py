@@ -11,6 +11,7 @@ from django.db import connection
 
 from tests.audit.installations import (
     Environment,
+    empty_installation,
     installation,
     manage,
     own_database,
@@ -22,15 +23,8 @@ from tests.audit.installations import (
 @pytest.fixture
 def apart(tmp_path: Path, db: None) -> Iterator[Environment]:
     """A key store that is a database of its own, on both kinds of database."""
-    with installation(tmp_path / "home") as environment:
-        if "DATABASE_URL" not in environment:
-            manage(environment, "migrate", "-v0")
-            yield environment
-            return
-        with own_database() as store:
-            environment["VESTIGE_KEYS_DATABASE_URL"] = store
-            manage(environment, "migrate", "-v0")
-            yield environment
+    with empty_installation(tmp_path / "home", apart=True) as environment:
+        yield environment
 
 
 def test_an_erasure_that_is_killed_anywhere_is_whole_or_nowhere(apart: Environment) -> None:
@@ -256,8 +250,7 @@ def test_an_upgrade_loses_no_key(tmp_path: Path, db: None, store: str) -> None:
 def test_a_key_store_can_be_set_apart_later(tmp_path: Path, db: None) -> None:
     if connection.vendor == "sqlite":
         pytest.skip("the key store is always a file of its own there")
-    with installation(tmp_path / "home") as environment, own_database() as url:
-        manage(environment, "migrate", "-v0")
+    with empty_installation(tmp_path / "home") as environment, own_database() as url:
         run(environment, "note('ann'); note('bob'); forget('ann'); actions.rotate_epoch()")
         moved = environment | {"VESTIGE_KEYS_DATABASE_URL": url}
         assert "Moved 2 subjects' keys" in manage(moved, "migrate")
