@@ -10,7 +10,10 @@ from pytest_django import DjangoDbBlocker
 
 from accounts.models import User
 from accounts.roles import Role
+from connectors.adapters.delta import purge
 from tests import builders
+
+PATIENCE = purge._TICK_SECONDS
 
 # Code that knows no Django: where its tests use no database, one run of them is enough.
 PURE = (
@@ -40,6 +43,18 @@ ONCE = (
     "sample/test_after_erasure",
     "sample/test_load",
 )
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The waits of Delta's purge for the clock, shortened: one of milliseconds needs no second."""
+    monkeypatch.setattr(purge, "_TICK_SECONDS", 0.02)
+
+
+@pytest.fixture
+def patient(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The waits as they are in use."""
+    monkeypatch.setattr(purge, "_TICK_SECONDS", PATIENCE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

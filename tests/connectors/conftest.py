@@ -3,26 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from connectors.adapters.delta import purge
 from tests.connectors.dvc_builders import Workshop, shop_with_person
 from tests.connectors.dvc_history import with_history
 from tests.connectors.s3_server import s3_server
 from tests.connectors.sail_server import sail_server
 
 __all__ = ["s3_server", "sail_server"]  # the fixtures
-PATIENCE = purge._TICK_SECONDS
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The waits for the clock, shortened: a millisecond clock needs no second here."""
-    monkeypatch.setattr(purge, "_TICK_SECONDS", 0.02)
-
-
-@pytest.fixture
-def patient(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The waits as they are in use."""
-    monkeypatch.setattr(purge, "_TICK_SECONDS", PATIENCE)
 
 
 @pytest.fixture(scope="session")
