@@ -182,10 +182,16 @@ def _database(url: str, *pragmas: str) -> dict[str, Any]:
             "timeout": 20,
             "init_command": "; ".join(f"PRAGMA {pragma}" for pragma in pragmas),
         }
-    else:
+    elif database["ENGINE"].endswith("postgresql"):
         database["ENGINE"] = "audit.backend"
         database["CONN_MAX_AGE"] = None  # a connection a request costs ten times the request
         database["CONN_HEALTH_CHECKS"] = True
+    else:
+        scheme = url.partition(":")[0]
+        raise ImproperlyConfigured(
+            f"Vestige keeps no data in a database {scheme}://. Set DATABASE_URL (and"
+            " VESTIGE_KEYS_DATABASE_URL) to postgres://… or sqlite:///…."
+        )
     return database
 
 
