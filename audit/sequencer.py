@@ -265,8 +265,7 @@ def _write(batch: Batch) -> Frontier:
         return after.to_bytes()
 
     storage.append_rows(head, count, _chained(batch), finish)
-    if filled:
-        storage.insert_tiles(head.log_id, filled)
+    storage.insert_tiles(head.log_id, filled)
     return after
 
 

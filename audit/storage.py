@@ -119,7 +119,9 @@ def keep_checkpoint(head: Head, size: int, root: bytes, note: str, signed_at: da
 
 
 def insert_tiles(log_id: int, tiles: Sequence[tuple[int, int, bytes, bytes]]) -> None:
-    """`tiles` are (level, index, hashes, root) of full tiles."""
+    """`tiles` are (level, index, hashes, root) of full tiles; there may be none."""
+    if not tiles:
+        return
     if connection.vendor == "postgresql":
         postgresql.insert_tiles(log_id, tiles)
         return
