@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from itertools import count
+from sys import maxsize
 
 from django.db import connection
+from psycopg.copy import LibpqWriter
 
 from audit.prepared import Statement, read, run, run_last
 from audit.proofs import FullTile
@@ -165,10 +167,12 @@ def copy_rows(
     log_id: int, chunks: Iterator[list[Row]], finish: Callable[[], bytes]
 ) -> tuple[Row, bytes]:
     """Insert rows by COPY while `chunks` makes them; the last row, and what `finish` gives."""
+    statement = f"COPY audit_entry ({ENTRY_COLUMNS}) FROM STDIN (FORMAT BINARY)"
     with (
         connection.wrap_database_errors,
         connection.cursor() as cursor,
-        cursor.copy(f"COPY audit_entry ({ENTRY_COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy,
+        # Without waiting for PostgreSQL in between: the next rows are made meanwhile.
+        cursor.copy(statement, writer=LibpqWriter(cursor.cursor, flush_threshold=maxsize)) as copy,
     ):
         copy.write(COPY_HEADER)
         rows: list[Row] = []

@@ -34,7 +34,7 @@ from audit.rows import Known, Newest, Row
 
 log = logging.getLogger(__name__)
 _PENDING_A_BATCH = 1_000
-_CHUNK = 512  # rows that are chained while the database takes those before
+_CHUNK = 32  # rows that are chained while the database takes those before
 SEQUENCER = "vestige:sequencer"
 
 # How the canonical form of an event goes on behind its last member, "v": its place among the
