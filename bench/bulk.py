@@ -1,10 +1,10 @@
 """Ten thousand events a request, beside COPY of the same rows; and where the request's time goes.
 
-COPY gets rows that were made ready beforehand; appending makes its rows itself. The parts of a
-request are timed with the functions that do the work there, one after the other in one process.
-What remains of the append is the database's part, that is what none of it falls into: the events
-are checked and chained while PostgreSQL takes in those before. What remains of the request is the
-way there and back.
+COPY gets rows that were made ready beforehand, for a table that begins with the entries of the log;
+appending makes its rows itself. The parts of a request are timed with the functions that do the
+work there, one after the other in one process. What remains of the append is the database's part,
+that is what none of it falls into: the events are checked and chained while PostgreSQL takes in
+those before. What remains of the request is the way there and back.
 """
 
 import http.client
@@ -31,6 +31,7 @@ def run(database: str) -> None:
     from audit.api.doors import decode
 
     by, plain = actor(), PlainTable()
+    plain.copy_log()
     _, key = create_key(name="bulk", roles=[Role.PIPELINE], by=by)
     fillers = iter([plain.copier(plain.rows_of(BULK, f"f{turn}")) for turn in range(TURNS)])
     batches = iter([[events.new(n, f"e{turn}") for n in range(BULK)] for turn in range(TURNS)])
