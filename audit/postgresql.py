@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from itertools import count
-from sys import maxsize
 
 from django.db import connection
 from psycopg.copy import LibpqWriter
@@ -20,6 +19,8 @@ from audit.rows import ENTRY_COLUMNS, Head, Row
 
 # From this many rows on COPY costs less than arrays (measured, PostgreSQL 15).
 COPY_FROM = 128
+# Bytes of rows that are made before it is waited until PostgreSQL has taken them.
+_AHEAD = 4 * 2**20
 COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 COPY_TRAILER = b"\xff\xff"
 
@@ -171,8 +172,7 @@ def copy_rows(
     with (
         connection.wrap_database_errors,
         connection.cursor() as cursor,
-        # Without waiting for PostgreSQL in between: the next rows are made meanwhile.
-        cursor.copy(statement, writer=LibpqWriter(cursor.cursor, flush_threshold=maxsize)) as copy,
+        cursor.copy(statement, writer=LibpqWriter(cursor.cursor, flush_threshold=_AHEAD)) as copy,
     ):
         copy.write(COPY_HEADER)
         rows: list[Row] = []
