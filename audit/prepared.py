@@ -50,7 +50,8 @@ def run_last(statement: Statement, parameters: Sequence[bytes | None]) -> None:
     there and back. Only what is done next on the connection, or the COMMIT, tells that it failed.
     """
     default: Any = connections[DEFAULT_DB_ALIAS]
-    if default.connection and _is_open(default.connection):
+    server: psycopg.Connection[Any] | None = default.connection
+    if server and server.info.transaction_status == TransactionStatus.INTRANS:
         default.hold(statement, parameters)
     else:
         run(statement, parameters)
@@ -88,10 +89,6 @@ def fetch(statement: Statement, parameters: Sequence[str]) -> list[tuple[str | N
     return [
         tuple(None if value is None else value.decode() for value in row) for row in _rows(done)
     ]
-
-
-def _is_open(server: psycopg.Connection[Any]) -> bool:
-    return server.info.transaction_status == TransactionStatus.INTRANS
 
 
 def _rows(done: Any) -> list[tuple[Any, ...]]:
@@ -170,11 +167,8 @@ def _hand_over(pgconn: Any) -> None:
 
 
 def _awaited(pgconn: Any) -> Any:
-    """The result of what was sent; other threads go on meanwhile."""
-    while pgconn.is_busy():
-        _poll(pgconn, select.POLLIN)
-        pgconn.consume_input()
-    found = pgconn.get_result()
+    """The result of the one statement that was sent."""
+    found = _result(pgconn)
     while pgconn.get_result() is not None:
         pass
     return found
@@ -184,10 +178,7 @@ def _piped(pgconn: Any) -> list[Any]:
     """The results of all that was sent before the last `pipeline_sync`, good or bad."""
     found: list[Any] = []
     while True:
-        while pgconn.is_busy():
-            _poll(pgconn, select.POLLIN)
-            pgconn.consume_input()
-        done = pgconn.get_result()
+        done = _result(pgconn)
         if done is None:  # the end of one statement's results, or of the connection
             if pgconn.status != ConnStatus.OK:
                 raise psycopg.OperationalError(_LOST)
@@ -195,6 +186,14 @@ def _piped(pgconn: Any) -> list[Any]:
             return found
         else:
             found.append(done)
+
+
+def _result(pgconn: Any) -> Any:
+    """The next result, None between those of two statements; other threads go on meanwhile."""
+    while pgconn.is_busy():
+        _poll(pgconn, select.POLLIN)
+        pgconn.consume_input()
+    return pgconn.get_result()
 
 
 def _poll(pgconn: Any, events: int) -> int:
